@@ -408,7 +408,7 @@ mod tests {
         ));
         fs::File::create(&path).unwrap().set_len(10 << 30).unwrap();
         let refused = in_time(move || read(&path, Links::Refuse, 1 << 20)).expect("it reads ten gigabytes");
-        assert!(refused.unwrap_err().why().contains("more than 1048576 bytes"));
+        assert!(refused.unwrap_err().why().contains("longer than 1048576 bytes"));
     }
 
     #[test]

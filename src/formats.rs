@@ -31,8 +31,7 @@ pub const FORMATS: [Format; 13] = [
         version: 1,
         place: "the GPT, LUKS headers, filesystems and FAT of the target: every id there is derived from the install id",
         code: "states/plan.rs",
-        rule: "the texts that ids and digests are taken over begin with their name and version (`landfall-install-1`); \
-               version 1 can never change, because the disks in use carry it",
+        rule: "the texts from which ids and digests are made begin with their name and version (`landfall-install-1`); version 1 can never change, because disks in use have it",
     },
     Format {
         name: "checkpoint",
@@ -56,15 +55,14 @@ pub const FORMATS: [Format; 13] = [
         version: 1,
         place: "the file that `landfall image write --resume` names",
         code: "states/image.rs",
-        rule: "without a version number; what is not understood is refused with the command to begin anew",
+        rule: "it has no version number; a file that is not understood is refused, with the command to start again",
     },
     Format {
         name: "flash-progress",
         version: record::VERSION,
-        place: "`$XDG_STATE_HOME/landfall/flash/` of whoever runs `landfall flash`: a file for each stick",
+        place: "`$XDG_STATE_HOME/landfall/flash/` of the user who runs `landfall flash`: one file for each stick",
         code: "src/flash/record.rs",
-        rule: "the version is a field; a record of another version, or one that is not understood, is none, and the stick is written from \
-               the start; nothing in it is believed without reading the stick",
+        rule: "the version is a field; a record of another version, or one that is not understood, is ignored, and the stick is written from the start; every value in it is checked against the stick",
     },
     Format {
         name: "flash-keys",
@@ -120,7 +118,7 @@ pub const FORMATS: [Format; 13] = [
         version: 1,
         place: "`/run/landfall/lock`",
         code: "src/lock.rs",
-        rule: "for people; it is never believed",
+        rule: "for people; landfall never reads a decision from it",
     },
     Format {
         name: "host-journal",

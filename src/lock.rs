@@ -1,8 +1,8 @@
-//! One writer at a time (I18). Law: every lock is the kernel's, so that it dies with the process, however that dies; what the file
-//! says is for people and is never believed. The lock in the run directory says who works there; those that do not depend on a
-//! directory are the machine's (`machine`) and the disk's (`target`).
+//! Only one landfall writes at a time (I18).
 //!
-//! Absent: waiting for the lock.
+//! Every lock is a lock of the kernel, so it ends with its process, however the process ends. The text in a lock file is for people,
+//! and no decision depends on it. The lock in the run directory shows who runs there; the locks of the machine (`machine`) and of the
+//! disk (`target`) do not depend on a directory. No lock is waited for.
 
 pub mod holders;
 pub mod machine;
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "another landfall is at work: process {} (landfall install), for 7 s",
+                "another landfall is running: process {} (landfall install), for 7 s",
                 std::process::id()
             )
         );

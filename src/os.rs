@@ -1,8 +1,9 @@
-//! Errors of the operating system, through the wrappers that name the file. Law: the number of an error is taken from the error
-//! itself, never from its words; its words name every cause.
+//! Errors of the operating system, through the wrappers that name the file.
 //!
-//! `fs-err` adds the path to an error and gives the original as its source, and so do we; whoever prints an error prints it with
-//! [`said`], or the cause would be missing. Absent: what an error means (`states::fault`).
+//! The number of an error comes from the error itself, never from its text; its text names every cause.
+//!
+//! `fs-err` adds the path to an error and keeps the original as its source, and so does this module. Print an error with [`said`], or
+//! its cause is missing. `states::fault` interprets errors.
 
 use landfall_states::fault::{Fault, Os};
 use nix::sys::stat::Mode;

@@ -24,7 +24,7 @@ pub fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
-        quoted.push_str(&format!(" (cut off here; it has {} bytes)", text.len()));
+        quoted.push_str(&format!(" (shortened here; it has {} bytes)", text.len()));
     }
     quoted
 }

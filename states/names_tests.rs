@@ -12,7 +12,7 @@ fn a_quoted_text_shows_what_is_in_it() {
     assert_eq!(quoted(&fits), format!("\"{fits}\""));
     assert_eq!(
         quoted(&long),
-        format!("\"{fits}\" (cut off here; it has 100000 bytes)")
+        format!("\"{fits}\" (shortened here; it has 100000 bytes)")
     );
 }
 

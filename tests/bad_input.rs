@@ -202,7 +202,7 @@ fn what_is_in_the_way_of_a_named_run_directory_is_not_moved() {
         &start,
         1,
         &[&format!(
-            "next: name a directory with --run-dir ({run_dir} is in the way of this one), or leave --run-dir out, then: landfall install --run-dir \
+            "next: name another directory with --run-dir ({run_dir} blocks this one), or leave --run-dir out, then: landfall install --run-dir \
              {run_dir} --config {config}"
         )],
     );
@@ -380,7 +380,7 @@ fn a_killed_runs_ssh_key_is_removed_at_the_next_start() {
     );
     assert_eq!(code, Some(6), "{stderr}");
     assert!(
-        stderr.contains("stopped before anything was begun; this run wrote to no disk (needs a change)"),
+        stderr.contains("stopped before the install started; this run wrote to no disk (needs a change)"),
         "{stderr}"
     );
     assert!(!stderr.contains("canary"), "{stderr}");

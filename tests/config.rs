@@ -451,7 +451,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, system: Flake, extra_mount_dirs: [\"/nix-config/secrets\"]",
-            &["extra_mount_dirs[0]", "the clone is at /nix-config"],
+            &["extra_mount_dirs[0]", "the clone goes to /nix-config"],
         ),
         (
             "REMOTE, system: Flake, keys: (age_identity: true, age_identity_path: \"/etc\")",
@@ -544,7 +544,7 @@ fn labels_are_refused_by_the_table_that_limits_them() {
         (r#"efi: "E", root: """#, "labels.root: root label \"\""),
         (
             r#"efi: "E", root: "E""#,
-            "labels.root: label \"E\" is not allowed: labels.efi has it already",
+            "labels.root: label \"E\" is not allowed: labels.efi already has it",
         ),
     ] {
         let text = format!("(host: \"web\",\nlabels: ({labels}), {REMOTE}, system: Flake)");
@@ -573,7 +573,7 @@ fn a_label_that_is_not_used_may_be_equal_and_is_warned_of() {
     let config = Config::parse(&text, Notation::Ron).unwrap();
     assert_eq!(
         config.warnings(),
-        ["labels.luks is not used: luks.enable is false"]
+        ["labels.luks has no effect, because luks.enable is false"]
     );
 }
 

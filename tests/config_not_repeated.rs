@@ -272,7 +272,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         (full("luks: Some((enable: true))"), "remove Some( and its )"),
         (
             full("luks: [true]"),
-            "luks: the value is of another type: options between ( and )",
+            "luks: the value has the wrong type; allowed is options between ( and )",
         ),
         (
             full("retry: (phase_attempts_max: -1)"),
@@ -296,7 +296,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         ),
         (full("on_success: 5"), "one of PowerOff, Reboot, Stay"),
         (full("on_success: \"Reboot\""), "Reboot"),
-        (full("luks: (enable: 1)"), "true or false is allowed"),
+        (full("luks: (enable: 1)"), "allowed is true or false"),
         (full("extra_mount_dirs: \"/x\""), "a list such as"),
         (full("luks: (enable: true"), ""),
     ] {

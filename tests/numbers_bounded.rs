@@ -126,13 +126,13 @@ const NUMBERS: [Number; 12] = [
     Number {
         command: "simulate",
         option: "seed",
-        beside: &["--scenario-runs", "1", "--config", "EXAMPLE"],
+        beside: &["--scenarios", "1", "--config", "EXAMPLE"],
         taken: "7",
         also: &["18446744073709551615", "99999999999999"],
     },
     Number {
         command: "simulate",
-        option: "scenario-runs",
+        option: "scenarios",
         beside: &["--seed", "18446744073709551615", "--config", "EXAMPLE"],
         taken: "1",
         also: &[],

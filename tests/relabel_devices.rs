@@ -158,7 +158,7 @@ fn a_link_that_does_not_come_is_an_error_and_the_labels_stay_made() {
     fs::create_dir_all(&by_label).unwrap();
     std::os::unix::fs::symlink(disk.part(4), by_label.join("root-link")).unwrap();
     let error = disk.apply(&plan, &mut |_| {}).unwrap_err();
-    assert!(error.to_string().contains("leads to device"), "{error}");
+    assert!(error.to_string().contains("points to device"), "{error}");
 }
 
 #[test]

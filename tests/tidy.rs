@@ -13,6 +13,8 @@ mod documents;
 mod git;
 #[path = "tidy/links.rs"]
 mod links;
+#[path = "tidy/messages.rs"]
+mod messages;
 #[path = "tidy/places.rs"]
 mod places;
 #[path = "tidy/planted.rs"]
@@ -21,6 +23,8 @@ mod planted;
 mod real_rooms;
 #[path = "tidy/reference.rs"]
 mod reference;
+#[path = "tidy/words.rs"]
+mod words;
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};

@@ -196,7 +196,7 @@ fn a_fault_of_the_notation_is_told_once_in_plain_words() {
         (
             "more.json",
             "{\"host\": \"web\", \"labels\": {\"efi\": \"E\", \"root\": \"r\"}, \"repository\": {\"remote\": \"https://forge.example/o/r\"}, \"system\": \"Flake\"} }",
-            "behind the end",
+            "follows the end",
         ),
         (
             "number.json",

@@ -198,7 +198,7 @@ fn a_new_disk_of_twenty_terabytes_is_blank_where_it_was_read() {
             seen.lines,
             [
                 "no partition table",
-                "whole disk: blank where it was read, which is not everywhere"
+                "whole disk: blank where it was read (not all of it was read)"
             ]
         );
     }

@@ -36,7 +36,7 @@ in
         type = landfall.espLabel;
         apply = old.espLabel;
         example = "ESP-WEB";
-        description = "Partition name and FAT label of the ESP. Written in upper case: FAT keeps no other.";
+        description = "Partition name and FAT label of the ESP. landfall writes it in upper case, because FAT stores only upper case.";
       };
       root = mkOption {
         type = landfall.rootLabel;
@@ -49,21 +49,21 @@ in
         default = "";
         apply = text: if landfall.isLuksLabel text then old.luksLabel text else "";
         example = "luks-web";
-        description = "Partition name and LUKS2 header label: 1 to 36 characters of A-Z a-z 0-9 . _ -. Needed with `luks.enable`; empty for none.";
+        description = "Partition name and LUKS2 header label: 1 to 36 characters of A-Z a-z 0-9 . _ -. Required with `luks.enable`; empty for none.";
       };
       swap = mkOption {
         type = types.str;
         default = "";
         apply = text: if landfall.isSwapLabel text then old.swapLabel text else "";
         example = "swap-web";
-        description = "Partition name and swap label: characters of A-Z a-z 0-9 . _ -, of which 15 are kept. Needed with `swap.enable`; empty for none.";
+        description = "Partition name and swap label: characters of A-Z a-z 0-9 . _ - (swap stores 15 of them). Required with `swap.enable`; empty for none.";
       };
     };
     luks = {
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Put root in LUKS2 (argon2id).";
+        description = "Encrypt root with LUKS2 (argon2id).";
       };
       mapperName = mkOption {
         type = types.str;
@@ -78,8 +78,8 @@ in
         default = false;
         apply = enable: enable && !(cfg.luks.enable && lib.trim (old.said opts.labels.swap) == "");
         description = ''
-          Make a swap partition at the end of the disk. With LUKS, and without a label for it, none is made: the replaced module
-          made none beside LUKS.
+          Make a swap partition at the end of the disk. With LUKS and without a label for it, landfall makes none, as the former
+          module did.
         '';
       };
       size = mkOption {
@@ -87,8 +87,8 @@ in
         default = "8G";
         apply = text: if old.swapBytes text == null then "8G" else old.swapSize text;
         description = ''
-          Its size: a whole number and one of K M G T P (powers of 1024), whole mebibytes. What else sgdisk takes is taken: `8GiB`,
-          and a number without a unit, which counts sectors of 512 bytes.
+          Its size: a whole number and one of K M G T P (powers of 1024), in whole mebibytes. Other forms of sgdisk are accepted:
+          `8GiB`, and a number without a unit, which counts sectors of 512 bytes.
         '';
       };
     };

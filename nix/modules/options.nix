@@ -20,9 +20,9 @@ let
   knownHostsPath = "landfall/known_hosts";
 
   credentialText = ''
-    - `"system"`: it arrives from firmware or hypervisor (SMBIOS, fw_cfg) or the kernel command line.
-    - `"medium"`: it is a file on a medium with the label LF-KEYS: a USB stick, a card, a disc, or the installer's own medium.
-    - An absolute path: a file on the installer, outside the Nix store, handed over by `LoadCredential=`.
+    - `"system"`: from the firmware or hypervisor (SMBIOS, fw_cfg), or from the kernel command line.
+    - `"medium"`: a file on a medium with the label LF-KEYS: a USB stick, an SD card, a disc, or the installer's own medium.
+    - An absolute path: a file on the installer, outside the Nix store, passed with `LoadCredential=`.
   '';
   seconds =
     highest: default: description:
@@ -109,8 +109,8 @@ in
       type = types.bool;
       default = false;
       description = ''
-        Carry the whole system closure (`targetSystem`) in the image and install it without the network, instead of
-        building the flake on the target.
+        Put the complete system closure (`targetSystem`) into the installer image and install it without the network, instead
+        of building the flake on the target.
       '';
     };
 
@@ -118,7 +118,7 @@ in
       type = types.nullOr (types.either types.package types.pathInStore);
       default = null;
       example = lib.literalExpression "self.nixosConfigurations.vault.config.system.build.toplevel";
-      description = "The system that a prebuilt installer carries. `mkInstaller` sets it.";
+      description = "The system that a prebuilt installer contains. `mkInstaller` sets it.";
     };
 
     rootImage = mkOption {
@@ -126,9 +126,9 @@ in
       default = null;
       example = lib.literalExpression "import ./nix/lib/image.nix { inherit lib pkgs package; } { name = \"vault\"; system = targetSystem; }";
       description = ''
-        A directory with the root filesystem of `targetSystem` as an image (`root.image`). A prebuilt installer carries it
-        instead of the closure and writes it at the disk's own speed, chunk by chunk. `mkInstaller` makes it. `null`: the
-        closure is carried, and copied path by path.
+        A directory with the root filesystem of `targetSystem` as an image (`root.image`). A prebuilt installer contains it
+        instead of the closure, and writes it chunk by chunk at the speed of the disk. `mkInstaller` makes it. `null`: the
+        installer contains the closure, and copies it path by path.
       '';
     };
     rootImageDigest = mkOption {
@@ -136,8 +136,8 @@ in
       default = null;
       example = "12f064879a5f0d2c3b1e4c6d8f7a9b0c1d2e3f405162738495a6b7c8d9e0f1a2";
       description = ''
-        The digest of the image, as `landfall image info` prints it: the installer writes no other one. `null`: the installer's
-        build takes it from `rootImage` itself.
+        The digest of the image, as `landfall image info` prints it. The installer writes no other image. `null`: the
+        installer's build reads the digest from `rootImage`.
       '';
     };
     rootImageFile = mkOption {
@@ -145,7 +145,7 @@ in
       default = if cfg.rootImage == null then null else "${cfg.rootImage}/root.image";
       defaultText = lib.literalExpression "\"\${rootImage}/root.image\"";
       internal = true;
-      description = "Where the running installer has the image.";
+      description = "Path of the image on the running installer.";
     };
 
     espSize = mkOption {
@@ -158,15 +158,15 @@ in
       iterationTimeMs = mkOption {
         type = landfall.between 100 60000;
         default = 2000;
-        description = "Time that one guess at the passphrase shall take on the target, in milliseconds.";
+        description = "Time that one guess at the passphrase takes on the target, in milliseconds.";
       };
       memoryMin = mkOption {
         type = types.nullOr landfall.size;
         default = null;
         example = "512M";
         description = ''
-          Least memory that one guess at the passphrase has to take. 1 GiB is asked for; less is taken on a target with under 2
-          GiB, or a slow one. That is told, and refused below this.
+          Least memory that one guess at the passphrase must need. landfall asks for 1 GiB. A target with less than 2 GiB, or a
+          slow one, gets less: landfall reports that, and refuses values below this option.
         '';
       };
       passphraseCredential = mkOption {
@@ -174,9 +174,9 @@ in
         default = null;
         example = "medium";
         description = ''
-          Where the LUKS passphrase comes from (`landfall.luks-passphrase`). `null`: a person is asked, twice, before
-          anything is written, unless the machine itself hands over a system credential of that name. A medium is not read
-          for it then.
+          Source of the LUKS passphrase (`landfall.luks-passphrase`). `null`: landfall asks a person for it twice, before the
+          first write, unless the machine itself provides a system credential of that name. In this case landfall does not
+          read the passphrase from a medium.
 
           ${credentialText}
         '';
@@ -189,8 +189,8 @@ in
       apply = dirs: lib.unique (lib.filter landfall.isMade (map old.targetDir dirs));
       example = [ "/srv/data" ];
       description = ''
-        Directories made under the mounted root. `"/srv/data"`, `"srv/data"` and `"/mnt/srv/data"` are the same one. What the system
-        makes itself, or would hide (in `/boot`, `/proc`, `/sys`, `/dev`, `/run`), is left out.
+        Directories to make on the target. `"/srv/data"`, `"srv/data"` and `"/mnt/srv/data"` are the same directory. Directories
+        that the system makes itself, or would hide (in `/boot`, `/proc`, `/sys`, `/dev`, `/run`), are left out.
       '';
     };
 
@@ -199,9 +199,10 @@ in
       default = [ ];
       apply = old.script;
       description = ''
-        Shell commands run after mounting (at /mnt), before the clone, once after every mounting: the end of a run takes down what
-        they mounted below /mnt. They are the lines of one script, which ends where one fails (`set -e -o pipefail`): a later one
-        sees what an earlier one set. It must exit 0 and must bear being run again.
+        Shell commands that run after the target is mounted at /mnt and before the clone. They run once after every mount; at the
+        end of a run landfall unmounts what they mounted below /mnt. They are one script with `set -e -o pipefail`, so the script
+        stops at the first error, and later lines see the variables of earlier ones. It must exit with 0, and it must be safe to
+        run it again.
       '';
     };
 
@@ -211,8 +212,8 @@ in
       apply = remote: if remote == null then null else old.remote remote;
       example = "git+ssh://git@forge.example/ops/nix-config";
       description = ''
-        Git remote of the configuration. Must be set unless the image carries the repository (`repoBundle`,
-        `repoSource`); then it becomes the clone's origin and is not contacted.
+        Git remote of the configuration. It must be set unless the image contains the repository (`repoBundle`,
+        `repoSource`); in that case it becomes the clone's origin, and landfall does not contact it.
       '';
     };
 
@@ -221,9 +222,9 @@ in
       default = null;
       example = "/run/keys/landfall-record-key";
       description = ''
-        Where the key comes from that proves landfall's records on the disk of an install without LUKS
-        (`landfall.record-key`): 32 bytes or more, of which nobody else knows. With LUKS the container's own key does it. One on the
-        installer's own medium is taken without this.
+        Source of the key that proves landfall's records on the disk, for an install without LUKS (`landfall.record-key`): 32
+        secret bytes or more. With LUKS, the key of the container does this. A key on the installer's own medium is used without
+        this option.
 
         ${credentialText}
       '';
@@ -234,8 +235,8 @@ in
       default = null;
       example = "medium";
       description = ''
-        Where the access token for an `https` remote comes from (`landfall.repository-token`): `TOKEN` or `USER:TOKEN`. Git is
-        given it for that server alone. `repoRemote` itself must not hold one.
+        Source of the access token for an `https` remote (`landfall.repository-token`): `TOKEN` or `USER:TOKEN`. Git gets it
+        only for that server. `repoRemote` itself must not contain a token.
 
         ${credentialText}
       '';
@@ -245,14 +246,14 @@ in
       type = types.nullOr landfall.branch;
       default = null;
       example = "production";
-      description = "Branch or tag. Resolved and pinned once, before the first write. `null`: the remote's default branch.";
+      description = "Branch or tag. landfall resolves it to a revision once, before the first write. `null`: the remote's default branch.";
     };
 
     repoRev = mkOption {
       type = types.nullOr landfall.revision;
       default = null;
       example = "89abcdef0123456789abcdef0123456789abcdef";
-      description = "Exactly this revision.";
+      description = "Install exactly this revision.";
     };
 
     repoBundle = mkOption {
@@ -260,8 +261,8 @@ in
       default = null;
       example = lib.literalExpression "./nix-config.bundle";
       description = ''
-        A Git bundle (`git bundle create nix-config.bundle --all`) that the image carries; then nothing is fetched. It
-        has the history, so the installed clone can pull from `repoRemote`.
+        A Git bundle (`git bundle create nix-config.bundle --all`) in the image; landfall then fetches nothing. It has the
+        history, so the installed clone can pull from `repoRemote`.
       '';
     };
 
@@ -270,10 +271,10 @@ in
       default = null;
       example = lib.literalExpression "self";
       description = ''
-        A source tree, such as the flake's `self`. When no `repoBundle` is given, a bundle with one commit of it is made
-        and carried. That commit has no history: to pull on the installed host, `git fetch` and `git reset` to the
-        remote's branch first, or carry a real bundle. It is on the branch `main`, so `repoRev` and another `repoBranch`
-        need a real one.
+        A source tree, such as the flake's `self`. If `repoBundle` is not set, the image gets a bundle with one commit of this
+        tree. That commit has no history: to pull on the installed host, first run `git fetch` and `git reset` to the remote's
+        branch, or use a real bundle. The commit is on the branch `main`, so `repoRev` and another `repoBranch` need a real
+        bundle.
       '';
     };
 
@@ -282,8 +283,8 @@ in
       default = "/mnt/nix-config";
       apply = old.clonePath;
       description = ''
-        Where the configuration is cloned to, as seen while installing: below /mnt. Another path is taken for one of the target, and
-        that is told.
+        Path of the clone of the configuration, as seen during the install: below /mnt. landfall uses any other path as a path of
+        the target, and reports that.
       '';
     };
 
@@ -294,16 +295,16 @@ in
         "stay"
       ];
       default = "poweroff";
-      description = "What to do when landed. After a failure the machine always stays on.";
+      description = "What to do when the install is finished. After a failure the machine always stays on.";
     };
 
     canTouchEfiVariables = mkOption {
       type = types.bool;
       default = true;
       description = ''
-        Make a boot entry in the firmware's variables. `mkInstaller` takes the host's own
-        `boot.loader.efi.canTouchEfiVariables`, which NixOS sets to `false` where nobody sets it. Without an entry the
-        firmware starts the installed disk by its removable path, when no other entry comes first.
+        Make a boot entry in the firmware's variables. `mkInstaller` uses the host's own
+        `boot.loader.efi.canTouchEfiVariables`, whose default in NixOS is `false`. Without an entry the firmware starts the
+        installed disk by its removable path, if no other entry comes first.
       '';
     };
 
@@ -311,21 +312,21 @@ in
       type = types.listOf types.str;
       default = [ ];
       example = [ "thunderbolt" ];
-      description = "Further kernel modules of the installer's stage 1, loaded there.";
+      description = "More kernel modules to load in the installer's stage 1.";
     };
 
     extraPackages = mkOption {
       type = types.listOf types.package;
       default = [ ];
-      description = "Further packages in the installer, also for `extraPostMountCommands`.";
+      description = "More packages in the installer, also for `extraPostMountCommands`.";
     };
 
     extraBootCommands = mkOption {
       type = types.lines;
       default = "";
       description = ''
-        Shell commands run in the installer's stage 1 once udev has seen the devices: a unit of the systemd stage 1, or a
-        part of the scripted one, whichever the installer has.
+        Shell commands that run in the installer's stage 1 after udev has found the devices: as a unit of the systemd stage 1,
+        or as a part of the scripted stage 1.
       '';
     };
 
@@ -336,7 +337,7 @@ in
         Alt-F2 has a shell; `landfall status` says where the install is.
       '';
       defaultText = "Auto-installer for HOST. It starts by itself, and asks before it erases anything. …";
-      description = "Shown on the console when the installer has started, and by every login prompt.";
+      description = "Text on the console after the installer has started, and at every login prompt.";
     };
 
     serialConsole = mkOption {
@@ -344,8 +345,8 @@ in
       default = null;
       example = "ttyS0,115200n8";
       description = ''
-        A serial line that shows the install and asks the questions too, besides the screen. It is the console then; the
-        screen follows the service's journal.
+        A serial line that also shows the install and asks its questions. It is the console then; the screen follows the
+        journal of the service.
       '';
     };
 
@@ -353,20 +354,20 @@ in
       type = types.nullOr landfall.userName;
       default = null;
       apply = user: if user == "" then null else user;
-      description = "User of the target who gets the deploy key and owns their home and the clone; root when `null`.";
+      description = "User of the target who gets the deploy key and owns the clone and their home directory. `null`: root.";
     };
 
     deployKey = {
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Place a deploy key at `~/.ssh/id_ed25519` of the target user.";
+        description = "Install a deploy key at `~/.ssh/id_ed25519` of the target user.";
       };
       credential = mkOption {
         type = landfall.credential;
         default = "medium";
         description = ''
-          Where its private half comes from (`landfall.deploy-key`).
+          Source of its private key (`landfall.deploy-key`).
 
           ${credentialText}
         '';
@@ -377,7 +378,7 @@ in
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Place the age identity on the target before the first boot, for root alone.";
+        description = "Install the age identity on the target before the first boot, readable only by root.";
       };
       path = mkOption {
         type = landfall.targetFile;
@@ -385,15 +386,15 @@ in
         defaultText = "/etc/age/HOST.agekey";
         example = "/var/lib/age/web.agekey";
         description = ''
-          Where it is placed: what the host names in `age.identityPaths` or `sops.age.keyFile`. A host with
-          `system.etc.overlay.enable` sees nothing in `/etc` that was written to its disk, and needs another place.
+          Its path on the target, as the host has it in `age.identityPaths` or `sops.age.keyFile`. A host with
+          `system.etc.overlay.enable` does not see files on its disk in `/etc`, and needs another path.
         '';
       };
       credential = mkOption {
         type = landfall.credential;
         default = "medium";
         description = ''
-          Where it comes from (`landfall.age-identity`).
+          Source of the identity (`landfall.age-identity`).
 
           ${credentialText}
         '';
@@ -405,7 +406,7 @@ in
         type = types.nullOr landfall.credential;
         default = null;
         description = ''
-          Where the private key comes from with which the repository and private inputs are fetched (`landfall.ssh-key`).
+          Source of the private key with which landfall fetches the repository and private inputs (`landfall.ssh-key`).
 
           ${credentialText}
         '';
@@ -414,24 +415,24 @@ in
         type = types.nullOr landfall.secretFile;
         default = null;
         example = "/run/keys/id_ed25519";
-        description = "The same as a private key file on the installer, read in place. Refused in the Nix store.";
+        description = "Path of the private key file on the installer, instead of a credential. A file in the Nix store is refused.";
       };
       publicKey = mkOption {
         type = types.nullOr landfall.sshPublicKey;
         default = null;
         example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA web installer";
         description = ''
-          Its public half. The build prints it after `INSTALLER SSH PUBLIC KEY for <host>:`, so that it can be added to
-          the forge as a read-only deploy key.
+          Its public key. The build prints it after `INSTALLER SSH PUBLIC KEY for <host>:`, so that you can add it at the forge
+          as a read-only deploy key.
         '';
       };
       generateKey = mkOption {
         type = types.bool;
         default = false;
         description = ''
-          Where no key was passed in for a remote over ssh: make one at the first boot, in memory alone, show its public half on the
-          console as text and as a QR code, and wait until the forge takes it. After a restart of the service it is the same; after a
-          power cut another one is made and shown.
+          If no key was provided for an ssh remote: make one at the first boot, only in memory, show its public key on the console
+          as text and as a QR code, and wait until the forge accepts it. After a restart of the service it is the same key; after a
+          power cut landfall makes and shows another one.
         '';
       };
       generateWaitSeconds =
@@ -441,34 +442,34 @@ in
         type = types.lines;
         default = "";
         example = "forge.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        description = "Lines as of `ssh-keyscan`. A host that is not in them is refused.";
+        description = "Lines from `ssh-keyscan`. landfall refuses a server that is not in them.";
       };
     };
 
     authorizedKeys = mkOption {
       type = types.listOf landfall.sshPublicKey;
       default = [ ];
-      description = "Who may log in to the installer as root over ssh, to help while it installs.";
+      description = "SSH public keys that can log in to the installer as root, to help during the install.";
     };
 
     unattended = {
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Never ask; stop where an answer would be needed.";
+        description = "Never ask; stop if an answer is needed.";
       };
       disk = mkOption {
         type = types.nullOr landfall.diskName;
         default = null;
         example = "S5GXNX0T123456";
-        description = "The disk that may be erased, by the name that `landfall disks` prints: WWN, serial number, bus address, or the name of its link in /dev/disk/by-id or /dev/disk/by-path.";
+        description = "The disk that landfall may erase, by the name that `landfall disks` prints: WWN, serial number, bus address, or the name of its link in /dev/disk/by-id or /dev/disk/by-path.";
       };
       consentCredential = mkOption {
         type = types.nullOr landfall.credential;
         default = null;
         description = ''
-          Where the name of the disk that may be erased comes from (`landfall.consent`), when it is not fixed here. A medium is
-          read for it only when `unattended.enable` is set.
+          Source of the name of the disk that landfall may erase (`landfall.consent`), if `unattended.disk` does not set it.
+          landfall reads a medium for it only if `unattended.enable` is set.
 
           ${credentialText}
         '';
@@ -478,16 +479,16 @@ in
     reinstall = mkOption {
       type = landfall.between 0 4294967295;
       default = 0;
-      description = "Raise it to allow a new install over a finished one.";
+      description = "Increase it to allow a new install over a finished one.";
     };
 
     takeCaches = mkOption {
       type = types.bool;
       default = true;
       description = ''
-        Let the install use the binary caches that the host itself has, and trust their keys (`nix.settings.substituters`,
-        `trusted-substituters`, `trusted-public-keys` and their `extra-` forms). `mkInstaller` reads them from the host. Only caches
-        over `http` and `https` are taken, none that the host serves itself, and no login to one.
+        Let the install use the binary caches of the host, and trust their keys (`nix.settings.substituters`,
+        `trusted-substituters`, `trusted-public-keys` and their `extra-` forms). `mkInstaller` reads them from the host. It uses
+        only `http` and `https` caches, none that the host itself serves, and no logins.
       '';
     };
 
@@ -496,20 +497,20 @@ in
       default = [ ];
       apply = lib.unique;
       example = [ "https://cache.example" ];
-      description = "Further binary caches, for the install, beside the host's own (`takeCaches`).";
+      description = "More binary caches for the install, in addition to the host's own (`takeCaches`).";
     };
 
     trustedPublicKeys = mkOption {
       type = types.listOf landfall.publicKey;
       default = [ ];
       apply = lib.unique;
-      description = "Their keys.";
+      description = "The public keys of these caches.";
     };
 
     download = {
       stalledTimeoutSeconds =
         seconds 3600 30
-          "Seconds without a byte after which a download is given up.";
+          "Seconds without data after which a download is stopped.";
       connectTimeoutSeconds = seconds 3600 15 "Seconds for a connection to be made.";
       deadlineSeconds = seconds 604800 21600 "Seconds that the whole copy or build may take.";
     };
@@ -518,22 +519,22 @@ in
       phaseAttemptsMax = mkOption {
         type = landfall.between 1 10000;
         default = 50;
-        description = "Attempts at one phase. The counts survive reboots; `landfall resume --reset-attempts` begins them anew.";
+        description = "Largest number of attempts of one phase. The counters survive reboots; `landfall resume --reset-attempts` resets them.";
       };
       totalAttemptsMax = mkOption {
         type = landfall.between 1 100000;
         default = 200;
-        description = "Attempts in total.";
+        description = "Largest number of attempts in total.";
       };
       retriesPerRunMax = mkOption {
         type = landfall.between 0 1000;
         default = 10;
-        description = "Retries of one phase in one run.";
+        description = "Largest number of retries of one phase in one run.";
       };
       backoffFirstMs = mkOption {
         type = landfall.between 1 3600000;
         default = 1000;
-        description = "The first wait in milliseconds; doubled each time.";
+        description = "The first wait in milliseconds; each further wait is twice as long.";
       };
       backoffMaxMs = mkOption {
         type = landfall.between 1 3600000;
@@ -546,8 +547,8 @@ in
       type = types.submodule { freeformType = (pkgs.formats.json { }).type; };
       default = { };
       description = ''
-        landfall's configuration file (`/etc/landfall/install.json`, docs/reference/configuration.md). It follows from the other
-        options; what is set here goes before them. The build asks `landfall check`, which refuses unknown names.
+        landfall's configuration file (`/etc/landfall/install.json`, docs/reference/configuration.md). The other options make it; values
+        that you set here take precedence. The build runs `landfall check`, which refuses unknown names.
       '';
     };
 
@@ -556,7 +557,7 @@ in
       default = knownHostsPath;
       readOnly = true;
       internal = true;
-      description = "Where the known hosts are, below /etc.";
+      description = "Path of the known hosts, below /etc.";
     };
   };
 

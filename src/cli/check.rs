@@ -1,7 +1,9 @@
-//! `landfall check`: is a configuration right? Law: reads one file, touches nothing else, takes nothing from the
-//! environment, so that the same file gives the same answer at build time and on the installer.
+//! `landfall check`: checks a configuration file.
 //!
-//! Absent: the machine. What depends on the disk is said by `landfall plan`.
+//! It reads one file and nothing else, also not the environment, so the same file gives the same answer at build time and on the
+//! installer.
+//!
+//! What depends on the disk is shown by `landfall plan`.
 
 use super::{CheckArgs, Failure, complain};
 use crate::config::Config;

@@ -1,7 +1,7 @@
-//! `landfall simulate --writes` and `--decisions`: what a recording of a real disk is compared with. Law: both are of the run
-//! without faults, and in an order of their own, so that the same configuration prints the same.
+//! `landfall simulate --writes` and `--decisions`: the data that a recording of a real disk is compared with.
 //!
-//! Absent: the recording.
+//! Both describe the run without faults, in a fixed order, so the same configuration prints the same text. The laboratory makes the
+//! recording.
 
 use super::Failure;
 use crate::exit::Exit;
@@ -46,7 +46,9 @@ pub(super) fn decisions(harness: &Harness, json: bool, out: &mut dyn Write) -> R
             } else {
                 seen.join(", ")
             };
-            let claimed = claimed.map_or(String::new(), |phase| format!(", {phase} is believed"));
+            let claimed = claimed.map_or(String::new(), |phase| {
+                format!(", the record of {phase} is trusted")
+            });
             let rules = match rules.as_slice() {
                 [] => String::new(),
                 rules => {

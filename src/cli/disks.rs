@@ -1,7 +1,6 @@
-//! `landfall disks`: every disk, whether it may be a target, and why not. Law: prints what was found and what was decided
-//! elsewhere; it chooses nothing itself.
+//! `landfall disks`: lists every disk, whether it can be a target, and why not.
 //!
-//! Absent: looking at the machine (`real::disk`).
+//! It prints what `real::disk` found and decided, and chooses nothing itself.
 
 use super::{CONFIG_FILES, DisksArgs, Failure, words};
 use crate::config::{Config, Overrides};

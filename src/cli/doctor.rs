@@ -1,7 +1,9 @@
-//! `landfall doctor`: what is wrong here, and the command that helps. Law: every result is printed when it is there; the exit code is
-//! that of the worst one; what could not be looked at is said, and is not fine.
+//! `landfall doctor`: prints the problems of this machine and the command that fixes each.
 //!
-//! Absent: looking (`doctor`), and anything that writes.
+//! Every result is printed as soon as it is known. The exit code is that of the worst problem. A check that could not run is listed
+//! as skipped, never as fine.
+//!
+//! The checks themselves are in `doctor`. Nothing is written.
 
 use super::{CONFIG_FILES, DoctorArgs, Failure, failure, status, words};
 use crate::config::{Config, Overrides};

@@ -1,6 +1,6 @@
-//! How a command fails: a text for people, and for programs one object, which is the last line of standard output.
+//! How a command reports its failure: a text for people and, with `--json`, one object as the last line of standard output.
 //!
-//! Absent: the words themselves, which come with each error.
+//! The texts come with each error.
 
 use crate::config::ConfigError;
 use crate::exit::Exit;

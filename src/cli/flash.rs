@@ -1,9 +1,10 @@
-//! `landfall flash`: an installer's image onto a stick. Law: nothing is written before the image was read whole, the stick was judged
-//! twice and somebody agreed; a stick is taken exclusively and identified again right before the first byte; what is printed last is
-//! what to do next.
+//! `landfall flash`: writes an installer image to a stick.
 //!
-//! Absent: what it is given (`flash_args`), how a stick is written and judged (`flash`), in which order and how it is let go (`flash_write`), the words of questions and
-//! lists (`flash_words`), who agrees to what (`flash_consent`), taking keys off a stick again (`flash_keys`).
+//! Nothing is written before the whole image was read, the stick was checked twice, and somebody agreed. The stick is opened
+//! exclusively, and its identity is checked again just before the first byte. The last line says what to do next.
+//!
+//! Other files have the rest: the arguments (`flash_args`), the order of writing (`flash_write`), texts and lists (`flash_words`),
+//! consent (`flash_consent`), removing keys (`flash_keys`); `flash` writes and verifies.
 
 use super::flash_args::FlashArgs;
 use super::flash_words as words;

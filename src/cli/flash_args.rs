@@ -1,6 +1,6 @@
-//! What `landfall flash` is given. Law: an option that means nothing without an image is refused without one, and never passed over.
+//! The arguments of `landfall flash`.
 //!
-//! Absent: what is done with it (`flash`).
+//! An option that has no meaning without an image is refused without one; it is never ignored. `flash` uses the arguments.
 
 use crate::flash::error::Error;
 use camino::Utf8PathBuf;
@@ -9,38 +9,38 @@ use clap::Args;
 /// Arguments of `flash`.
 #[derive(Debug, Clone, Args)]
 pub struct FlashArgs {
-    /// The image: raw, or packed as .zst, .xz or .gz; a list of digests beside it (IMAGE.sha256) is obeyed
+    /// The image: raw, or compressed as .zst, .xz or .gz. If there is a list of digests beside it (IMAGE.sha256), its digest must match
     pub image: Option<Utf8PathBuf>,
-    /// The stick, by its path or by a name that `landfall flash` prints; without it the sticks are listed
+    /// The stick: its path, or a name that `landfall flash` prints. Without it, the sticks are listed
     pub device: Option<String>,
     /// The same as DEVICE
     #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
     pub device_named: Option<String>,
-    /// Agree in advance to the erasure of this disk, or of keys on it, by the name that `landfall flash` prints; a fixed disk, or one of
-    /// more than 256 GiB, is not erased without it unless somebody types that name
+    /// Agree in advance to erase this disk, or the keys on it. NAME is a name that `landfall flash` prints. A fixed disk, or one of more
+    /// than 256 GiB, is erased only with this option, or if you type that name
     #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
-    /// Do not ask; never enough for a fixed disk or a large one
+    /// Do not ask; not enough for a fixed or large disk
     #[arg(long, short)]
     pub yes: bool,
-    /// Make a second partition behind the image, with the label LF-KEYS and the keys of this folder: ssh-key, deploy-key, age-identity,
-    /// luks-passphrase, consent, repository-token, record-key
+    /// Make a second partition after the image, with the label LF-KEYS and the keys in this directory: ssh-key, deploy-key,
+    /// age-identity, luks-passphrase, consent, repository-token, record-key
     #[arg(long, value_name = "DIR")]
     pub keys: Option<Utf8PathBuf>,
-    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With a name it also finds what a cut left,
-    /// without a partition table
+    /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With DEVICE, also find keys that an
+    /// interrupted run left outside the partition table
     #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
     pub forget_keys: Option<Option<String>>,
-    /// Go on where an earlier run of the same image was cut off; what it wrote is compared, not believed
+    /// Continue an interrupted run of the same image; everything that it wrote is compared first
     #[arg(long)]
     pub resume: bool,
-    /// Show what would be done, and write nothing
+    /// Show the plan, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Leave the stick switched on
+    /// Do not switch the stick off at the end
     #[arg(long)]
     pub no_eject: bool,
-    /// Progress and the result as JSON lines
+    /// Print progress and the result as JSON lines
     #[arg(long)]
     pub json: bool,
 }

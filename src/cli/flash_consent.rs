@@ -1,7 +1,9 @@
-//! Who agrees to the erasure of a stick, or of keys on it. Law: a plain stick takes a yes; a fixed disk or a large one takes its name, typed or given in
-//! advance, and never less; where nobody can be asked nothing is written, and the command that agrees is said.
+//! The consent to erase a stick, or the keys on it.
 //!
-//! Absent: which disk is which (`flash::sticks`), which name may agree (`real::disk::named`), the words of the questions (`flash_words`).
+//! A plain stick needs a yes. A fixed disk or a large one needs its name, typed or given in advance. If landfall cannot ask, it
+//! writes nothing and prints the command that agrees.
+//!
+//! `flash::sticks` says which disk is which, `real::disk::named` which name can agree, and `flash_words` has the questions.
 
 use super::flash::{Run, Seen, Wrong, output};
 use super::flash_words::{self as words, Question};

@@ -1,7 +1,8 @@
-//! `landfall flash --forget-keys`: the keys off a stick again. Law: asked first; the stick is taken as for writing; of several that have
-//! keys none is chosen.
+//! `landfall flash --forget-keys`: removes the keys from a stick.
 //!
-//! Absent: zeroing and the partition table (`flash::keys`).
+//! It asks first, and opens the stick as for writing. If several sticks have keys, it chooses none.
+//!
+//! `flash::keys` overwrites the keys and changes the partition table.
 
 use super::flash::{Run, Seen, Taken, Wrong, is_gone, output};
 use super::flash_words as words;

@@ -1,7 +1,8 @@
-//! What `landfall flash` prints and asks. Law: made here and nowhere else; what others chose is shown escaped; a question says what is
-//! lost.
+//! The texts and questions of `landfall flash`.
 //!
-//! Absent: faults (`flash::error`), progress (`progress`).
+//! No other file makes them. Names that others chose are escaped. A question says what will be lost.
+//!
+//! Errors are in `flash::error`, progress in `progress`.
 
 use super::flash_write::Ejected;
 use super::image::peak_bytes;

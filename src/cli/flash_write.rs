@@ -1,9 +1,9 @@
-//! The order in which a stick is written, and letting it go. Law: nothing is written before the record is kept; old keys are zeros before
-//! their place may be forgotten; the first MiB comes after the proof of the rest; what fails once the stick was proved is told, and costs
-//! no success.
+//! Writes a stick in the right order, and releases it.
 //!
-//! Absent: the writing itself (`flash::write`), reading back and what a difference means (`flash::verdict`), switching off
-//! (`flash::eject`).
+//! Nothing is written before the record is stored. Old keys are overwritten with zeros before their place can be forgotten. The first
+//! MiB is written after the rest was verified. An error after the verification is reported, but the result stays a success.
+//!
+//! `flash::write` writes, `flash::verdict` reads back and explains differences, `flash::eject` switches the stick off.
 
 use super::flash::{Run, Taken, is_gone};
 use super::flash_words as words;

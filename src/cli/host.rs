@@ -1,7 +1,8 @@
-//! `landfall host`: hosts of a flake, on the operator's computer. Law: shows what would be written, asks, and only then writes; with
-//! `--json` standard output has one object and nothing else.
+//! `landfall host`: adds hosts to a flake, on the operator's computer.
 //!
-//! Absent: how a host is made (`hosts`).
+//! It shows what it would write, asks, and only then writes. With `--json`, standard output has one object and nothing else.
+//!
+//! `hosts` makes the host.
 
 use super::{Failure, complain, failure};
 use crate::exit::Exit;
@@ -29,13 +30,13 @@ const SWAP_SIZE: &str = "8G";
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
-    /// Make a new host in a flake: its keys, its files, its secrets, its installer
+    /// Add a new host to a flake: its keys, its files, its secrets and its installer
     ///
-    /// In the flake's Git repository. Makes the key pairs of the host and its installer in --keys, writes the host and its installer from
-    /// a template, adds both to flake.nix, writes the host's public key into the rules of the secrets (agenix), encrypts the secrets again
-    /// that are for it, and adds exactly these files to Git. Every secret is decrypted and encrypted again in memory before anything is
-    /// written; where Nix is there, the flake is evaluated before and after, and nothing is written unless exactly the new attributes
-    /// differ. The files are shown first. Cut off at any point, the next run finishes it or begins anew.
+    /// Run it in the Git repository of the flake. It makes the key pairs of the host and its installer in --keys, writes the host and its
+    /// installer from a template, adds both to flake.nix, adds the host's public key to the rules of the secrets (agenix), encrypts the
+    /// host's secrets again, and adds exactly these files to Git. Before it writes anything, it decrypts and encrypts every secret in
+    /// memory. If Nix is installed, it evaluates the flake before and after the change, and writes nothing unless exactly the new
+    /// attributes differ. It shows the files first. After an interruption, the next run finishes the work or starts again.
     New(Box<NewArgs>),
 }
 
@@ -44,47 +45,47 @@ pub enum HostCommand {
 pub struct NewArgs {
     /// Name of the host
     pub name: String,
-    /// Folder for the private keys (ssh-key, deploy-key, age-identity), outside any repository; keys that are there are used again
+    /// Directory for the private keys (ssh-key, deploy-key, age-identity), outside any repository; existing keys are kept
     #[arg(long, value_name = "DIR")]
     pub keys: Utf8PathBuf,
-    /// Which volumes the host has
+    /// Volumes of the host
     #[arg(long, value_enum, default_value_t = Layout::Plain, value_name = "LAYOUT")]
     pub layout: Layout,
-    /// Size of the swap
+    /// Size of the swap partition
     #[arg(long, value_name = "SIZE", default_value = SWAP_SIZE, value_parser = swap_size)]
     pub swap_size: String,
-    /// The installer carries the whole system and needs no network
+    /// Put the whole system into the installer, so that it needs no network
     #[arg(long)]
     pub prebuilt: bool,
-    /// Make a user of this name, who also gets the deploy key and the clone
+    /// Make a user with this name, who also gets the deploy key and the clone
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Give it every secret that this host can read
+    /// Give the new host every secret that this host can read
     #[arg(long, value_name = "HOST")]
     pub like: Option<String>,
-    /// The rules file of agenix [default: secrets/secrets.nix, secrets.nix or secrets/keys.nix, where it is there]
+    /// The rules file of agenix [default: secrets/secrets.nix, secrets.nix or secrets/keys.nix, if it exists]
     #[arg(long, value_name = "FILE")]
     pub rules: Option<Utf8PathBuf>,
-    /// An identity that decrypts the secrets: of age, of a plugin of age, or a private key of ssh; may be repeated [default: ~/.ssh/id_rsa
-    /// and ~/.ssh/id_ed25519]
+    /// Identity that decrypts the secrets: an age identity, one of an age plugin, or an SSH private key; can be given several times
+    /// [default: ~/.ssh/id_rsa and ~/.ssh/id_ed25519]
     #[arg(long, value_name = "FILE")]
     pub identity: Vec<Utf8PathBuf>,
-    /// Do not encrypt secrets again; `agenix --rekey` has to do it
+    /// Do not encrypt secrets again; run `agenix --rekey` later
     #[arg(long)]
     pub no_rekey: bool,
     /// Do not edit flake.nix; print the lines that it needs
     #[arg(long)]
     pub no_flake: bool,
-    /// Where the installer fetches the repository from [default: the remote origin]
+    /// Address from which the installer fetches the repository [default: the remote origin]
     #[arg(long, value_name = "URL")]
     pub remote: Option<String>,
-    /// The host's system [default: that of this computer]
+    /// System type of the host [default: that of this computer]
     #[arg(long, value_name = "SYSTEM")]
     pub system: Option<String>,
-    /// A folder of the repository
+    /// A directory in the repository
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub repository: Utf8PathBuf,
-    /// Commit the files, too
+    /// Also commit the files
     #[arg(long)]
     pub commit: bool,
     /// Only show what would be written
@@ -93,7 +94,7 @@ pub struct NewArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

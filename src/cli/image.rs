@@ -1,7 +1,9 @@
-//! `landfall image`: make, look at, check and write images of a root filesystem. Law: nothing is written to a device that
-//! somebody uses, or that holds something, unless that was said; an image is looked at as a whole before the first write.
+//! `landfall image`: makes, shows, checks and writes images of a root filesystem.
 //!
-//! Absent: the format (`image`), and installing (`install` writes an image by itself when the configuration names one).
+//! It never writes to a device that is in use. It writes to a device that holds something only with `--erase`. The whole image is
+//! checked before the first write.
+//!
+//! The format is in `image`. `landfall install` writes an image by itself if the configuration names one.
 
 use super::image_words::{Wrong, of_named};
 use super::progress::on_stdout;
@@ -45,41 +47,41 @@ const SAVE_EVERY: Duration = Duration::from_millis(900);
 /// What to do with images.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ImageCommand {
-    /// Make an image of a system's closure
+    /// Build an image from the closure of a system
     ///
-    /// No privilege is needed, and nothing is mounted. The same closure gives the same bytes. Needed are mke2fs and e2fsck,
-    /// nix-store unless --closure-info is given, and room for the closure twice in the folder of the image.
+    /// This needs no root privileges, and mounts nothing. The same closure gives the same bytes. It needs mke2fs and e2fsck,
+    /// nix-store unless --closure-info is given, and free space for twice the closure in the directory of the image.
     Build(BuildArgs),
-    /// Show what an image is, from its manifest
+    /// Show the contents of an image, from its manifest
     Info(InfoArgs),
-    /// Read all of an image and check it; with --device, check that the device holds it, right after it was written
+    /// Read a whole image and check it; with --device, check that the device holds it (only right after writing)
     Verify(VerifyArgs),
-    /// Write an image to a partition or a file, and read it back
+    /// Write an image to a partition or a file, and verify it
     ///
-    /// For rescue and measurement; `landfall install` does this by itself, with the ids of the install. What is written is
-    /// the filesystem as it was made: `resize2fs` grows it, `tune2fs -U` gives it another id.
+    /// For rescue and measurements; `landfall install` does this by itself, with the ids of the install. The filesystem is
+    /// written as it was built: use `resize2fs` to grow it, and `tune2fs -U` to change its id.
     Write(WriteArgs),
 }
 
 /// Arguments of `image build`.
 #[derive(Debug, Clone, Args)]
 pub struct BuildArgs {
-    /// The system: a store path
+    /// Store path of the system
     #[arg(long, value_name = "STORE-PATH")]
     pub system: StorePath,
-    /// The image file to make
+    /// The image file to write
     #[arg(long, short, value_name = "FILE")]
     pub out: Utf8PathBuf,
-    /// Root of the store that has the system
+    /// Root of the Nix store that has the system
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub store: Utf8PathBuf,
-    /// A directory with `store-paths` and `registration` (nixpkgs' closureInfo); without it, nix-store is asked
+    /// Directory with `store-paths` and `registration` (closureInfo of nixpkgs) [default: ask nix-store]
     #[arg(long, value_name = "DIR")]
     pub closure_info: Option<Utf8PathBuf>,
-    /// A further file or directory and its place in the image; may be repeated
+    /// Another file or directory, and its path in the image; can be given several times
     #[arg(long, value_name = "FILE=PATH", value_parser = addition)]
     pub add: Vec<(Utf8PathBuf, String)>,
-    /// Level of compression
+    /// Compression level
     #[arg(long, value_name = "1-19", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
 }
@@ -89,7 +91,7 @@ pub struct BuildArgs {
 pub struct InfoArgs {
     /// The image
     pub file: Utf8PathBuf,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -99,7 +101,7 @@ pub struct InfoArgs {
 pub struct VerifyArgs {
     /// The image
     pub file: Utf8PathBuf,
-    /// A partition or file that it was written to
+    /// The partition or file that the image was written to
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<Utf8PathBuf>,
 }
@@ -109,21 +111,21 @@ pub struct VerifyArgs {
 pub struct WriteArgs {
     /// The image
     pub file: Utf8PathBuf,
-    /// The partition, or a file that stands for one
+    /// The partition, or a file with the contents of one
     pub device: Utf8PathBuf,
-    /// Write even when something is on the device; it is lost
+    /// Write even if the device is not empty; its contents are lost
     #[arg(long)]
     pub erase: bool,
-    /// Do not read everything back
+    /// Do not verify the device by reading everything back
     #[arg(long)]
     pub no_verify: bool,
-    /// Keep how far it has come in this file, on another disk, and go on from there
+    /// Keep the progress in this file (on another disk), and continue from there after an interruption
     #[arg(long, value_name = "FILE")]
     pub resume: Option<Utf8PathBuf>,
-    /// Threads that unpack; without it one for each processor, 8 at most
+    /// Number of threads that unpack [default: one for each processor, at most 8]
     #[arg(long, value_name = "1-8", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub threads: Option<u8>,
-    /// Counts and times as one JSON object, instead of progress
+    /// Print counts and times as one JSON object, instead of progress
     #[arg(long)]
     pub json: bool,
 }
@@ -135,7 +137,7 @@ fn addition(text: &str) -> Result<(Utf8PathBuf, String), String> {
         {
             Ok((from.into(), to.to_owned()))
         }
-        Some(_) | None => Err("FILE=PATH, with an absolute path in the image".to_owned()),
+        Some(_) | None => Err("give FILE=PATH, with an absolute path in the image".to_owned()),
     }
 }
 

@@ -1,8 +1,7 @@
-//! `landfall install` and `landfall resume`. Law: this file prepares a run (configuration, lock, listeners, signals) and
-//! reports its end; the run itself is the driver's. After a failure the machine stays on, and the last lines say the
-//! phase, the reason and the one command to continue.
+//! `landfall install` and `landfall resume`.
 //!
-//! Absent: phases, disks, decisions.
+//! This file prepares a run (configuration, lock, listeners, signals) and reports its end; the driver makes the run. After a failure
+//! the machine stays on, and the last lines name the phase, the reason and the one command to continue.
 
 use super::next_step::{Completing, Told};
 use super::service::{self, Doing, ServiceManager};
@@ -467,12 +466,12 @@ mod tests {
             &Told::default(),
         );
         expect_test::expect![[r#"
-            stopped before anything was begun; this run wrote to no disk (needs a change)
+            stopped before the install started; this run wrote to no disk (needs a change)
                 what: disk sda
                 why:  it is in use:
                       mounted at /srv
                       swap
-                next: unmount or detach what uses it, then: landfall resume
+                next: unmount it, or stop what uses it, then: landfall resume
                 log:  landfall log"#]]
         .assert_eq(&failure.text);
     }
@@ -488,7 +487,7 @@ mod tests {
             &Told::default(),
         );
         expect_test::expect![[r#"
-            stopped before anything was begun; this run wrote to no disk (needs a change)
+            stopped before the install started; this run wrote to no disk (needs a change)
                 what: clock
                 why:  it says 1970
                 next: set it, then: landfall install

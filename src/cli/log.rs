@@ -1,7 +1,8 @@
-//! `landfall log`: what happened. Law: reads a log that listeners wrote and prints it; a line that is not an event is
-//! shown as it is, never dropped.
+//! `landfall log`: shows the log of an install.
 //!
-//! Absent: writing the log (`progress::LogFile`).
+//! It prints the log that the listeners wrote. A line that is not an event is shown as it is; no line is dropped.
+//!
+//! `progress::LogFile` writes the log.
 
 use super::progress::Line;
 use super::run_dir;

@@ -321,7 +321,7 @@ pub struct CheckArgs {
     pub print: bool,
 }
 
-/// Largest number of scenario runs, and of slot states, of one call.
+/// Largest number of scenarios, and of slot states, of one call.
 const STORIES_MAX: u64 = 1_000_000_000;
 /// Longest time that one call simulates, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;
@@ -332,7 +332,7 @@ pub struct SimulateArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Faults per scenario run: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
+    /// Faults per scenario: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
     /// 3 (also a third one, only where two reach a new disk state)
     #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub depth: u8,
@@ -344,30 +344,30 @@ pub struct SimulateArgs {
     /// Contents of the disk before the install: blank, foreign, or finished (an earlier install)
     #[arg(long, value_name = "WHAT", default_value = "foreign", value_parser = simulate::before)]
     pub before: Before,
-    /// Random faults, up to four per scenario run; the same seed gives the same runs
+    /// Random faults, up to four per scenario; the same seed gives the same scenarios
     #[arg(long, value_name = "N", conflicts_with = "depth")]
     pub seed: Option<u64>,
-    /// Number of random scenario runs
+    /// Number of random scenarios
     #[arg(long, alias = "stories", value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
-    pub scenario_runs: u64,
-    /// Simulate random scenario runs for this many minutes
-    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "scenario_runs", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
+    pub scenarios: u64,
+    /// Simulate random scenarios for this many minutes
+    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "scenarios", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     pub minutes: Option<u64>,
     /// Test only the checkpoint: read at least this many states that power cuts leave in its two slots. Another --seed gives
     /// other states
-    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenario_runs", "minutes", "operator_action"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenarios", "minutes", "operator_action"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
     pub slot_states: Option<u64>,
-    /// Simulate one scenario run and print each line of it; for example 0.17:after:cut=none
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "scenario_runs", "minutes", "slot_states"])]
+    /// Simulate one scenario and print each line of it; for example 0.17:after:cut=none
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "scenarios", "minutes", "slot_states"])]
     pub schedule: Option<Schedule>,
     /// Only print the decision about every disk state that a power cut can leave
-    #[arg(long, conflicts_with_all = ["depth", "seed", "scenario_runs", "minutes", "schedule", "faults", "operator_action", "writes", "slot_states"])]
+    #[arg(long, conflicts_with_all = ["depth", "seed", "scenarios", "minutes", "schedule", "faults", "operator_action", "writes", "slot_states"])]
     pub decisions: bool,
     /// Only print the writes and flushes of a run without faults, in order: tables, volumes, checkpoints
-    #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "scenario_runs", "minutes", "schedule", "operator_action", "slot_states"])]
+    #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "scenarios", "minutes", "schedule", "operator_action", "slot_states"])]
     pub writes: bool,
-    /// What an operator or an attacker does after the first start: payload or layout (another one is configured), anew (a
-    /// reinstall is requested), edit (of the partition table), away (the disk is removed), second (another install is
+    /// What an operator or an attacker does after the first start: payload or layout (another one is configured), reinstall (one
+    /// is requested), edit (of the partition table), away (the disk is removed), second (another install is
     /// attached), copy (of the disk), clock, firmware (it loses its boot entries), orders, forged or stripped (the disk is
     /// manipulated), moved-on or moved-away (the branch moves). Needs --schedule with faults in the first start only (0.…)
     #[arg(long, alias = "between", value_name = "WHAT", requires = "schedule")]

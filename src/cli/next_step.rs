@@ -1,7 +1,9 @@
-//! The next step as it is typed here. Law: carried out as it is printed, a command goes on: one that was started with `--config FILE` is
-//! told with it, for without it landfall would look for another file or find none.
+//! Prints the next step as the user must type it here.
 //!
-//! Absent: what helps (the fault's own remedy), and which command an install that was never begun needs (`install`).
+//! The printed command continues the install: a run that was started with `--config FILE` is named with it, because landfall would
+//! otherwise look for another file.
+//!
+//! The step itself comes from the fault; `install` chooses the command if no install was started.
 
 use super::CONFIG_FILES;
 use crate::event::{Event, Listener};

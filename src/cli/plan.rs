@@ -1,7 +1,8 @@
-//! `landfall plan`: what would be done. Law: the plan that is printed is made by the same function as the plan that is
-//! carried out, so the ids are the ids; nothing is opened for writing.
+//! `landfall plan`: shows what an install would write.
 //!
-//! Absent: whether the disk is in use, and consent: the plan says what, `landfall disks` says where.
+//! The printed plan comes from the same function as the plan of an install, so the ids are the same. Nothing is opened for writing.
+//!
+//! It does not check whether the disk is in use, and does not ask for consent; `landfall disks` shows the disks.
 
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
@@ -486,7 +487,7 @@ impl Decided {
             writeln!(out, "  {line}")?;
         }
         if let (Some(claimed), Some(sequence)) = (claimed, sequence) {
-            writeln!(out, "  believed: checkpoint {sequence}, {claimed}")?;
+            writeln!(out, "  trusted record: checkpoint {sequence}, {claimed}")?;
         }
         let rules: Vec<String> = rules.iter().map(|rule| format!("rule {rule}")).collect();
         let by = if rules.is_empty() {

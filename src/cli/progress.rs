@@ -1,7 +1,9 @@
-//! Listeners: where events go. Law: every listener does bounded work per event, and one that cannot write any more says so
-//! once and falls silent, since an install must not end because nobody can watch it.
+//! The listeners: where events go.
 //!
-//! Absent: what events mean (`words`), and who tells them.
+//! Every listener does a bounded amount of work for each event. A listener that can no longer write reports that once and stays
+//! silent, because an install must not end when nobody can watch it.
+//!
+//! `words` makes the texts of events.
 
 use super::screen::listener::{Place, Screen};
 use super::words::{self, Weight};

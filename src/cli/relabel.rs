@@ -1,7 +1,9 @@
-//! `landfall relabel`: from UUIDs to labels, on a NixOS that runs. Law: without `--apply` nothing is written; what is printed comes
-//! from the plan and from what was done, for people and, with `--json`, one object a line.
+//! `landfall relabel`: changes a running NixOS from UUIDs to labels.
 //!
-//! Absent: the plan and the steps (`relabel`).
+//! Without `--apply`, nothing is written. The output comes from the plan and from what was done: for people, or with `--json` one
+//! object a line.
+//!
+//! `relabel` makes the plan and does the steps.
 
 mod next;
 mod options;
@@ -34,10 +36,10 @@ use std::io::Write;
 /// Arguments of `relabel`.
 #[derive(Debug, Clone, Args)]
 pub struct RelabelArgs {
-    /// Change the labels and write the file; without it, the plan is shown and nothing is written
+    /// Change the labels and write the file. Without it, landfall only shows the plan
     #[arg(long)]
     pub apply: bool,
-    /// Take host name and labels from this configuration of an installer, RON or JSON
+    /// Read host name and labels from this configuration of an installer, RON or JSON
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<Utf8PathBuf>,
     /// Label of the ESP [default: ESP- and the host's name, in upper case, cut to 11 characters]
@@ -46,20 +48,20 @@ pub struct RelabelArgs {
     /// Label of the root filesystem [default: root- and the host's name]
     #[arg(long, value_name = "LABEL")]
     pub root: Option<String>,
-    /// Label of the LUKS container that root lies in, and name of its partition [default: luks- and the host's name]
+    /// Label of the LUKS container with root, and name of its partition [default: luks- and the host's name]
     #[arg(long, value_name = "LABEL")]
     pub luks: Option<String>,
     /// Label of the first swap [default: swap- and the host's name]
     #[arg(long, value_name = "LABEL")]
     pub swap: Option<String>,
-    /// Label of a further filesystem, by its mount point, or of a further LUKS container, by the name of its mapping; may be repeated
+    /// Label of another filesystem, by its mount point, or of another LUKS container, by the name of its mapping; can be given several times
     #[arg(long, value_name = "WHAT=LABEL", value_parser = options::further)]
     pub label: Vec<(String, String)>,
-    /// A file of the host's configuration that names its devices; may be repeated [default:
+    /// File of the host's configuration that names its devices; can be given several times [default:
     /// /etc/nixos/hardware-configuration.nix]
     #[arg(long, value_name = "FILE")]
     pub file: Vec<Utf8PathBuf>,
-    /// One JSON object a line: the plan, then each step
+    /// Print one JSON object a line: the plan, then each step
     #[arg(long)]
     pub json: bool,
 }

@@ -1,7 +1,8 @@
-//! What is said when the run directory, or a file of landfall's in it, cannot be had. Law: the next step follows from what is
-//! there, not from what usually is; nothing that a person named is told to be moved.
+//! The message for a run directory, or a file in it, that cannot be used.
 //!
-//! Absent: making and opening them (`crate::lock`, `progress`).
+//! The next step follows from what is really there. It never tells the user to move something that they named.
+//!
+//! `crate::lock` and `progress` make and open the files.
 
 use super::Failure;
 use crate::exit::Exit;
@@ -119,7 +120,7 @@ mod tests {
         // Another place than landfall's own may have been named by mistake.
         let text = failure(&run, &real(&run), "landfall install --run-dir X", true).text;
         assert!(
-            text.contains("name a directory with --run-dir")
+            text.contains("name another directory with --run-dir")
                 && text.ends_with("then: landfall install --run-dir X")
                 && !text.contains("mv "),
             "{text}"

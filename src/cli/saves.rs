@@ -1,7 +1,7 @@
-//! `landfall simulate --saves`: the checkpoint alone. Law: what is read is what power cuts leave of its two slots, and how
-//! many of them a second and thread is told.
+//! `landfall simulate --slot-states`: tests only the checkpoint.
 //!
-//! Absent: the states themselves; see `sim::explore::slots`.
+//! It reads the states that power cuts leave in the two slots, and counts them per second and thread. The states come from
+//! `sim::explore::slots`.
 
 use super::simulate::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs};

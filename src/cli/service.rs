@@ -1,8 +1,9 @@
-//! landfall as a service: what the service manager is told, what signals mean, and the trace. Law: the first signal asks
-//! for a stop at the next safe point, the second says what is waited for; no signal makes landfall stop between two
-//! writes that belong together.
+//! landfall as a systemd service: messages to the service manager, signals, and the debug trace.
 //!
-//! Absent: the safe points themselves (`real::stop`, the driver).
+//! The first signal asks for a stop at the next safe point; the second one shows what landfall is waiting for. No signal stops
+//! landfall between two writes that belong together.
+//!
+//! `real::process` and the driver have the safe points.
 
 use super::complain;
 use crate::event::{Event, Listener, Reporter};
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(
             heard[1..],
             [
-                "note: SIGHUP: stopping at the next safe point, with everything saved",
+                "note: SIGHUP: stopping at the next safe point; the progress will be saved",
                 "note: SIGHUP: still stopping; waiting for: mkfs.ext4 root-web"
             ]
         );

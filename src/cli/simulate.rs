@@ -1,8 +1,9 @@
-//! `landfall simulate`: what would happen to this configuration, whatever goes wrong. Law: the driver and the states that
-//! install are the ones that run; the disks are in memory, and nothing of this machine is looked at but the configuration.
-//! A failure is one line that tells it again.
+//! `landfall simulate`: simulates installs of a configuration with faults.
 //!
-//! Absent: the simulated world (`sim`), and whether the real one is like it.
+//! It runs the same driver and states as an install, on disks in memory. It reads nothing of this machine but the configuration. Each
+//! failure is reported with one command that repeats it.
+//!
+//! `sim` has the simulated world. Whether the real world behaves the same is tested in the laboratory.
 
 use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
@@ -330,10 +331,10 @@ fn work(args: &SimulateArgs, sorts: &[FaultSort], threads: u64) -> Vec<Work> {
         return (0..threads).map(part).collect();
     }
     if let Some(seed) = args.seed {
-        return (0..args.scenario_runs.div_ceil(CHANCE_SCENARIOS))
+        return (0..args.scenarios.div_ceil(CHANCE_SCENARIOS))
             .map(|part| {
                 let from = part * CHANCE_SCENARIOS;
-                Work::Chance(seed, from, (from + CHANCE_SCENARIOS).min(args.scenario_runs))
+                Work::Chance(seed, from, (from + CHANCE_SCENARIOS).min(args.scenarios))
             })
             .collect();
     }
@@ -440,7 +441,7 @@ fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Res
     let mut text = format!("{failure}\n");
     if let Some(between) = failure.operator_action {
         text += &format!(
-            "the same scenario run without the operator action {}:\n",
+            "the same scenario without the operator action {}:\n",
             between.name()
         );
     }

@@ -27,9 +27,9 @@ fn done_with(example: &str, extra: &[&str]) -> (Result<Exit, Failure>, String) {
 #[test]
 fn the_same_seed_prints_the_same_and_a_schedule_tells_its_scenario() {
     let trace = |text: &str| text.split_once("trace ").unwrap().1[..16].to_owned();
-    let (exit, first) = told(&["--seed", "7", "--scenario-runs", "140"]);
-    let (_, second) = told(&["--seed", "7", "--scenario-runs", "140"]);
-    let (_, other) = told(&["--seed", "8", "--scenario-runs", "140"]);
+    let (exit, first) = told(&["--seed", "7", "--scenarios", "140"]);
+    let (_, second) = told(&["--seed", "7", "--scenarios", "140"]);
+    let (_, other) = told(&["--seed", "8", "--scenarios", "140"]);
     assert_eq!((exit, trace(&first)), (Exit::Ok, trace(&second)));
     assert_ne!(trace(&first), trace(&other));
     assert!(first.contains("140 scenarios"), "{first}");
@@ -58,7 +58,7 @@ fn a_point_that_no_run_reaches_is_an_error_that_names_it() {
 #[test]
 fn nothing_to_tell_is_a_wrong_number() {
     for wrong in [
-        ["--seed", "1", "--scenario-runs", "0"].as_slice(),
+        ["--seed", "1", "--scenarios", "0"].as_slice(),
         &["--slot-states", "0"],
     ] {
         let line = [&["landfall", "simulate"], wrong].concat();
@@ -72,7 +72,7 @@ fn a_former_spelling_of_an_option_is_the_same_option() {
     use super::super::{Cli, Command, command};
     let parsed = |line: &[&str]| Cli::try_parse_from([&["landfall"], line].concat()).map(|cli| cli.command);
     let former = ["simulate", "--seed", "1", "--stories", "3"];
-    assert!(matches!(parsed(&former), Ok(Command::Simulate(args)) if args.scenario_runs == 3));
+    assert!(matches!(parsed(&former), Ok(Command::Simulate(args)) if args.scenarios == 3));
     assert!(
         matches!(parsed(&["simulate", "--exhaust", "2"]), Ok(Command::Simulate(args)) if args.depth == 2)
     );
@@ -198,7 +198,7 @@ fn a_schedule_that_says_more_than_is_told_is_refused() {
             "moved-away",
             "while the machine is off",
         ),
-        ("0.10:around:medium-gone", "anew", "does that first"),
+        ("0.10:around:medium-gone", "anew", "first fixes the reason"),
         (
             "0.45:before:cut=none,7.9999:swap",
             "copy",

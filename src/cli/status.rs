@@ -1,7 +1,8 @@
-//! `landfall status`: where the install is. Law: a status is folded from events and nothing else; what the tmpfs
-//! checkpoint says is shown beside it, and a process that is gone is said to be gone.
+//! `landfall status`: shows the state of the install.
 //!
-//! Absent: reading disks. After a reboot `landfall resume` looks at the disk; this does not.
+//! The status comes only from events. The checkpoint in tmpfs is shown beside it, and a process that ended is reported as ended.
+//!
+//! It reads no disk: after a reboot, `landfall resume` reads the disk.
 
 use super::progress::{self, Line};
 use super::screen::{self, PhaseState};

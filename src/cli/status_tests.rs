@@ -43,7 +43,7 @@ fn a_status_is_folded_from_events() {
     };
     let report = Report::of(3_000, true, Some(status), vec![step]);
     expect_test::expect![[r#"
-            landfall install of host web, process 7, began 2.0 s ago
+            landfall install of host web, process 7, started 2.0 s ago
             phases: done Planned, Partitioned, Anchored, Encrypted, Formatted; running Cloned; to do Realised, Installed, Bootable, Provisioned, Landed
             phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
             step: clone

@@ -1,8 +1,9 @@
-//! Events in words, for every listener that writes for people. Law: pure text from an event; figures are the event's own
-//! figures, a rate is their difference over the time between them, there is no percentage, and a time
-//! that is left is told of bytes of a known number only, at the rate so far.
+//! Makes the texts of events, for every listener that writes for people.
 //!
-//! Absent: escape codes, clocks, files.
+//! Pure. Numbers are those of the event; a rate is the difference of two counts over the time between them. There is no percentage. A
+//! remaining time is shown only for bytes of a known total, at the rate so far.
+//!
+//! Escape codes, clocks and files are in the listeners (`progress`).
 
 use crate::event::Event;
 use landfall_states::Phase;

@@ -1,7 +1,9 @@
-//! Whether values agree. Law: everything that can be seen from the configuration alone is seen before anything is looked
-//! at on the machine, and all of it is told at once, each with its fix.
+//! Checks whether the values of a configuration fit together.
 //!
-//! Absent: what a single value's type already refuses, and what depends on the disk (`Plan::derive`).
+//! Everything that the configuration alone can show is checked before the machine is examined, and all problems are reported
+//! together, each with its fix.
+//!
+//! The types check single values; `Plan::derive` checks what depends on the disk.
 
 use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, advice,
@@ -415,7 +417,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     } = &config.system
     {
         words.push(format!(
-            "system.Image has no digest: landfall writes any image that claims to hold {system}, whoever made it; set it to the digest that `landfall image info {file}` prints on the computer that made the image"
+            "system.Image has no digest: landfall writes any image that claims to hold {system}, no matter who made it; set it to the digest that `landfall image info {file}` prints on the computer that made the image"
         ));
     }
     let RepositoryConfig {

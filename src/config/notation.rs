@@ -1,7 +1,9 @@
-//! What is not in its notation, told from what no option allows. Law: behind a fault of the notation nothing is read, and it is told once,
-//! in words of ours, with what JSON or RON wants there; nothing of the text is repeated.
+//! Errors of the notation (JSON or RON), as opposed to errors of values.
 //!
-//! Absent: values (`parse`, `refused`).
+//! After such an error nothing more is read. It is reported once, in landfall's own words, with the rule of JSON or RON. No text of
+//! the file is repeated.
+//!
+//! `parse` and `refused` handle values.
 
 use super::parse::{Problem, json_problem, ron_problem};
 

@@ -1,7 +1,7 @@
-//! What the environment may replace, for the service and the command line alike. Law: a variable's value obeys the same
-//! rule as the option's; an empty variable counts as not set (service managers pass such).
+//! The environment variables that replace options, for the service and the command line.
 //!
-//! Absent: every other variable.
+//! A variable follows the same rule as its option. An empty variable counts as not set, because service managers pass empty ones. No
+//! other variable is read.
 
 use super::{Config, ConfigError, Problem, refused, remote};
 use camino::Utf8PathBuf;

@@ -1,7 +1,9 @@
-//! From text to values. Law: a refusal names the option, the value, what is allowed, and line and column; it comes from
-//! the types' own rules, so that there is no second list of them here.
+//! Reads a configuration from text.
 //!
-//! Absent: whether values agree with each other (`super::check`).
+//! A refusal names the option, the value, what is allowed, and line and column. The rules are those of the types; there is no second
+//! list of rules here.
+//!
+//! `super::check` checks whether the values fit together.
 
 use super::Config;
 use super::advice;
@@ -380,7 +382,7 @@ pub(super) fn json_problem(path: String, error: &serde_json::Error) -> Problem {
     // Where one of some names belongs, serde_json speaks of the notation for everything that cannot be a name.
     if text == "expected value" && ["on_success", "system"].contains(&path.as_str()) {
         let why = format!(
-            "the value has the wrong type: {} is allowed",
+            "the value has the wrong type; allowed is {}",
             refused::allowed(&path, "enum", Notation::Json)
         );
         let fix = None;

@@ -1,8 +1,9 @@
-//! Places that the configuration names: on the target, on the installer, and by label. Law: nothing is put where somebody else puts
-//! things, two things never at one place; whatever the option, the same function says so (`landfall_states::taken`). A path means what
-//! its letters say.
+//! Checks the places that a configuration names: on the target, on the installer, and by label.
 //!
-//! Absent: homes and links of the target, which only the target knows (`real::provision`).
+//! Nothing goes to a place that the system or another option uses. One function decides this for every option
+//! (`landfall_states::taken`). A path means exactly what it says.
+//!
+//! Home directories and links of the target are known only on the target (`real::steps::provision`).
 
 use super::{Config, Keys, Problem, SshConfig, SystemConfig, check::problem, refused};
 use camino::Utf8Path;

@@ -1,7 +1,6 @@
-//! Numbers that options may have, for the words about one that is no number of its type. Law: they are those of `check`, which a test
-//! of every number of a configuration holds.
+//! The allowed ranges of numbers, for messages about a value that is not such a number.
 //!
-//! Absent: checking.
+//! They are the ranges of `check`; a test compares every number of a configuration. `check` does the checking.
 
 use landfall_states::recovery::NONCE_MAX;
 

@@ -1,8 +1,10 @@
-//! Words for values that are refused. Law: what may be a secret is not repeated. A value of another type than its option's never is;
-//! a text that breaks its option's rule is, unless it looks like a key or a token, or stands where one belongs. The words name what it
-//! is and what is allowed, never Rust's or a parser's types.
+//! Makes the texts for refused values.
 //!
-//! Absent: what is allowed (the types' own rules, `check`, `places`), and names of options (`parse`).
+//! A value that may be a secret is not repeated. A value of the wrong type is never repeated. A text that breaks the rule of its
+//! option is repeated, unless it looks like a key or a token, or stands where one belongs. The texts never show Rust's or a parser's
+//! types.
+//!
+//! What is allowed comes from the types, `check` and `places`; `parse` names the options.
 
 use super::{OnSuccess, SystemConfig, parse::Notation, ranges};
 use landfall_states::names::quoted;
@@ -206,7 +208,7 @@ fn kind(found: &str) -> &'static str {
     } else if begins(&["map", "a map"]) {
         "a map"
     } else {
-        "of another type"
+        "of the wrong type"
     }
 }
 
@@ -232,12 +234,12 @@ impl Refusal {
         }
         if what == "nothing" {
             return Refusal {
-                why: format!("null is not allowed: {allowed} is allowed"),
+                why: format!("null is not allowed; allowed is {allowed}"),
                 fix: Some("leave the option out to use its default".into()),
             };
         }
         Refusal {
-            why: format!("it is {what}: {allowed} is allowed"),
+            why: format!("it is {what}; allowed is {allowed}"),
             fix: match what {
                 "a text" => way_of(option),
                 "true or false" if allowed.starts_with("options") => enabled(option, notation),
@@ -299,7 +301,7 @@ impl Refusal {
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
         let of_type = |expected: &str| Refusal {
             why: format!(
-                "the value has the wrong type: {} is allowed",
+                "the value has the wrong type; allowed is {}",
                 allowed(option, expected, Notation::Ron)
             ),
             fix: there.is_text().then(|| way_of(option)).flatten(),
@@ -330,7 +332,7 @@ impl Refusal {
             ron::Error::ExpectedArray => of_type("sequence"),
             ron::Error::ExpectedDifferentStructName { found, .. } if found == "Some" => Refusal {
                 why: format!(
-                    "Some(…) is not allowed here: {} is allowed",
+                    "Some(…) is not allowed here; allowed is {}",
                     options_of(option, Notation::Ron)
                 ),
                 fix: Some("remove Some( and its )".into()),
@@ -345,7 +347,7 @@ impl Refusal {
             {
                 Refusal {
                     why: format!(
-                        "a configuration does not begin like this: {} are allowed",
+                        "a configuration does not begin like this; allowed are {}",
                         options_of("", Notation::Ron)
                     ),
                     fix: Some("put ( before the first option and ) after the last one".into()),

@@ -1,7 +1,9 @@
-//! What a repository's address must not be. Law: what Git would take for something else, or not at all, is refused before
-//! anything is looked at, with the form to write; an address that holds a credential is refused, and its text is not repeated.
+//! Refuses addresses of repositories that Git would misread.
 //!
-//! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
+//! An address that Git would not accept, or would read as something else, is refused before the machine is examined, and the message
+//! shows the right form. An address with a credential is refused, and its text is not repeated.
+//!
+//! `landfall_states::remote` has the forms of an address. Whether a server answers is tested later.
 
 use super::url::{self, Secret};
 use super::{forge, mistyped, server};
@@ -311,7 +313,7 @@ mod tests {
             (
                 "github:ops/nix-config/main",
                 "flake reference",
-                "and \"main\" into repository.branch",
+                "repository.revision to \"main\"",
             ),
             (
                 "gitlab:ops/nix-config",
@@ -346,7 +348,7 @@ mod tests {
                 "a query",
                 "landfall.repository-token",
             ),
-            ("https://forge.example?x", "a query", "leave out"),
+            ("https://forge.example?x", "a query", "remove"),
             (
                 "ssh://git@forge.example/o/r?ref=main",
                 "a query",
@@ -397,37 +399,37 @@ mod tests {
             ("ssh://git@forge.example", "no repository", "add"),
             (
                 "https://github.com/ops/nix-config/tree/main",
-                "a page",
+                "a web page",
                 "write https://github.com/ops/nix-config,",
             ),
             (
                 "https://gitlab.com/ops/nix-config/-/tree/main",
-                "a page",
+                "a web page",
                 "write https://gitlab.com/ops/nix-config,",
             ),
             (
                 "https://git.example/group/sub/x/-/blob/main/flake.nix",
-                "a page",
+                "a web page",
                 "write https://git.example/group/sub/x,",
             ),
             (
                 "https://gitlab.com/ops/nix-config/-",
-                "a page",
+                "a web page",
                 "write https://gitlab.com/ops/nix-config,",
             ),
             (
                 "https://gitea.example/ops/x/src/commit/abcdef",
-                "a page",
+                "a web page",
                 "write https://gitea.example/ops/x,",
             ),
             (
                 "https://gitea.example/ops/x/src/tag/v1",
-                "a page",
+                "a web page",
                 "write https://gitea.example/ops/x,",
             ),
             (
                 "https://gitea.example/ops/x/commits/branch/main",
-                "a page",
+                "a web page",
                 "write https://gitea.example/ops/x,",
             ),
             (
@@ -450,7 +452,7 @@ mod tests {
             ),
             (
                 "https://codeberg.org/ops/r/src/branch/main",
-                "a page",
+                "a web page",
                 "write https://codeberg.org/ops/r,",
             ),
         ] {

@@ -1,7 +1,9 @@
-//! The server in a repository's address, and what a forge has there. Law: what ssh, Git or the resolver refuse by its form, whatever
-//! answers there, is refused before anything is looked at; so is what a forge shows to people.
+//! Checks the server in the address of a repository, and the path that a forge has there.
 //!
-//! Absent: credentials in an address (`url`), and other forms of one (`remote`).
+//! What ssh, Git or the resolver would refuse by its form is refused before the machine is examined. The address of a web page of a
+//! forge is refused, too.
+//!
+//! `url` checks credentials, `remote` the other forms.
 
 use super::remote::Objection;
 use std::net::{Ipv4Addr, Ipv6Addr};

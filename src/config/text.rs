@@ -1,7 +1,9 @@
-//! Texts of the configuration. Law: no text has a character that steers a terminal, ends a string of C, or cannot be seen; whoever
-//! reads a configuration sees what it says. One rule for all texts, whatever option they belong to.
+//! Checks the texts of a configuration.
 //!
-//! Absent: the rule of a single option. Shell commands have lines of their own, and are the operator's.
+//! No text has a character that controls a terminal, ends a C string, or is invisible, so a reader of the configuration sees what it
+//! says. The rule is the same for every option.
+//!
+//! The options have their own rules. Shell commands can have several lines; the operator is responsible for them.
 
 use super::{Config, Problem};
 use landfall_states::shown::is_hidden;

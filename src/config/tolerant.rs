@@ -1,8 +1,9 @@
-//! Reading on behind a value that is wrong. Law: a file's problems are told together, as far as they do not depend on each
-//! other: a value that was refused is left out and the text is read again, with a stand-in where there is no default. A
-//! configuration that was read so is never used; only further problems are looked for in it.
+//! Continues reading after a wrong value, to report all problems of a file together.
 //!
-//! Absent: what is wrong with a value (`parse`), and whether values agree (`check`).
+//! A refused value is left out, and the text is read again, with a placeholder where there is no default. A configuration that was
+//! read this way is never used.
+//!
+//! `parse` says what is wrong with a value, `check` whether the values fit together.
 
 use serde::de::value::StringDeserializer;
 use serde::de::{

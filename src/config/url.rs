@@ -1,8 +1,10 @@
-//! URLs in the configuration. Law: what may be a secret has no place in one: a configuration lies in the Nix store and in a repository,
-//! its URLs go into logs, into records on the disk and onto command lines. One rule for every URL: nothing in the place of a user but
-//! the account of an ssh address, and no setting behind `?` that is not known by its name. What is refused is not repeated.
+//! Checks the URLs of a configuration.
 //!
-//! Absent: which forms a remote has (`remote`), and whether anything answers there.
+//! A URL must not contain a possible secret, because the configuration is in the Nix store and in a repository, and its URLs are
+//! shown in logs, in records on the disk and on command lines. One rule covers every URL: no user except the account of an ssh
+//! address, and no unknown setting after `?`. A refused URL is not repeated.
+//!
+//! `remote` has the forms of a remote. Whether a server answers is tested later.
 
 use super::mistyped::edges;
 use super::remote::Objection;

@@ -1,10 +1,10 @@
-//! Age files and who can read them. Law: what is decrypted goes into a buffer that is wiped and is looked at no further than its proof of
-//! being whole; a private key is read into such memory, is used for this alone, and neither is written or said anywhere.
+//! Reads age files and checks who can decrypt them.
+//!
+//! Decrypted data goes into a buffer that is wiped, and is used only to check that the file is complete. A private key is read into
+//! such memory, used only for this, and never written or shown.
 //!
 //! Not promised: that nothing of a key is left in this process's memory. The crate age copies parts of it while it reads
-//! (`real::age_identity`), and one chunk of 64 KiB of plain text while it decrypts.
-//!
-//! Absent: encrypting.
+//! (`real::secrets::age_identity`), and one chunk of 64 KiB of plain text while it decrypts.
 
 use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::{self, Root};

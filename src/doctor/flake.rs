@@ -1,7 +1,8 @@
-//! Asking Nix about a flake. Law: nothing is built, no lock file is written, no cache of evaluations is kept, and what is a fault is
-//! said with Nix's own last words.
+//! Asks Nix about a flake.
 //!
-//! Absent: what the answers mean (`operator`).
+//! Nix builds nothing, writes no lock file, and keeps no evaluation cache. An error is reported with Nix's own last lines.
+//!
+//! `operator` interprets the answers.
 
 use super::{Outcome, Scene};
 use crate::real::disk::usage::shell;

@@ -1,7 +1,9 @@
-//! One question to a web server. Law: bounded in time and in bytes; no redirect is followed, since where a server sends to is an answer;
-//! servers are believed as the machine's own certificates say, as Nix believes them.
+//! Sends one request to a web server.
 //!
-//! Absent: what an answer means (`network`).
+//! Time and size are bounded. Redirects are not followed, because the target of a redirect is an answer in itself. Certificates are
+//! checked against the machine's own list, as Nix does it.
+//!
+//! `network` interprets the answer.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! Checks of a host that is installed. Law: the ESP is judged by the judge of the install; labels, entries and identities are those that
-//! the running system's own files name; nothing is mounted.
+//! The checks of an installed host.
 //!
-//! Absent: mending (`nixos-rebuild boot` and `agenix --rekey` do it).
+//! The ESP is checked by the same code as at the end of an install. Labels, entries and identities are those that the running system
+//! names. Nothing is mounted.
+//!
+//! `nixos-rebuild boot` and `agenix --rekey` fix what is wrong.
 
 use super::decrypt::{self, KeyError, PrivateKey, Unopened};
 use super::{Outcome, Scene};

@@ -133,7 +133,7 @@ fn labels_that_are_not_there_or_twice_are_found() {
     machine.write("dev/disk/by-label/root-web", "");
     machine.write("dev/disk/by-partlabel/ESP-WEB", "");
     let found = finding("labels", &scene);
-    assert_eq!(found.list, ["/dev/disk/by-label/swap-web is not there"]);
+    assert_eq!(found.list, ["/dev/disk/by-label/swap-web does not exist"]);
     // swaplabel -L, and udev makes the link.
     machine.write("dev/disk/by-label/swap-web", "");
     assert!(fine("labels", &scene).contains("swap-web"));

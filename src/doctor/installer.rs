@@ -1,7 +1,9 @@
-//! Checks of the medium that installs. Law: what an install checks before its first write is checked by the same functions; no disk is
-//! written to, and no key is put where others could read it.
+//! The checks of an installer.
 //!
-//! Absent: the network (`network`), the repository (`remote`).
+//! They use the same functions as an install before its first write. No disk is written, and no key is put where others could read
+//! it.
+//!
+//! `network` and `remote` check the network and the repository.
 
 use super::{Finding, Outcome, Scene, http};
 use crate::config::{Config, SystemConfig};

@@ -397,7 +397,7 @@ pub static CHECKS: [Check; 32] = {
             Installer,
             "payload",
             30,
-            "the image, closure or bundle that the installer carries",
+            "the image, closure or bundle in the installer",
             |s| Box::pin(installer::payload(s)),
         ),
         Check::of(

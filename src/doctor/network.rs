@@ -1,7 +1,8 @@
-//! Checks of the installer's network: from the cable to the caches. Law: what is the first thing that fails is said by the first check
-//! that fails; an install that needs no network is not troubled with it.
+//! The checks of the installer's network, from the cable to the binary caches.
 //!
-//! Absent: the repository (`remote`).
+//! The first failing check names the first cause. An install that needs no network is not checked for it.
+//!
+//! `remote` checks the repository.
 
 use super::http::{self, Answer};
 use super::signature::NarInfo;

@@ -164,7 +164,7 @@ fn a_captive_portal_is_told_from_a_cache() {
     );
     installer.caches(&[&serve(&[("*", page.clone())])], &[]);
     assert!(finding("portal", &installer.scene).why.contains("web page"));
-    assert!(finding("caches", &installer.scene).list[0].contains("something else"));
+    assert!(finding("caches", &installer.scene).list[0].contains("not the description of a cache"));
     let away = answer(302, "Location: http://login.hotel.example/?u=1\r\n", "");
     installer.caches(&[&serve(&[("*", away)])], &[]);
     assert!(

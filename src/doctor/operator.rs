@@ -1,7 +1,8 @@
-//! Checks of the computer where installers are built. Law: the flake is asked by Nix, as a build would ask it; a secret is decrypted in
-//! memory and looked at no further; Git only looks.
+//! The checks of the computer where installers are built.
 //!
-//! Absent: making a host and re-keying its secrets.
+//! Nix evaluates the flake as a build would. A secret is decrypted in memory and used for nothing else. Git only reads.
+//!
+//! `landfall host new` makes hosts and re-encrypts secrets.
 
 use super::decrypt::{self, PrivateKey, Unopened};
 use super::flake::{NoAnswer, Reference, ask, attribute, dir, is_missing};

@@ -1,7 +1,8 @@
-//! The check of the repository: whether it answers, with the key and the known hosts that an install has. Law: a key or token is in memory
-//! that nobody else can open and that is wiped; it is in no file, argument or variable.
+//! The check of the repository: whether it answers, with the key and the known hosts that an install has.
 //!
-//! Absent: a key on a medium with the label `LF-KEYS`, which only an install mounts.
+//! A key or token is in memory that nobody else can read and that is wiped; it is in no file, argument or variable.
+//!
+//! A key on a medium with the label `LF-KEYS` is used only by an install, which mounts the medium.
 
 use super::{Outcome, Scene};
 use crate::config::Config;

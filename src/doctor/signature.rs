@@ -1,7 +1,7 @@
-//! Signatures of binary caches (`narinfo`). Law: a signature counts when a key of the list has its name and proves it; a name alone
-//! proves nothing.
+//! Checks signatures of binary caches (`narinfo`).
 //!
-//! Absent: fetching (`http`), Nix's own check, which every path undergoes when it is fetched.
+//! A signature counts only if a key of the list has its name and verifies it. `http` fetches, and Nix itself checks every path that
+//! it fetches.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,7 +1,9 @@
-//! What a run takes over of a record, and on whose word. Law: a revision that only a record asks for is used as a wish, until it is
-//! proved who wrote the record; of a forged one nothing is taken over, and the reference is resolved anew.
+//! Decides what a run uses from a record on the disk.
 //!
-//! Absent: judging (`states::recovery`, `states::actions::clone_configuration`), and codes (`states::authentic`).
+//! A revision that only a record names is used only after it is proved who wrote the record. Nothing is used from a forged record;
+//! the reference is resolved again.
+//!
+//! `states::recovery` and `states::actions::clone_configuration` judge; `states::authentic` checks the codes.
 
 use super::Request;
 use crate::event::Event;

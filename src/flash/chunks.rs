@@ -1,7 +1,7 @@
-//! Bytes from one thread to the next. Law: the buffers are a fixed stock, made before the first byte is read, and go round; whoever
-//! stops taking stops everybody before him, and nobody waits for ever.
+//! Passes bytes from one thread to the next.
 //!
-//! Absent: what the bytes are.
+//! There is a fixed number of buffers, made before the first byte is read, and they are used again. A thread that stops taking stops
+//! the threads before it, and no thread waits for ever.
 
 use super::CHUNK_BYTES;
 use super::error::Error;

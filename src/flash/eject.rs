@@ -1,11 +1,9 @@
-//! Powering a stick off, so that it can be pulled out. Law: everything is flushed before; the port of a USB device is switched off only
-//! when no other disk is behind it; a disk that is built in stays where it is; where there is nothing to switch off nothing is done, and
-//! that is said.
+//! Switches a stick off, so that it can be unplugged.
 //!
-//! The kernel's own handling does the rest: it sends the disk its last flush and stops it (`sd_shutdown` of Linux), as `udisksctl
-//! power-off` has it do.
+//! Everything is flushed before (`write`). The USB port is switched off only if no other disk is behind it. A built-in disk stays on.
+//! If there is nothing to switch off, this is reported.
 //!
-//! Absent: flushing (`write`).
+//! The kernel does the rest: it sends the disk its last flush and stops it (`sd_shutdown` of Linux), as with `udisksctl power-off`.
 
 use crate::foreign::{self, Links};
 use crate::real::disk::sysfs::{Block, Sysfs};

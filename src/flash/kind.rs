@@ -1,7 +1,9 @@
-//! What a file is, by its first bytes. Law: whatever no firmware boots from a stick as it is gets its own words and the command that
-//! makes an image of it; a name decides nothing.
+//! Detects what a file is, by its first bytes.
 //!
-//! Absent: reading and unpacking (`source`).
+//! Every kind of file that firmware cannot boot from a stick has its own message, with the command that makes an image from it. The
+//! file name decides nothing.
+//!
+//! `source` reads and unpacks.
 
 /// Bytes from the start that decide: a tar archive says it behind byte 256.
 pub const HEAD_BYTES: usize = 512;

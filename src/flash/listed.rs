@@ -1,7 +1,7 @@
-//! A list of digests beside an image, as sha256sum and shasum write it, as BSD's sha256 does, or a digest alone. Law: a list that has
-//! no digest for the image is an error, and never passed over.
+//! Reads a list of digests beside an image, in the form of sha256sum, shasum or BSD's sha256, or a single digest.
 //!
-//! Absent: reading the file (`source`). Sources: sha256sum(1), sha256(1) of FreeBSD.
+//! A list without a digest for the image is an error; it is never ignored. `source` reads the file. Sources: sha256sum(1), sha256(1)
+//! of FreeBSD.
 
 /// The digest that a list has for a file of this name; if none, why.
 ///

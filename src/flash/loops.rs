@@ -1,6 +1,7 @@
-//! The file behind a loop device, by its number and not by its name: names change, end in blanks, and are another's by now.
+//! The file behind a loop device, by its number and not by its name, because names change, can end in blanks, and can belong to
+//! another file later.
 //!
-//! Absent: which loop devices there are, and what uses them (`real::disk`).
+//! `real::disk` lists the loop devices and their use.
 
 use crate::image::disk::FileDisk;
 use camino::Utf8Path;

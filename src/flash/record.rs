@@ -1,7 +1,9 @@
-//! How far a stick came, for the next run. Law: one small file for each stick; what it says is where to begin comparing, and the stick is
-//! read and compared all the same. It names the image by its digest and the stick by its identity, and holds nothing secret.
+//! The record of how far the writing of a stick came, for the next run.
 //!
-//! Absent: where the folder is (`cli::flash`).
+//! There is one small file for each stick. The record only says where to start comparing: the stick is still read and compared. It
+//! names the image by its digest and the stick by its identity, and contains no secret.
+//!
+//! `cli::flash` chooses the directory.
 
 use super::error::Error;
 use crate::foreign::{self, Links};

@@ -1,7 +1,7 @@
-//! A stick as readers and writers of tables want it: with a position, at any byte. Law: what it reads comes from the stick, what it writes
-//! goes to the stick, in whole blocks; nothing is kept in between.
+//! Gives readers and writers of partition tables access to a stick at any byte position.
 //!
-//! Absent: large transfers (`write`, `verdict`).
+//! Reads come from the stick, and writes go to the stick, in whole blocks; nothing is cached. `write` and `verdict` make large
+//! transfers.
 
 use crate::image::disk::Disk;
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};

@@ -1,7 +1,7 @@
-//! Images as they lie on the operator's disk. Law: what an image is says its first bytes, not its name; it is read whole, once, before
-//! anything is written, so that a damaged or foreign file costs no stick; every later read is held against the digests of that first one.
+//! Reads images from the operator's disk.
 //!
-//! Absent: sticks.
+//! The first bytes of an image decide what it is, not its name. The whole image is read once before anything is written, so a damaged
+//! or wrong file costs no stick. Every later read is compared with the digests of the first one.
 
 use super::chunks::{self, Chunk, Round};
 use super::error::Error;

@@ -1,9 +1,10 @@
-//! Which disks may be taken for a stick, and why not. Law: a stick is what is attached over USB, an SD card, or a medium of SCSI that
-//! says that it can be taken out; USB disks say that they are fixed and are sticks all the same. A disk that anything uses, or that the
-//! running system is on, never is. A fixed disk, and one that is larger than sticks are, may be written when somebody names it by a name
-//! that can be no other disk's.
+//! Decides which disks count as sticks, and why others do not.
 //!
-//! Absent: looking (`real::disk::gather`), asking (`cli::flash`).
+//! A stick is attached over USB, is an SD card, or is a SCSI medium that reports itself as removable. USB disks that report
+//! themselves as fixed are sticks, too. A disk that is in use, or that the running system is on, is never a stick. A fixed disk, or
+//! one larger than a stick, can be written only if it is named by a name that is unique to it.
+//!
+//! `real::disk::scan` reads the disks, `cli::flash` asks.
 
 use crate::real::disk::amount::size;
 use crate::real::disk::kind::no_disk;

@@ -1,8 +1,10 @@
-//! An image onto a stick. Law: first the start and the end of the stick are zeros, durably; then everything behind the first MiB is
-//! written and flushed; the first MiB comes last, and only when the caller has read the rest back. Whoever cuts it anywhere leaves a
+//! Writes an image to a stick.
+//!
+//! First, the start and the end of the stick are overwritten with zeros and flushed. Then everything after the first MiB is written
+//! and flushed. The first MiB comes last, and only after the caller has verified the rest. So an interruption at any point leaves a
 //! stick without a boot sector, a partition table or a superblock at its start.
 //!
-//! Absent: which stick, reading back (`verdict`), the record (`record`).
+//! `verdict` reads back, `record` keeps the record, and the caller chooses the stick.
 
 use super::chunks::{self, Chunk};
 use super::error::Error;

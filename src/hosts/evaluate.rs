@@ -1,7 +1,9 @@
-//! Nix's own answer to what a change of the repository does. Law: Nix is shown a copy of what Git tracks, before the change and after
-//! it; the operator's files are not touched, and what is compared are names of attributes, not guesses.
+//! Asks Nix what a change of the repository does.
 //!
-//! Absent: building. That the host and its installer build is shown by `nix build`.
+//! Nix evaluates a copy of the files that Git tracks, before and after the change. The operator's files are not changed, and names of
+//! attributes are compared, not guesses.
+//!
+//! Nothing is built: `nix build` shows whether the host and its installer build.
 
 use super::error::HostError;
 use super::names::quoted;

@@ -1,7 +1,9 @@
-//! What is written into flake.nix for a new host. Law: every candidate is an insertion at a place that was recognised (`place`); a
-//! candidate that is not certain by its form alone is for who can evaluate it.
+//! Finds the text to insert into flake.nix for a new host.
 //!
-//! Absent: evaluating (`evaluate`), and which candidate is taken (`new`).
+//! Every candidate is an insertion at a place that was recognised (`place`). A candidate that its form alone does not prove needs an
+//! evaluation.
+//!
+//! `evaluate` evaluates, and `new` chooses the candidate.
 
 mod installers;
 

@@ -1,10 +1,9 @@
-//! The key pairs of a host, in a folder of their own. Law: a key that is there is kept and used again; one that is made is put in
-//! its place whole (beside it, then renamed, never over another), for its owner alone, and never below a repository or the Nix
-//! store. What holds a private half is wiped when it is dropped.
+//! The key pairs of a host, in a directory of their own.
 //!
-//! The names are those of the medium that landfall takes keys from.
+//! An existing key is kept and used. A new key is written beside its place and renamed, never over another file, readable only by its
+//! owner, and never below a repository or the Nix store. Memory with a private key is wiped.
 //!
-//! Absent: the medium (docs/operate/operations.md), and the secrets (`rekey`).
+//! The file names are those of the key medium (docs/operate/operations.md). `rekey` handles the secrets.
 
 use super::error::HostError;
 use crate::foreign::{self, Links, Refused};

@@ -42,7 +42,7 @@ fn keys_are_made_once_for_their_owner_alone_and_used_again() {
         (&first.age_public, &first.ssh_public, &first.deploy_public)
     );
     let other = Keys::of(&dir, "db", &[]).err().unwrap().to_string();
-    assert!(other.contains("the key of the host web"), "{other}");
+    assert!(other.contains("the key of host web"), "{other}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn another_private_key_in_the_place_of_one_is_moved_away_and_not_removed() {
             "something else",
         ),
         ("age-identity", b"age-encryption.org/v1\n", "encrypted"),
-        ("age-identity", &[b'x'; 70_000], "more than 65536 bytes"),
+        ("age-identity", &[b'x'; 70_000], "longer than 65536 bytes"),
         ("ssh-key", &whole, "not an OpenSSH private key"),
     ] {
         let before = fs::read(dir.join(name)).unwrap();
@@ -161,7 +161,7 @@ fn another_private_key_in_the_place_of_one_is_moved_away_and_not_removed() {
         // What is told, done: the key is there, and so is a way on.
         assert!(
             said.contains(&format!(
-                "next: mv {} ELSEWHERE, so that one is made",
+                "next: mv {} ELSEWHERE, so that landfall makes a new one",
                 dir.join(name)
             )),
             "{said}"
@@ -188,6 +188,6 @@ fn a_key_that_is_none_is_refused() {
             .err()
             .unwrap()
             .to_string()
-            .contains("no identity of age")
+            .contains("not an age identity")
     );
 }

@@ -1,7 +1,7 @@
-//! What an expression of Nix is worth, where that stands there: strings, lists, sets, names that are bound to them, `++`, `//`,
-//! `with`, `inherit`, `import` of a file beside it, `attrValues`. Law: everything else is no value here; nothing is guessed.
+//! Evaluates the simple parts of Nix expressions: strings, lists, sets, names, `++`, `//`, `with`, `inherit`, `import` of a file
+//! beside it, `attrValues`.
 //!
-//! Absent: Nix, which is asked where it is there (`evaluate`).
+//! Everything else is refused; nothing is guessed. `evaluate` asks Nix where Nix is installed.
 
 use super::place::result;
 use super::syntax::{self, Bindings, call, called, names};

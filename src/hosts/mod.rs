@@ -1,8 +1,9 @@
-//! Hosts of a flake, on the operator's computer: a new one made, with everything that belongs to it. Law: an operator's file is changed
-//! by an insertion that keeps every other byte, or not at all; files that belong together change together; a private key is never below
-//! a repository, in the Nix store, or printed.
+//! Makes a new host in a flake, with everything that belongs to it, on the operator's computer.
 //!
-//! Absent: disks and installs (`real`), questions and printing (`cli::host`), sops.
+//! An operator's file is changed by an insertion that keeps every other byte, or not at all. Files that belong together change
+//! together. A private key is never below a repository, in the Nix store, or printed.
+//!
+//! `real` handles disks and installs, `cli::host` questions and output. sops is not supported.
 
 pub mod error;
 mod evaluate;

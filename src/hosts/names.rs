@@ -1,7 +1,7 @@
-//! Names that follow from a host's. Law: every label is within the limit of what carries it (FAT 11, swap 15, ext4 16, GPT 36
-//! characters), and the same name always gives the same labels.
+//! Derives labels from the name of a host.
 //!
-//! Absent: whether another machine has the label; labels are looked for on one machine only.
+//! Every label fits its limit (FAT 11, swap 15, ext4 16, GPT 36 characters), and the same name always gives the same labels. Labels
+//! are unique only on one machine.
 
 use landfall_states::names::{BadValue, Digest};
 

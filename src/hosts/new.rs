@@ -1,7 +1,9 @@
-//! A new host, from what was asked to what is written. Law: everything is worked out in memory and looked at first: the flake as it
-//! is and as it would be, every secret decrypted and encrypted again. Until [`Plan::carry_out`] nothing is written but a lock.
+//! Makes a new host, from the request to what is written.
 //!
-//! Absent: questions and printing (`cli::host`).
+//! Everything is prepared and checked in memory first: the flake as it is and as it will be, and every secret, decrypted and
+//! encrypted again. Before [`Plan::carry_out`], only a lock is written.
+//!
+//! `cli::host` asks and prints.
 
 mod already;
 mod given;

@@ -1,7 +1,7 @@
-//! Where a flake says which hosts it has, as places in its syntax tree. Law: what is not recognised is no place: nothing is guessed
-//! from names alone where a value can be looked at.
+//! Finds the places in a flake's syntax tree that define its hosts.
 //!
-//! Absent: what is written there (`flake`).
+//! A form that is not recognised is not a place. Nothing is guessed from names alone if a value can be examined. `flake` makes the
+//! text.
 
 use super::syntax::{self, Bindings, bare, call, called, looked_up, names};
 use rnix::SyntaxNode;

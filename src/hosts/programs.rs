@@ -1,7 +1,8 @@
-//! Git and Nix as the operator would run them: in the operator's own repository, with the operator's own settings. Law: Git is given
-//! exactly the files that it is to touch; Nix builds nothing.
+//! Runs Git and Nix in the operator's own repository, with the operator's own settings.
 //!
-//! Absent: a target's repository, which may be anybody's (`real::git`).
+//! Git gets exactly the files that it must change; Nix builds nothing.
+//!
+//! `real::git` handles repositories on a target, which may belong to anybody.
 
 use super::error::HostError;
 use crate::event::Reporter;

@@ -1,7 +1,9 @@
-//! Secrets encrypted again, for one recipient more. Law: nothing is written here; what is plain is in memory that is wiped; what comes
-//! out was decrypted again with the new host's own identity and is the same.
+//! Encrypts secrets again, for one more recipient.
 //!
-//! Absent: who may read a secret (`rules`), and the files (`transaction`). Plugins of age are started by the crate `age`.
+//! Nothing is written here. Plain text is only in memory that is wiped. Each result is decrypted again with the new host's identity
+//! and compared.
+//!
+//! `rules` says who can read a secret, `transaction` writes the files. The crate `age` starts plugins.
 
 use super::keys::Keys;
 use crate::foreign::{self, Links};
@@ -211,7 +213,7 @@ mod tests {
         let dir = Utf8Path::from_path(keep.path()).unwrap();
         for (text, wanted) in [
             ("AGE-SECRET-KEY-1NONE\n", "neither an age identity"),
-            ("age-encryption.org/v1\n", "cut off or damaged"),
+            ("age-encryption.org/v1\n", "incomplete or damaged"),
             (
                 "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n",
                 "",

@@ -1,8 +1,9 @@
-//! The rules file of agenix, and the file of keys that it imports: where a host's public key is written. Law: a key goes where the
-//! keys of other hosts stand; a list of recipients gets it only where a neighbour that was named is in it, or where the list is
-//! named as that of all hosts. Where several places are possible nothing is written.
+//! Adds a host's public key to the rules file of agenix, or to the file of keys that it imports.
 //!
-//! Absent: what the rules say (`literal`, `evaluate`), and the secrets (`rekey`).
+//! A key is added beside the keys of other hosts. A list of recipients gets it only if the named neighbour is in the list, or if the
+//! list is named as that of all hosts. If several places are possible, nothing is written.
+//!
+//! `literal` and `evaluate` read the rules, `rekey` handles the secrets.
 
 use super::literal::{self, Read, Value};
 use super::names::{attribute, is_identifier, quoted};
@@ -594,7 +595,7 @@ mod tests {
         ] {
             let said = edited(rules, "", None, &["op"]);
             assert!(
-                matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("something else")),
+                matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("another meaning")),
                 "{rules}: {said:?}"
             );
         }

@@ -1,7 +1,8 @@
-//! The folder in which a flake is tried. Law: nobody but its owner looks into it; it is removed when the run ends, by a signal too, and
-//! what a run left that was killed is removed by the next one.
+//! The directory in which a changed flake is tested.
 //!
-//! Absent: what is put into it (`evaluate`).
+//! Only its owner can read it. It is removed at the end of the run, also after a signal; the next run removes what a killed run left.
+//!
+//! `evaluate` fills it.
 
 use super::error::HostError;
 use crate::foreign;

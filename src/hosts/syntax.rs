@@ -1,7 +1,9 @@
-//! Nix files as text with a syntax tree. Law: an edit is an insertion: every byte that was there stays, in its order, and what comes
-//! of it parses. Lines get the indentation and the line ends of their neighbours.
+//! Nix files as text with a syntax tree.
 //!
-//! Absent: where to insert (`flake`, `rules`), and what things are worth (`literal`).
+//! An edit is an insertion: every existing byte stays, in its order, and the result is parsed again. New lines get the indentation
+//! and line ends of their neighbours.
+//!
+//! `flake` and `rules` choose the place, `literal` evaluates.
 
 use rnix::ast::{self, AstToken, Attr, Expr, HasEntry, InterpolPart};
 use rnix::{SyntaxKind, SyntaxNode};

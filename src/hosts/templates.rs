@@ -1,7 +1,6 @@
-//! The two files of a host, as text: its configuration, and its installer's. Law: both name the same labels, in the form of the
-//! project's own templates and examples.
+//! The two files of a host, as text: its configuration, and that of its installer.
 //!
-//! Absent: where they are put, and the flake (`flake`).
+//! Both use the same labels, in the form of the project's templates and examples. `flake` adds them to the flake.
 
 use super::names::{Labels, quoted};
 use landfall_states::remote::is_over_ssh;

@@ -1,11 +1,13 @@
-//! Files of a working tree changed together. Law: first everything is written beside (in Git's own directory, where neither Git nor a
-//! flake sees it), then a journal that names it, flushed; from then on the change is decided, and whoever comes next carries it to its
-//! end. Before the journal nothing of the tree was touched. Each file gets its new contents by a rename: it is as before or as after.
+//! Changes several files of a working tree together.
 //!
-//! The files of the new host come first and are added to Git, the flake last: in between, the flake evaluates and every secret is
-//! readable by whoever could read it.
+//! First, all new contents are written to Git's own directory, where neither Git nor a flake sees them. Then a journal that names
+//! them is written and flushed; from then on the change is decided, and the next run finishes it. Before the journal, nothing in the
+//! tree is changed. Each file is replaced by a rename, so it has its old or its new contents.
 //!
-//! Absent: what is written (`new`).
+//! The files of the new host come first and are added to Git, the flake comes last. In between, the flake evaluates, and every secret
+//! can be read by the same people as before.
+//!
+//! `new` makes the contents.
 
 use super::error::HostError;
 use super::keys::sync_dir;

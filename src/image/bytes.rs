@@ -1,7 +1,7 @@
-//! Where the bytes of an image come from. Law: a read gives exactly the bytes asked for or an error; reading again goes to
-//! the medium, not to a cache.
+//! Reads the bytes of an image.
 //!
-//! Absent: what the bytes mean, and retries (`open`).
+//! A read gives exactly the requested bytes, or an error. Reading again reads from the medium, not from a cache. `open` interprets
+//! the bytes and retries.
 
 use super::Error;
 use crate::foreign::{self, Links, Refused};

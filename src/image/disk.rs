@@ -1,7 +1,9 @@
-//! Where an image goes: a block device, or a file that stands for one. Law: reads and writes go past the page cache where
-//! the system allows it, so that what is read back is what the device has; nothing is done to anything that somebody uses.
+//! The target of an image: a block device, or a file with the contents of one.
 //!
-//! Absent: which device, and whether it may be written (consent, `landfall image write`).
+//! Reads and writes bypass the page cache where the system allows it, so a read-back shows what the device has. A device in use is
+//! never changed.
+//!
+//! The caller chooses the device and checks the consent.
 
 use super::{BLOCK_BYTES, Error};
 use crate::foreign;

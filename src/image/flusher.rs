@@ -1,7 +1,7 @@
-//! Flushing a target while the next part is being written to it. Law: what a flush makes durable is what was written before it
-//! was begun, and only that is counted; one flush is under way at a time, and no thread outlives its flusher.
+//! Flushes a target while the next part is being written.
 //!
-//! Absent: when to flush (`write`).
+//! A flush makes durable what was written before it started, and only that is counted. One flush runs at a time, and no thread
+//! outlives its flusher. `write` decides when to flush.
 
 use super::disk::Disk;
 use super::{Error, write::flush};

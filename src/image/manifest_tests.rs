@@ -16,9 +16,9 @@ fn a_long_line_and_too_many_places_are_refused_early() {
     let zeros = |count: usize| format!("{head}{}other\n", "zero 0 1\n".repeat(count));
     // A filesystem of 1 MiB has 256 blocks.
     let why = parse(&zeros(257)).unwrap_err();
-    assert!(why.contains("more places than the 256"), "{why}");
+    assert!(why.contains("more extents than the 256"), "{why}");
     let chunk = format!("{head}chunk 0 1 {} {}\n", "0".repeat(64), "0+1,".repeat(257));
-    assert!(parse(&chunk).unwrap_err().contains("more places than the 256"));
+    assert!(parse(&chunk).unwrap_err().contains("more extents than the 256"));
     // The control: as many as there are blocks may be, and what is wrong is the line behind them.
     assert!(
         parse(&zeros(256))

@@ -1,9 +1,9 @@
-//! Images of a root filesystem: one file of chunks that are compressed, digested and written by themselves. Law: bytes of an
-//! image are written only after their digest was found right; what was written counts only after a flush, and is believed
-//! only after it was read back from the device.
+//! Images of a root filesystem: one file of chunks, each compressed and with its own digest.
 //!
-//! Absent: programs (making a filesystem, checking it: `real::pack`, `real::landing`), which device, and what an error means
-//! for a run. The format is in `manifest`.
+//! Bytes of an image are written only after their digest was checked. What was written counts only after a flush, and is trusted only
+//! after it was read back from the device.
+//!
+//! `real::nix::pack` and `real::volume::root_image` run the programs that make and check a filesystem. The format is in `manifest`.
 
 pub mod bytes;
 pub mod disk;

@@ -1,8 +1,7 @@
-//! An image, opened. Law: everything that can be seen without reading the chunks is seen before one of them is used: whether it
-//! is an image, of which version, whole in length, with a manifest that holds together. A chunk is given away only when its
-//! digest is right.
+//! Opens an image.
 //!
-//! Absent: targets.
+//! Everything that can be checked without reading the chunks is checked first: whether it is an image, its version, its length, and
+//! its manifest. A chunk is returned only if its digest is right.
 
 use super::bytes::Bytes;
 use super::manifest::{Bounds, Chunk, HEADER_BYTES, Header, MANIFEST_BYTES_MAX, Manifest, digest};

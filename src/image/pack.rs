@@ -1,8 +1,9 @@
-//! A filesystem in a file becomes an image. Law: what is written depends on the filesystem's bytes and the level alone, not on
-//! the number of threads nor on which holes the file has; the header is written last, so that a build that was cut off leaves
-//! no image.
+//! Makes an image from a filesystem in a file.
 //!
-//! Absent: making the filesystem (`real::pack`).
+//! The result depends only on the bytes of the filesystem and the compression level, not on the number of threads or the holes in the
+//! file. The header is written last, so an interrupted build leaves no image.
+//!
+//! `real::nix::pack` makes the filesystem.
 
 use super::ext4::{Blocks, Superblock, blocks_in_use};
 use super::manifest::{Chunk, Extent, FORMAT_VERSION, HEADER_BYTES, Header, Manifest, digest};

@@ -1,8 +1,8 @@
-//! Buffers from a fixed stock. Law: all memory that scales with work is taken from here, and the stock never grows; a buffer
-//! begins at a multiple of the largest sector, as direct input and output wants it, and a large one lies in huge pages where there
-//! are such: a disk is then given few large pieces of memory and not a thousand small ones.
+//! A fixed stock of buffers.
 //!
-//! Absent: what is in a buffer.
+//! All memory that grows with the work comes from here, and the stock never grows. A buffer starts at a multiple of the largest
+//! sector size, as direct I/O needs it. Large buffers use huge pages where possible, so a disk gets a few large pieces of memory
+//! instead of many small ones.
 
 use memmap2::{Advice, MmapMut, MmapOptions};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};

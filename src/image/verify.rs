@@ -1,9 +1,10 @@
-//! Proof by reading: that a device holds an image, and that an image file is what it was made. Law: everything is read, from the
-//! device itself; a part that differs, or that the device cannot read, is named, written again once from the image, and read
-//! again: a power cut can leave a sector that no disk reads until it is written. When it still differs the image was right
-//! and the disk is bad; when the image cannot give it, the medium with the image is bad.
+//! Verifies by reading: that a device holds an image, and that an image file is undamaged.
 //!
-//! Absent: what comes of it.
+//! Everything is read, from the device itself. A part that differs or cannot be read is named, written again once from the image, and
+//! read again, because a power cut can leave a sector that is unreadable until it is written. If it still differs, the disk is bad;
+//! if the image cannot deliver the part, the medium with the image is bad.
+//!
+//! The caller decides what follows.
 
 use super::disk::{Disk, fits};
 use super::manifest::{Extent, digest};

@@ -1,10 +1,11 @@
-//! Writing an image to a device. Law: chunks are written in the order of the disk, each only after its digest was found right;
-//! one counts as written only after a flush that was begun behind it, and at most two parts of [`FLUSH_EVERY`] lie unflushed;
-//! memory is a fixed stock, whatever the image's size. What a former run may have written is read back and compared first, and
-//! only what differs is written again.
+//! Writes an image to a device.
 //!
-//! Reading and unpacking go on while the disk works, also between two stretches, and so does writing while it is flushed.
-//! Absent: reading everything back (`verify`), and keeping the count of what is durable (the checkpoint's business).
+//! Chunks are written in the order of the disk, each only after its digest was checked. A chunk counts as written only after a flush
+//! that started after it, and at most two parts of [`FLUSH_EVERY`] are unflushed. Memory is a fixed stock, whatever the size of the
+//! image. What an earlier run may have written is read back and compared first, and only differences are written again.
+//!
+//! Reading and unpacking continue while the disk works, also between two parts, and writing continues during a flush. `verify` reads
+//! everything back, and the checkpoint keeps the count of what is durable.
 
 use super::disk::{Disk, fits};
 use super::ext4;

@@ -1,7 +1,7 @@
-//! Who holds a lock or a socket, for people. Law: asked of the kernel (`/proc`), never of a file that somebody wrote; nothing is
-//! decided by it but the words of a refusal.
+//! Finds who holds a lock or a socket, for messages.
 //!
-//! Absent: taking locks. Source: proc(5), `fd`, `fdinfo` (`lock:`), and `/proc/net/unix`.
+//! The answer comes from the kernel (`/proc`), never from a file. Nothing but the text of a refusal depends on it. Source: proc(5),
+//! `fd`, `fdinfo` (`lock:`), and `/proc/net/unix`.
 
 use fs_err as fs;
 use landfall_states::shown::Shown;

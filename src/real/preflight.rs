@@ -88,7 +88,7 @@ pub async fn preflight(
         if fresh {
             passphrase_notices(&hands, real, &payload.system)?;
         }
-        checked(&hands, "passphrase", "at hand".into());
+        checked(&hands, "passphrase", "available".into());
     }
     Ok(revision)
 }

@@ -1,10 +1,9 @@
-//! Makes the labels, waits for their links, writes the file. Law: each step looks, does, and looks again on the medium itself; what is
-//! taken out of use for a step (the ESP, a swap) is put back, also when the step failed, and by the next run when this one was killed;
-//! the file is written when every link leads where it should, and not before.
+//! Sets the labels, waits for their links, and writes the file.
 //!
-//! What the tools leave when they are killed is written down in the tests (`tests/relabel_devices.rs`).
+//! Each step looks, acts, and looks again on the medium itself. What a step takes out of use (the ESP, a swap) is put back, also
+//! after a failure, and by the next run if this one was killed. The file is written only after every link points to the right device.
 //!
-//! Absent: what is to be done (`plan`).
+//! `tests/relabel_devices.rs` shows what the tools leave when they are killed. `plan` says what to do.
 
 use super::RelabelError;
 use super::facts::{Device, Facts, is_same};
@@ -396,7 +395,7 @@ async fn links(plan: &Plan, places: &Places, told: &mut dyn FnMut(Told<'_>)) -> 
                     link: link.clone(),
                     device: device.path.clone(),
                     found: match found {
-                        Some((major, minor)) => format!("it leads to device {major}:{minor}"),
+                        Some((major, minor)) => format!("it points to device {major}:{minor}"),
                         None => "it is not there".into(),
                     },
                 });

@@ -1,7 +1,8 @@
-//! What a machine has: devices, what is on them, what is mounted, and what its configuration asks for. Law: pure parsers; a device is
-//! known by its number, a name is looked up and never trusted; what cannot be understood is an error, not an absence.
+//! The devices of a machine, their contents and mounts, and what its configuration names.
 //!
-//! Absent: running the programs (`look`), judging (`plan`).
+//! Pure parsers. A device is identified by its number; a name is only looked up. What is not understood is an error, not an absence.
+//!
+//! `look` runs the programs, `plan` judges.
 
 use super::generations::Generation;
 use super::label::{self, Bearer};

@@ -1,7 +1,9 @@
-//! The generations of this machine, and what they boot by. Law: nothing is written; every generation that a boot menu can have is looked
-//! at: the newest, which is booted by itself, those before it, those of other profiles, and the specialisations of each.
+//! The generations of this machine, and the names that they use at boot.
 //!
-//! Absent: whether a label may change (`making`), the entry on the ESP (`next_boot`).
+//! Nothing is written. Every generation that a boot menu can have is examined: the newest one, the ones before it, those of other
+//! profiles, and the specialisations of each.
+//!
+//! `making` decides whether a label can change, `next_boot` examines the entry on the ESP.
 
 use super::RelabelError;
 use super::facts::{self, Facts, FstabLine};

@@ -152,8 +152,7 @@ fn a_name_that_an_initrd_looks_for_is_never_taken_away() {
     assert_eq!(
         said,
         [
-            "the container cryptroot (/dev/sda2) has the label \"crypt\", and generation 1 (its initrd) looks for it: with another label \
-             it would not boot → keep the label: --label cryptroot=crypt; or, where that is not to boot again: sudo nix-env --profile \
+            "the container cryptroot (/dev/sda2): its label \"crypt\" is used at boot by generation 1 (its initrd), which would not boot with another label → keep the label: --label cryptroot=crypt; or, if it does not need to boot again: sudo nix-env --profile \
              /nix/var/nix/profiles/system --delete-generations 1"
         ]
     );

@@ -1,8 +1,9 @@
-//! What can bear a label, and how long it may be. Law: pure; a label that is not refused here can be written to its bearer, and
-//! the link that udev makes of it has the very same name. Labels that were there before may have any character: a name that looks for
-//! one is read as udev, fstab(5) and Nix write it.
+//! What can have a label, and how long the label can be.
 //!
-//! Absent: whether somebody else has the label (`plan`), and writing it (`apply`).
+//! Pure. A label that is not refused here can be written, and udev's link for it has exactly the same name.
+//! Existing labels can have any character: a name that uses one is read as udev, fstab(5) and Nix write it.
+//!
+//! `plan` checks other devices, `apply` writes.
 
 use landfall_states::names::BadValue;
 use serde::Serialize;

@@ -1,7 +1,8 @@
-//! Asks the machine: devices, what is on them, mounts, swap, the fstab of the running generation. Law: nothing is written, and what a
-//! cache says (udev's, blkid's) is not taken for what is on a device.
+//! Reads the machine: devices, their contents, mounts, swap, and the fstab of the running generation.
 //!
-//! Absent: understanding (`facts`), judging (`plan`).
+//! Nothing is written, and a cache (of udev or blkid) is never used as the contents of a device.
+//!
+//! `facts` parses, `plan` judges.
 
 use super::RelabelError;
 use super::facts::{self, Device, Facts, LSBLK_ARGS};

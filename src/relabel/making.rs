@@ -1,7 +1,9 @@
-//! Makes a plan of facts. Law: pure; one line of the fstab after the other, its device, what that lies on; what is not understood is
-//! named and left alone, and all that stands against the plan is told at once.
+//! Makes a plan from facts.
 //!
-//! Absent: what a plan is good for when it is made (`plan`).
+//! Pure. It takes one line of the fstab after the other, with its device and what that is on. What is not understood is named and not
+//! changed, and all problems are reported together.
+//!
+//! `plan` has the plan itself.
 
 use super::facts::{Device, Facts, FstabLine, is_same};
 use super::generations;

@@ -46,8 +46,7 @@ fn a_label_that_another_generation_boots_by_is_never_taken_away() {
         machine.0.generations = vec![generation(Which::Next, spec, &[]), generation(of(3), MAIN, &[])];
         assert_eq!(
             machine.problem(&web()),
-            "/ (/dev/sda2) has the label \"main\", and the next generation, /nix/var/nix/profiles/system (its fstab, for /), and 1 \
-             more looks for it: with another label it would not boot → keep the label: --root main"
+            "/ (/dev/sda2): its label \"main\" is used at boot by the next generation, /nix/var/nix/profiles/system (its fstab, for /), and 1 more, which would not boot with another label → keep the label: --root main"
         );
     }
     // What the remedy says.
@@ -68,8 +67,7 @@ fn a_label_that_another_generation_boots_by_is_never_taken_away() {
     ];
     assert_eq!(
         machine.problem(&web()),
-        "/ (/dev/sda2) has the label \"main\", and generation 4 (its fstab, for /), and 1 more looks for it: with another label it \
-         would not boot → keep the label: --root main; or, where that is not to boot again: sudo nix-env --profile \
+        "/ (/dev/sda2): its label \"main\" is used at boot by generation 4 (its fstab, for /), and 1 more, which would not boot with another label → keep the label: --root main; or, if it does not need to boot again: sudo nix-env --profile \
          /nix/var/nix/profiles/system --delete-generations 4 3"
     );
     machine.0.generations.truncate(2);
@@ -121,7 +119,7 @@ fn a_label_that_a_file_has_as_an_option_is_never_taken_away() {
         assert_eq!(
             said,
             [format!(
-                "/ (/dev/sda2) has the label \"main\", and /tmp/h1.nix {place} looks for it: with another label it would not boot → keep the \
+                "/ (/dev/sda2): its label \"main\" is used at boot by /tmp/h1.nix {place}, which would not boot with another label → keep the \
              label: --root main"
             )]
         );

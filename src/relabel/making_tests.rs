@@ -310,7 +310,7 @@ fn half_a_label_of_a_fat_is_none() {
         esp: Some("ESP-WEB".into()),
         ..web()
     };
-    assert!(machine.problem(&wanted).contains("looks for it"));
+    assert!(machine.problem(&wanted).contains("is used at boot by"));
 }
 
 #[test]
@@ -336,8 +336,7 @@ fn a_label_that_something_boots_by_is_never_taken_away() {
     };
     assert_eq!(
         machine.problem(&wanted),
-        "/ (/dev/sda2) has the label \"nixos\", and the running system (its fstab, for /) looks for it: with another label it would \
-         not boot → keep the label: --root nixos"
+        "/ (/dev/sda2): its label \"nixos\" is used at boot by the running system (its fstab, for /), which would not boot with another label → keep the label: --root nixos"
     );
     // So does what the kernel was told, such as where it resumes from.
     let mut machine = plain();
@@ -345,7 +344,7 @@ fn a_label_that_something_boots_by_is_never_taken_away() {
     assert!(
         machine
             .problem(&web())
-            .contains("(its kernel parameter resume=LABEL=old) looks for it")
+            .contains("is used at boot by the running system (its kernel parameter resume=LABEL=old)")
     );
     // Likewise a container that a file names by its partition, which the fstab does not show.
     let mut machine = encrypted();
@@ -389,8 +388,7 @@ fn a_label_that_another_device_has_or_that_is_too_long_is_a_problem() {
     other.path = "/dev/sdb1".into();
     assert_eq!(
         machine.problem(&web()),
-        "/ (/dev/sda2) would get the label \"root-web\", which /dev/sdb1 has: /dev/disk/by-label knows one of each → name another \
-         label (--root)"
+        "/ (/dev/sda2): its new label \"root-web\" is already on /dev/sdb1, and /dev/disk/by-label has one link for each label → choose another label (--root)"
     );
     let wanted = |root: &str, esp: &str| Wanted {
         root: Some(root.into()),
@@ -411,7 +409,7 @@ fn a_label_that_another_device_has_or_that_is_too_long_is_a_problem() {
     assert!(
         machine
             .problem(&wanted("SAME", "SAME"))
-            .contains("would both get the label \"SAME\"")
+            .contains("both would get the label \"SAME\"")
     );
     // A name of a partition and a label of a filesystem do not meet.
     let mut machine = plain();
@@ -461,13 +459,13 @@ fn what_cannot_be_written_to_or_taken_out_of_use_is_a_problem() {
         .for_each(|(mount, _)| mount.read_only = true);
     assert_eq!(
         machine.problem(&web()),
-        "/ (/dev/sda2) is mounted read-only, at / → mount -o remount,rw /"
+        "/ (/dev/sda2): it is mounted read-only at / → mount -o remount,rw /"
     );
     let mut machine = plain();
     machine.mounted((8, 1), "/efi", false);
     assert_eq!(
         machine.problem(&web()),
-        "/boot (/dev/sda1) has to be unmounted for this, and is mounted at /boot and /efi → umount /efi"
+        "/boot (/dev/sda1): it must be unmounted for the change, and it is mounted in several places: /boot and /efi → umount /efi"
     );
     let mut machine = plain();
     machine.0.swaps.push(Swapping {
@@ -475,11 +473,9 @@ fn what_cannot_be_written_to_or_taken_out_of_use_is_a_problem() {
         used_bytes: 7 << 30,
         priority: 1,
     });
-    assert!(
-        machine
-            .problem(&web())
-            .starts_with("swap (/dev/sda3) has to be switched off for this: 7516192768 bytes")
-    );
+    assert!(machine.problem(&web()).starts_with(
+        "swap (/dev/sda3): it must be switched off for the change, but it holds 7516192768 bytes"
+    ));
     machine.0.swaps[0].used_bytes = 1 << 30;
     assert!(machine.plan(&web()).is_ok());
     let mut machine = plain();
@@ -494,7 +490,7 @@ fn what_cannot_be_written_to_or_taken_out_of_use_is_a_problem() {
     assert!(
         machine
             .problem(&web())
-            .contains("no device of this machine can be told to be that")
+            .contains("landfall finds no device for it")
     );
     machine.0.links.insert("/dev/disk/by-uuid/8f1c".into(), (8, 2));
     assert!(machine.problem(&web()).contains("not clear: ext4 and xfs"));
@@ -550,10 +546,10 @@ fn what_is_not_asked_for_or_not_understood_is_named_and_left_alone() {
     assert_eq!(plan.changes.len(), 2, "{:?}", shown(&plan));
     expect_test::expect![[r#"
         /dev/sda2: it is a member of a Linux RAID (md)
-        /data (/dev/sda3): it stays under /dev/disk/by-uuid/77aa; --label /data=LABEL gives it one
-        /usb: no device that is attached is /dev/disk/by-uuid/gone
-        /fast (/dev/sda4): f2fs is not relabelled here
-        swap (/dev/mapper/dev-sda5): it is swap under a random key, which is made anew at each boot
+        /data (/dev/sda3): it keeps /dev/disk/by-uuid/77aa; to give it a label: --label /data=LABEL
+        /usb: no attached device is /dev/disk/by-uuid/gone
+        /fast (/dev/sda4): this command does not relabel f2fs
+        swap (/dev/mapper/dev-sda5): it is swap with a random key, which is made again at each boot
         /swapfile: a swap file has no label of its own"#]]
     .assert_eq(&left(&plan));
     let wanted = Wanted {

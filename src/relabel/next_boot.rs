@@ -1,7 +1,9 @@
-//! What the next boot looks for. Law: the generation that is booted by itself is looked at in the store, and its entry on the ESP is
-//! compared with it, file by file; what cannot be seen is said to be unproved.
+//! What the next boot looks for.
 //!
-//! Absent: making a generation (`nixos-rebuild` is the user's).
+//! The generation that boots by default is read in the store, and its entry on the ESP is compared with it, file by file. What cannot
+//! be seen is reported as not verified.
+//!
+//! The user makes a generation with `nixos-rebuild`.
 
 use super::RelabelError;
 use super::facts::{self, Facts, FstabLine};

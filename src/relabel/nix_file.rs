@@ -1,9 +1,10 @@
-//! The edit of `hardware-configuration.nix`. Law: a device's name in it is replaced by another name of the same device, and every
-//! other byte stays; what is no plain text (an interpolation, a name bound elsewhere) is told and left alone; what was edited is
-//! parsed again. Of labels that it looks for (the option `label`, and links by label anywhere in its texts) it is only said that they
-//! are there.
+//! The edit of `hardware-configuration.nix`.
 //!
-//! Absent: which name a device has (`plan` says it), reading and writing files (`apply`).
+//! The name of a device is replaced by another name of the same device, and every other byte stays. What is not plain text (an
+//! interpolation, a name defined elsewhere) is reported and not changed. The result is parsed again. Labels that the file uses (the
+//! option `label`, and links by label in its texts) are only reported.
+//!
+//! `plan` gives the names, `apply` reads and writes files.
 
 use rnix::ast;
 use rnix::{SyntaxKind, SyntaxNode, TextRange};

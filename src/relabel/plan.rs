@@ -1,8 +1,9 @@
-//! A plan: which label which device gets, and what the configuration calls it then. Law: pure; nothing that the running
-//! generation looks for is ever taken away, so no label changes by which it boots; a label that another device has, or that its
-//! bearer cannot have, is a problem before anything is changed; what is not understood is named and left alone.
+//! A plan: which device gets which label, and how the configuration names it then.
 //!
-//! Absent: making it (`making`), looking (`look`), doing (`apply`), texts for people (`cli::relabel`).
+//! Pure. Nothing that the running generation uses is removed, so no label that it boots by changes. A label that another device has,
+//! or that its device cannot have, is a problem before anything is changed. What is not understood is named and not changed.
+//!
+//! `making` makes it, `look` reads the machine, `apply` carries it out, `cli::relabel` makes the texts.
 
 use super::facts::{Device, Facts, Swapping, is_same};
 use super::label::{self, Bearer};

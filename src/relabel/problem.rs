@@ -63,7 +63,7 @@ pub enum Problem {
         other: String,
     },
     /// A generation, or a file of the next one, looks for the old label.
-    #[error("{what} ({device}): {by} looks for its label {}, and would not boot with another label", quoted(.old))]
+    #[error("{what} ({device}): its label {} is used at boot by {by}, which would not boot with another label", quoted(.old))]
     BootsByIt {
         /// For what.
         what: String,

@@ -241,7 +241,7 @@ fn every_option_is_documented() {
 }
 
 /// Names in the bytes of the variants in a source of kinds: attributes one level in.
-fn kinds_in(text: &str) -> Vec<String> {
+pub fn kinds_in(text: &str) -> Vec<String> {
     let code = text.split("/// What the operating system said.\n#[derive").next();
     code.unwrap_or("")
         .lines()

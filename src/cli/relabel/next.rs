@@ -1,7 +1,6 @@
-//! What `landfall relabel` says last: what the next boot does, and the next thing to do. Law: a command that is told here is not refused
-//! when it is run.
+//! The last lines of `landfall relabel`: what the next boot will do, and the next step.
 //!
-//! Absent: looking (`relabel::next_boot`).
+//! landfall never refuses a command that it printed here. `relabel::next_boot` examines the next boot.
 
 use super::{RelabelArgs, Seen, line, options};
 use crate::cli::words;
@@ -77,7 +76,7 @@ fn is_given(seen: &Seen, lost: &Sought) -> bool {
 
 fn seeks(lost: &Sought) -> String {
     format!(
-        "it looks for {} for {}, and no device of this machine can be told to be that",
+        "it looks for {} for {}, and no device of this machine has that name",
         lost.spec, lost.what
     )
 }
@@ -191,11 +190,11 @@ mod tests {
         let (state, next) = said(&seen(vec![]), &lost("/dev/disk/by-label/main"));
         assert_eq!(
             state,
-            "not_booted: it looks for /dev/disk/by-label/main for /, and no device of this machine can be told to be that"
+            "not_booted: it looks for /dev/disk/by-label/main for /, and no device of this machine has that name"
         );
         let back = "sudo landfall relabel --apply --root main --file a.nix";
         assert!(
-            next.starts_with(&format!("before any reboot: {back}, which")),
+            next.starts_with(&format!("before any reboot: {back} (it restores")),
             "{next}"
         );
         // A file that looks for the label that is there: that would be refused.

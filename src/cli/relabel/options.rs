@@ -1,6 +1,7 @@
-//! The options of `landfall relabel`. Law: what is wrong with them by themselves is told before anything of the machine is looked at.
+//! The options of `landfall relabel`.
 //!
-//! Absent: whether the machine has what they name (`relabel::making`).
+//! Errors in the options themselves are reported before the machine is examined. `relabel::making` checks whether the machine has
+//! what they name.
 
 use super::RelabelArgs;
 use crate::cli::Failure;
@@ -261,7 +262,7 @@ mod tests {
             (vec!["--label", "/=x"], "--root x"),
             (vec!["--label", "a/b=x"], "neither a mount point"),
             (vec!["--label", "/a/../b=x"], "neither a mount point"),
-            (vec!["--label", "/a=x", "--label", "/a=y"], "another time"),
+            (vec!["--label", "/a=x", "--label", "/a=y"], "given twice"),
             (vec!["--esp", "esp"], "FAT label"),
             (vec!["--esp", "TWELVE-CHARS"], "FAT label"),
             (vec!["--swap", "sixteen-chars-xx"], "swap label"),
@@ -270,15 +271,15 @@ mod tests {
             (vec!["--label", "/a=\u{e9}"], "characters"),
             (
                 vec!["--root", "x", "--swap", "x"],
-                "--swap x: --root x gives the same label",
+                "--swap x: --root x has the same label",
             ),
             (
                 vec!["--root", "x", "--label", "/a=x"],
-                "--label /a=x: --root x gives the same label, and /dev/disk/by-label knows one of each\n    next: --label /a=LABEL, with",
+                "--label /a=x: --root x has the same label, and /dev/disk/by-label has one link for each label\n    next: --label /a=LABEL, with",
             ),
             (
                 vec!["--label", "/my data=x", "--label", "c=x"],
-                "--label c=x: --label '/my data=x' gives the same label",
+                "--label c=x: --label '/my data=x' has the same label",
             ),
         ] {
             let failure = checked(&args(&words)).unwrap_err();

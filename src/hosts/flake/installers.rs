@@ -1,7 +1,7 @@
-//! The host's installer in the flake: in the call that makes the others', in the packages that are written there, or in an output of its
-//! own that hides nothing.
+//! Adds the host's installer to the flake: in the call that makes the other installers, in the packages of the file, or in a separate
+//! output that hides nothing.
 //!
-//! Absent: the host itself (`flake`).
+//! `flake` adds the host itself.
 
 use super::{HostFiles, Writer, entry, indented, installer_names};
 use crate::hosts::names::attribute;

@@ -1,7 +1,7 @@
-//! What has the new host's name already. Law: a host is there when all of it is, as this command makes it; everything else of that name,
-//! or of the same name but for upper and lower case, is somebody else's and is refused.
+//! Finds what already has the name of the new host.
 //!
-//! Absent: changing any of it.
+//! A host exists if all of it exists, in the form that this command makes. Everything else with that name, or with a name that
+//! differs only in upper and lower case, belongs to somebody else and is refused. Nothing is changed.
 
 use super::{Disk, Prepared, Work};
 use crate::hosts::error::HostError;

@@ -1,7 +1,7 @@
-//! The flake as it is. Law: what the flake is not, is told with what makes it one: a file at the top of a repository that Git tracks and that
-//! has landfall among its inputs.
+//! Reads the existing flake.
 //!
-//! Absent: what it says of its hosts (`place`).
+//! The flake must be a file at the top of a repository, tracked by Git, with landfall among its inputs. An error says how to get
+//! there. `place` reads its hosts.
 
 use super::{FLAKE, Work, contents};
 use crate::hosts::error::HostError;

@@ -1,7 +1,8 @@
-//! The host's key among those of the others, and the secrets that are for it. Law: every secret is decrypted and encrypted again before
-//! anything is decided; one that cannot be keeps all of them as they are.
+//! Adds the host's key to the keys of the other hosts, and encrypts its secrets again.
 //!
-//! Absent: how that is done (`rules`, `rekey`).
+//! Every secret is decrypted and encrypted again before anything is decided. If one secret fails, all stay as they are.
+//!
+//! `rules` and `rekey` do the work.
 
 use super::{Work, argument};
 use crate::hosts::error::HostError;

@@ -1,7 +1,9 @@
-//! The host's two files, and the flake with it. Law: with Nix, the first way that makes exactly the new attributes, and a host that
-//! evaluates; without, one that is certain by its form.
+//! The host's two files, and the changed flake.
 //!
-//! Absent: the ways (`flake`) and the templates (`templates`).
+//! With Nix, landfall uses the first way that makes exactly the new attributes and a host that evaluates. Without Nix, it uses a way
+//! that the form of the flake proves.
+//!
+//! `flake` finds the ways, `templates` has the files.
 
 use super::secrets::Secrets;
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};

@@ -239,7 +239,7 @@ fn files_of_accounts_that_are_no_files_or_are_cut_off_keep_no_activation_from_it
                     Err(_) => continue,
                 },
             }
-            let told = format!("/etc/{name} (no file, kept as {name}.landfall-aside)");
+            let told = format!("/etc/{name} (not a file, renamed to {name}.landfall-aside)");
             assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), [told], "{kind}");
             assert!(fs::symlink_metadata(&at).is_err(), "{kind}");
             assert!(
@@ -283,7 +283,7 @@ fn a_machine_id_that_is_none_goes_and_one_that_is_stays() {
     }
     let (_keep, root) = folder();
     fs::create_dir_all(root.join("etc/machine-id")).unwrap();
-    let told = ["/etc/machine-id (no file, kept as machine-id.landfall-aside)"];
+    let told = ["/etc/machine-id (not a file, renamed to machine-id.landfall-aside)"];
     assert_eq!(clear_root(&root, "/mnt", &[]).unwrap(), told);
 }
 

@@ -378,7 +378,7 @@ pub(crate) mod tests {
             (2, "efivarfs"),
             (7, "header"),
             (11, "description"),
-            (30, "cut off"),
+            (30, "incomplete"),
         ] {
             let why = parse_load_option(&whole[..cut]).unwrap_err();
             assert!(why.contains(word), "{cut}: {why}");

@@ -222,7 +222,7 @@ fn a_name_that_two_disks_have_agrees_to_neither() {
     assert!(
         agreed(&tree, "TWIN", 0)
             .unwrap_err()
-            .contains("2 disks are called")
+            .contains("the name of 2 disks")
     );
     // Equal in everything that they say: not even the place agrees, because the held disk is found by its identity.
     assert!(

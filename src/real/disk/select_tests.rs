@@ -126,7 +126,7 @@ fn the_only_install_of_this_configuration_decides_and_two_are_a_doubt() {
 
 #[test]
 fn an_esp_alone_is_no_vote_whatever_is_on_it() {
-    fails(&[esp(data('a', 8, 2)), disk('b', 16)], "nothing says");
+    fails(&[esp(data('a', 8, 2)), disk('b', 16)], "none was named");
     // Another host's disk.
     fails(
         &[former(Former::System, esp(data('a', 8, 2))), disk('b', 16)],

@@ -209,7 +209,7 @@ fn a_loop_device_on_a_hidden_mount_or_on_the_disk_itself_counts() {
         m.blocks.push(squash);
         m.loops.insert("loop0".into(), (8, 1));
     });
-    assert_eq!(found.strangers, ["loop0 lies on partition 1"]);
+    assert_eq!(found.strangers, ["loop0 is on partition 1"]);
 }
 
 #[test]

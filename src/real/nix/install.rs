@@ -278,7 +278,7 @@ mod tests {
         let fault = runtime
             .block_on(perform_install(&hands, &Root::at(&root), &system))
             .unwrap_err();
-        assert!(fault.why().contains("the target has no users"), "{fault}");
+        assert!(fault.why().contains("the target does not have users"), "{fault}");
         assert!(
             !observe_install(&Root::at(&root), &system, vec![])
                 .unwrap()

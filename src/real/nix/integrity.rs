@@ -262,12 +262,12 @@ mod tests {
             (
                 "create trigger t after insert on Refs begin delete from Refs; end",
                 "drop trigger t",
-                "trigger t, which is none",
+                "trigger t that is not from Nix",
             ),
             (
                 "create view v as select 1",
                 "drop view v",
-                "view v, which is none",
+                "view v that is not from Nix",
             ),
             (
                 "drop index IndexReferrer",
@@ -283,7 +283,7 @@ mod tests {
             (
                 "drop trigger DeleteSelfRefs; create trigger DeleteSelfRefs before delete on ValidPaths begin select 1; end",
                 "",
-                "trigger DeleteSelfRefs is missing, or is another one",
+                "trigger DeleteSelfRefs is missing, or it is not Nix's",
             ),
         ] {
             change(change_to);
@@ -349,7 +349,7 @@ mod tests {
             .unwrap();
         drop(database);
         let why = damage(&Root::at(&root), DIR, LONG).unwrap().unwrap();
-        assert!(why.contains("a row of Refs names one of ValidPaths"), "{why}");
+        assert!(why.contains("a row of Refs names a row of ValidPaths"), "{why}");
         fs_err::write(root.join("db/db.sqlite"), [7; 8192]).unwrap();
         let why = damage(&Root::at(&root), DIR, LONG).unwrap().unwrap();
         assert!(why.contains("not a database"), "{why}");

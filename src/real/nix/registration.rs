@@ -247,7 +247,7 @@ mod tests {
         for (there, word) in [
             (
                 dump().replace(&format!("1\n{A}\n{SYSTEM}"), &format!("0\n{SYSTEM}")),
-                "other references",
+                "the references",
             ),
             (format!("{SYSTEM}\nhash-s\n9\n\n1\n{A}\n"), "is not registered"),
             (dump().replace("hash-a", "hash-b"), "the hash and length"),

@@ -152,7 +152,7 @@ fn what_is_no_identity_under_a_passphrase_is_said() {
     // For an identity, which is not asked for here.
     let for_other = said(&encrypted(b"x", &[&own.to_public()]));
     assert!(
-        for_other.contains("(umask 077; age --decrypt ") && for_other.contains("remove it: rm /dev/shm/"),
+        for_other.contains("(umask 077; age --decrypt ") && for_other.contains("delete it: rm /dev/shm/"),
         "{for_other}"
     );
 }

@@ -190,7 +190,7 @@ fn a_fifo_or_a_directory_is_refused_and_not_waited_for() {
     fs_err::create_dir(dir.join("landfall.ssh-key")).unwrap();
     for prefix in ["", "landfall."] {
         let fault = Vault::default().take_from(&dir, prefix).unwrap_err();
-        assert!(fault.why().contains("no regular file"), "{fault}");
+        assert!(fault.why().contains("not a regular file"), "{fault}");
     }
 }
 
@@ -214,12 +214,12 @@ fn what_is_wrong_on_a_medium_is_named_by_the_medium() {
     assert!(
         fault
             .next()
-            .contains("put the file itself in the place of the directory"),
+            .contains("replace the directory with the file itself"),
         "{fault}"
     );
     fs_err::remove_dir(dir.join("deploy-key")).unwrap();
     fs_err::os::unix::fs::symlink("other", dir.join("deploy-key")).unwrap();
-    assert!(refused(&dir).next().contains("in the place of the symbolic link"));
+    assert!(refused(&dir).next().contains("replace the symbolic link"));
     fs_err::remove_file(dir.join("deploy-key")).unwrap();
     fs_err::write(dir.join("deploy-key"), "no key").unwrap();
     assert_eq!(refused(&dir).what(), "file deploy-key on the stick /dev/sdx1");

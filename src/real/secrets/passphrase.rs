@@ -216,7 +216,7 @@ mod tests {
             ("c1\u{85}".as_bytes(), "character 3 is a control"),
             (
                 "a\u{200b}b".as_bytes(),
-                "character 2 is a control character or an invisible one",
+                "character 2 is a control character or an invisible character",
             ),
             ("a\u{2028}b".as_bytes(), "invisible"),
             ("a\u{feff}".as_bytes(), "invisible"),

@@ -224,7 +224,7 @@ mod tests {
             let fault = explain(failed(class));
             assert_eq!(fault.class, FaultClass::NeedsChange);
             assert!(fault.why().contains("is full: 0 bytes are free"), "{fault}");
-            assert!(fault.next().contains("make room"), "{}", fault.next());
+            assert!(fault.next().contains("free space"), "{}", fault.next());
         }
         let said = "fatal: unable to access 'https://h/': Could not resolve host: h";
         let how = Ended {
@@ -283,7 +283,7 @@ mod tests {
         let mut filler = fs_err::File::create(boot.join("filler")).unwrap();
         while filler.write_all(&[1; 4096]).is_ok() {}
         let fault = explain();
-        let told = "FSCK0000.REC, fsck0001.rec in it take 120 bytes";
+        let told = "FSCK0000.REC, fsck0001.rec in it use 120 bytes";
         assert!(
             fault.why().contains(told) && fault.why().contains("the ESP at"),
             "{fault}"
@@ -306,7 +306,7 @@ mod tests {
         assert!(
             reclaimed(&dir)
                 .unwrap()
-                .contains("FSCK0002.REC and 2 more in it take 5 bytes")
+                .contains("FSCK0002.REC and 2 more in it use 5 bytes")
         );
     }
 

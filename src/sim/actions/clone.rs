@@ -84,7 +84,7 @@ impl Script for CloneConfiguration {
         // Neither the clone that is replaced nor what was cut off is shown to Git: what orders something is removed or put aside.
         if world.text(Fs::Root, ORDERS).is_some() {
             if planted!(world, TargetOrders) {
-                world.checks.get_mut().took_orders("a clone that was cut off");
+                world.checks.get_mut().took_orders("an interrupted clone");
             }
             world
                 .put(

@@ -170,11 +170,11 @@ impl fmt::Display for Coverage {
         } = self;
         write!(f, "{points} points, ")?;
         if *firsts > 0 {
-            write!(f, "{firsts} machines gone on from, ")?;
+            write!(f, "{firsts} machines continued, ")?;
         }
         write!(f, "{scenarios} scenarios")?;
         if *met > 0 {
-            write!(f, " ({met} met another)")?;
+            write!(f, " ({met} with a machine that was met before)")?;
         }
         write!(f, ", {runs} runs, {failed} failures")
     }
@@ -215,13 +215,12 @@ impl fmt::Display for Matrix<'_> {
             writeln!(f)?;
         }
         f.write_str(
-            "g: the run goes on by itself  s: it stops and says why  r: the next run ends it\n\
-             a: that run asks for consent where it has to erase again  !: something is broken\n",
+            "g: the run continues by itself  s: it stops and reports why  r: the next run finishes\na: that run asks for consent before it erases again  !: something is broken\n",
         )?;
         writeln!(
             f,
             "\n{:12}{:28}stops because",
-            "phase", "the next run has work from"
+            "phase", "the next run starts from"
         )?;
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Landed) {
             let cells = || self.0.cells.iter().filter(move |((of, _), _)| *of == phase);

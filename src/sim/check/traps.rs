@@ -22,13 +22,13 @@ pub(crate) fn landed_wrong(setting: &Setting) -> Vec<Breach> {
         );
     }
     if setting.plan.luks.is_some() && setting.passphrase().chars().any(char::is_control) {
-        add(Invariant::LandedBoots, "nobody can type the passphrase".into());
+        add(Invariant::LandedBoots, "the passphrase cannot be typed".into());
     }
     let (name, fits) = setting.agreed_to();
     if setting.case.consenter == Consenter::InAdvance && fits != 1 {
         add(
             Invariant::ConsentFirst,
-            format!("{fits} disks are called {name}, to which somebody had agreed"),
+            format!("{fits} disks have the name {name}, which the consent names"),
         );
     }
     breaches

@@ -182,7 +182,7 @@ impl Checks {
     pub fn second_writer(&mut self, key: Key) {
         self.breach(
             Invariant::OneWriter,
-            format!("{key} was written while a program of a killed run was at work"),
+            format!("{key} was written while a program of a killed run was running"),
         );
     }
 
@@ -190,7 +190,7 @@ impl Checks {
     pub fn another_landfall(&mut self) {
         self.breach(
             Invariant::OneWriter,
-            "another landfall began on the disk while this one was at work on it",
+            "another landfall started on the disk while this one was using it",
         );
     }
 
@@ -318,7 +318,7 @@ impl Checks {
             } else {
                 Invariant::ConsentFirst
             };
-            self.breach(invariant, format!("{key} was written and nobody was asked"));
+            self.breach(invariant, format!("{key} was written without a question"));
         }
         if !self.identified {
             self.breach(
@@ -394,7 +394,7 @@ impl Checks {
             && !self.written.is_empty()
             && self.written.get(parent).map(|s| s + 1) != Some(record.sequence)
         {
-            let how = format!("record {} names a parent that nobody wrote", record.sequence);
+            let how = format!("record {} names a parent that was never written", record.sequence);
             self.breach(Invariant::Chain, how);
         }
         self.knows(bytes, record.sequence);

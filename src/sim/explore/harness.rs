@@ -334,7 +334,7 @@ impl Harness {
                 if fork && said_landed {
                     breaches.push(Breach {
                         invariant: Invariant::Chain,
-                        how: "slots that do not follow one another were believed".into(),
+                        how: "slots that do not follow one another were accepted".into(),
                     });
                 }
                 if newer

@@ -136,8 +136,7 @@ impl Harness {
         let name = action.name();
         if let Some(later) = schedule.0.iter().find(|shot| shot.run > 0) {
             return Err(format!(
-                "--operator-action {name}: schedule {schedule}: what is done comes after the first run, and nothing else goes wrong behind it: \
-                 leave out what begins with {}.",
+                "--operator-action {name}: schedule {schedule}: the action comes after the first run, and no fault can follow it: leave out the faults that begin with {}.",
                 later.run
             ));
         }
@@ -154,12 +153,12 @@ impl Harness {
             End::Said(Ok(_)) if action != OperatorAction::Anew => {}
             End::Crashed(_) | End::Said(_) => {
                 let ends = if action.is_done_off() {
-                    "a power cut: it is done while the machine is off"
+                    "a power cut, because the action happens while the machine is off"
                 } else {
-                    "a crash: who reads why a run stopped does that first"
+                    "a crash, because an operator first fixes the reason of a reported stop"
                 };
                 return Err(format!(
-                    "--operator-action {name}: schedule {schedule}: the first run has to end with {ends}, such as 0.{}:before:cut=none",
+                    "--operator-action {name}: schedule {schedule}: the first run must end with {ends}, for example 0.{}:before:cut=none",
                     run.points.len() / 2
                 ));
             }

@@ -328,11 +328,11 @@ impl Slots {
             .acknowledged
             .map(|acknowledged| (acknowledged, self.in_flight));
         let broken = match (&choice, expected) {
-            (Choice::Newer(version), _) => Some(format!("a format {version} that nobody wrote")),
+            (Choice::Newer(version), _) => Some(format!("a format {version} that was never written")),
             (Choice::Trusted { record, .. }, Some((acknowledged, in_flight))) => {
                 self.coverage.newer += u64::from(record.sequence == in_flight);
                 (record.sequence != acknowledged && record.sequence != in_flight)
-                    .then(|| format!("record {} is believed", record.sequence))
+                    .then(|| format!("record {} is accepted", record.sequence))
             }
             (Choice::Neither(_) | Choice::Fork { .. }, Some(_)) => Some(format!("{choice:?}")),
             // Before the first save nothing was promised.

@@ -12,6 +12,7 @@
 use crate::sim::model::crash::Crash;
 use crate::sim::model::environment::{EnvironmentEvent, Network};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Remedy};
+use landfall_states::names::quoted;
 use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;
@@ -100,7 +101,12 @@ fn class_of(text: &str) -> Result<FaultClass, String> {
     CLASSES
         .into_iter()
         .find(|class| class_name(*class) == text)
-        .ok_or_else(|| format!("{text:?}: transient, needs-change, permanent or hardware"))
+        .ok_or_else(|| {
+            format!(
+                "{} is not a class; use transient, needs-change, permanent or hardware",
+                quoted(text)
+            )
+        })
 }
 
 impl Injection {
@@ -149,8 +155,9 @@ impl FromStr for Injection {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?}: before, duringN, after, fail, fail-duringN, fail-after, lie, lie-duringN, hang, strange, net, \
-                 around, stop or swap"
+                "{} is not a fault; use before, duringN, after, fail, fail-duringN, fail-after, lie, lie-duringN, hang, strange, \
+                 net, around, stop or swap",
+                quoted(text)
             )
         };
         let (word, rest) = match text.split_once(':') {
@@ -174,7 +181,7 @@ impl FromStr for Injection {
                 let found = Network::ALL.into_iter().find(|network| network.name() == name);
                 found.map(Injection::Network).ok_or_else(|| {
                     let all = Network::ALL.map(Network::name).join(", ");
-                    format!("{name:?} is no failure of a network; there are {all}")
+                    format!("{} is not a network fault; use {all}", quoted(name))
                 })
             }
             "around" => {
@@ -184,7 +191,7 @@ impl FromStr for Injection {
                     .find(|around| around.name() == name);
                 found.map(Injection::Environment).ok_or_else(|| {
                     let all = EnvironmentEvent::ALL.map(EnvironmentEvent::name).join(", ");
-                    format!("{name:?} does not happen around landfall; there are {all}")
+                    format!("{} is not an event of the environment; use {all}", quoted(name))
                 })
             }
             word => {
@@ -321,7 +328,7 @@ impl std::str::FromStr for FaultSort {
             .find(|sort| sort.name() == text)
             .ok_or_else(|| {
                 let all = FaultSort::ALL.map(FaultSort::name).join(", ");
-                format!("{text:?} is no fault; there are {all}")
+                format!("{} is not a kind of fault; use {all}", quoted(text))
             })
     }
 }

@@ -71,7 +71,7 @@ impl OperatorAction {
         match self {
             OperatorAction::Payload => "payload",
             OperatorAction::Layout => "layout",
-            OperatorAction::Anew => "anew",
+            OperatorAction::Anew => "reinstall",
             OperatorAction::Edit => "edit",
             OperatorAction::Away => "away",
             OperatorAction::Second => "second",
@@ -112,12 +112,14 @@ impl OperatorAction {
 impl FromStr for OperatorAction {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
+        // "anew" is the former name of "reinstall"; scripts have it.
+        let name = if text == "anew" { "reinstall" } else { text };
         let found = OperatorAction::ALL
             .into_iter()
-            .find(|action| action.name() == text);
+            .find(|action| action.name() == name);
         found.ok_or_else(|| {
             let all = OperatorAction::ALL.map(OperatorAction::name).join(", ");
-            format!("{} is not done between two runs; there are {all}", quoted(text))
+            format!("{} is not an operator action; use {all}", quoted(text))
         })
     }
 }

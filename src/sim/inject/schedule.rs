@@ -2,6 +2,7 @@
 //! is named by its run and its number in that run.
 
 use crate::sim::inject::faults::Injection;
+use landfall_states::names::quoted;
 use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;
@@ -49,9 +50,12 @@ impl Schedule {
         if let Some(shot) = self.0.iter().find(|shot| !shot.is_reached(passed)) {
             let run = usize::try_from(shot.run).ok();
             let why = match run.and_then(|run| passed.get(run)) {
-                Some(points) => format!("run {} passes {points} points, from {}.0 on", shot.run, shot.run),
+                Some(points) => format!(
+                    "run {} passes {points} points, starting with {}.0",
+                    shot.run, shot.run
+                ),
                 None => format!(
-                    "there is no run {}: the scenario run ends after {} runs",
+                    "there is no run {}: the scenario ends after {} runs",
                     shot.run,
                     passed.len()
                 ),
@@ -98,7 +102,12 @@ impl FromStr for Schedule {
             return Ok(Schedule::default());
         }
         let shot = |text: &str| -> Result<InjectionAt, String> {
-            let bad = || format!("{text:?}: a shot is RUN.POINT:WHAT, for example 0.17:after:cut=none");
+            let bad = || {
+                format!(
+                    "{} is not RUN.POINT:FAULT, for example 0.17:after:cut=none",
+                    quoted(text)
+                )
+            };
             let (place, what) = text.split_once(':').ok_or_else(bad)?;
             let (run, at) = place.split_once('.').ok_or_else(bad)?;
             Ok(InjectionAt {

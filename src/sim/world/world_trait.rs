@@ -120,7 +120,7 @@ impl World for SimWorld {
     }
 
     async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault> {
-        let asked = self.act("resolve anew", Act::Ask).await;
+        let asked = self.act("resolve again", Act::Ask).await;
         self.came = None;
         asked?;
         Ok(self.named(payload))

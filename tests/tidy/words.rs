@@ -1,0 +1,298 @@
+//! The words that people read: every message, `--help`, the exit codes and the texts in the sources. A part of `tidy.rs`.
+//!
+//! A message begins with its subject, says what is wrong, and ends without punctuation. No text has a word of the private vocabulary
+//! that this project once had, and none shows Rust's own form of a value.
+
+use super::messages::messages;
+use super::{assert_tidy, rust};
+use landfall::exit::Exit;
+
+/// Words that a reader would have to learn first, and what is written instead.
+const PRIVATE: [(&str, &str); 22] = [
+    ("misfortune", "fault"),
+    ("misfortunes", "faults"),
+    ("voyage", "install"),
+    ("manners", "(what it does)"),
+    ("anew", "again"),
+    ("forgive", "reset"),
+    ("mend", "fix"),
+    ("mends", "fixes"),
+    ("mended", "fixed"),
+    ("at work", "running"),
+    ("cut off", "interrupted, incomplete"),
+    ("goes on", "continues"),
+    ("go on", "continue"),
+    ("come back", "(what differs)"),
+    ("believed", "accepted, used"),
+    ("at hand", "available, provided"),
+    ("ought", "must"),
+    ("shall", "must"),
+    ("whoever", "the person who"),
+    ("lest", "so that … not"),
+    ("begun", "started"),
+    ("squatter", "name conflict"),
+];
+/// A message is no longer, in characters; its values are short in the examples.
+const MESSAGE_MAX: usize = 420;
+/// What to do is no longer.
+const NEXT_MAX: usize = 320;
+/// A subject is no longer.
+const SUBJECT_MAX: usize = 110;
+/// What begins a sentence, not a subject.
+const NO_SUBJECT: [&str; 12] = [
+    "it", "there", "this", "that", "what", "nobody", "somebody", "cannot", "could", "no", "not", "nothing",
+];
+
+/// The string literals of a source before its tests, with their lines; what a line end joins is joined.
+pub fn literals(source: &str) -> Vec<(usize, String)> {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or(source);
+    let code = code.split("#[cfg(test)]\n#[allow").next().unwrap_or(code);
+    let (mut found, mut line) = (vec![], 1);
+    let mut rest = code;
+    while let Some(c) = rest.chars().next() {
+        let taken = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("r#\"") {
+            rest.find("\"#").map_or(rest.len(), |at| at + 2)
+        } else if rest.starts_with("'\"'") || rest.starts_with("'\\\"'") {
+            rest[1..].find('\'').map_or(1, |at| at + 2).max(3)
+        } else if c == '"' {
+            let (text, length) = literal(&rest[1..]);
+            found.push((line, text));
+            length + 1
+        } else {
+            c.len_utf8()
+        };
+        line += rest[..taken].matches('\n').count();
+        rest = &rest[taken..];
+    }
+    found
+}
+
+/// A literal behind its first quotation mark, and its length in the source.
+fn literal(source: &str) -> (String, usize) {
+    let mut text = String::new();
+    let mut chars = source.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (text, at + 1),
+            '\\' => match chars.next() {
+                Some((_, '\n')) => while chars.next_if(|(_, c)| c.is_whitespace()).is_some() {},
+                Some((_, 'n')) => text.push('\n'),
+                Some((_, c)) => text.push(c),
+                None => {}
+            },
+            c => text.push(c),
+        }
+    }
+    (text, source.len())
+}
+
+/// The private words of a text. Names in braces are not read by people.
+fn private_words(text: &str) -> Vec<String> {
+    let mut shown = String::new();
+    let mut depth = 0_usize;
+    for c in text.to_lowercase().chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            c if depth == 0 => shown.push(c),
+            _ => {}
+        }
+    }
+    let words: Vec<&str> = shown
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let joined = format!(" {} ", words.join(" "));
+    PRIVATE
+        .iter()
+        .filter(|(word, _)| joined.contains(&format!(" {word} ")))
+        .map(|(word, instead)| format!("\"{word}\" is a private word (say: {instead}): {text}"))
+        .collect()
+}
+
+/// What looks like Rust's own form of a value.
+fn debug_forms(text: &str) -> Vec<String> {
+    [
+        "Some(",
+        "None)",
+        "Ok(",
+        "Err(",
+        "::",
+        " { ",
+        "{:?}",
+        "Utf8PathBuf",
+        "\\u{",
+    ]
+    .iter()
+    .filter(|form| text.contains(*form))
+    .map(|form| format!("{form:?} is Rust, not a text for people: {text}"))
+    .collect()
+}
+
+/// What is wrong with a text and what to do about it.
+fn complaints(text: &str, next: &str) -> Vec<String> {
+    let mut all = vec![];
+    let mut complain = |what: &str| all.push(format!("{what}: {text} → {next}"));
+    match text.split_once(": ") {
+        Some((subject, rest)) => {
+            let first = subject.split_whitespace().next().unwrap_or("");
+            if NO_SUBJECT.contains(&first) || subject.chars().count() > SUBJECT_MAX {
+                complain("it does not begin with its subject");
+            }
+            if rest.trim().is_empty() {
+                complain("it does not say what is wrong");
+            }
+        }
+        None => complain("it has no subject"),
+    }
+    for (of, part) in [("the message", text), ("what to do", next)] {
+        if part.trim().is_empty() {
+            complain(&format!("{of} is empty"));
+        }
+        if part.ends_with(['.', ':', ';', ',', '!', ' ', '\n']) {
+            complain(&format!("{of} does not end like a line"));
+        }
+    }
+    if text.chars().count() > MESSAGE_MAX || next.chars().count() > NEXT_MAX {
+        complain("it is too long to be read once");
+    }
+    for part in [text, next] {
+        all.extend(private_words(part));
+        all.extend(debug_forms(part));
+    }
+    all
+}
+
+#[test]
+fn every_message_has_a_subject_a_reason_and_a_next_step() {
+    let all: Vec<String> = messages()
+        .iter()
+        .flat_map(|message| {
+            let of = format!("{} {}", message.part, message.kind);
+            complaints(&message.text, &message.next)
+                .into_iter()
+                .map(move |what| format!("{of}: {what}"))
+        })
+        .collect();
+    assert!(all.is_empty(), "\n{}", all.join("\n"));
+    // The controls.
+    for (text, next, what) in [
+        (
+            "it is not there: gone",
+            "landfall resume",
+            "does not begin with its subject",
+        ),
+        ("nobody agreed", "landfall resume", "has no subject"),
+        ("disk sda:  ", "landfall resume", "does not say what is wrong"),
+        (
+            "disk sda: it is in use.",
+            "landfall resume",
+            "does not end like a line",
+        ),
+        ("disk sda: it is in use", "mount it,", "does not end like a line"),
+        ("disk sda: it is in use", "", "is empty"),
+        ("disk sda: it was cut off", "landfall resume", "private word"),
+        ("disk sda: it is in use", "mend it", "private word"),
+        ("disk sda: found Some(3)", "landfall resume", "is Rust"),
+        ("disk sda: Os { errno: 5 }", "landfall resume", "is Rust"),
+        (
+            &format!("disk sda: {}", "x".repeat(MESSAGE_MAX)),
+            "landfall resume",
+            "too long",
+        ),
+    ] {
+        let found = complaints(text, next);
+        assert!(found.iter().any(|one| one.contains(what)), "{text}: {found:?}");
+    }
+    assert_eq!(
+        complaints("disk sda: it is in use", "landfall resume"),
+        Vec::<String>::new()
+    );
+}
+
+/// Texts of `--help` and of exit codes.
+fn help() -> Vec<(String, String)> {
+    fn below(command: &clap::Command, path: &str, all: &mut Vec<(String, String)>) {
+        let name = format!("{path} {}", command.get_name());
+        let of = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string);
+        all.extend(
+            [of(command.get_about()), of(command.get_long_about())]
+                .into_iter()
+                .flatten()
+                .map(|text| (name.clone(), text)),
+        );
+        for arg in command.get_arguments() {
+            let name = format!("{name} {}", arg.get_id());
+            all.extend(
+                [of(arg.get_help()), of(arg.get_long_help())]
+                    .into_iter()
+                    .flatten()
+                    .map(|text| (name.clone(), text)),
+            );
+        }
+        for command in command.get_subcommands() {
+            below(command, &name, all);
+        }
+    }
+    let mut all = vec![];
+    below(&landfall::cli::command(), "", &mut all);
+    all.extend(Exit::ALL.iter().flat_map(|exit| {
+        [exit.meaning(), exit.then()].map(|text| (format!("exit code {}", exit.code()), text.to_owned()))
+    }));
+    all
+}
+
+#[test]
+fn help_and_exit_codes_have_no_private_words() {
+    let all = help();
+    assert!(all.len() > 150, "{}", all.len());
+    let found: Vec<String> = all
+        .iter()
+        .flat_map(|(of, text)| {
+            private_words(text)
+                .into_iter()
+                .map(move |what| format!("{of}: {what}"))
+        })
+        .collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    assert_eq!(private_words("Begin the counts anew").len(), 1, "the control");
+}
+
+/// Texts that are not for people, or not landfall's: names that the laboratory shares, what programs print.
+const NOT_FOR_PEOPLE: [&str; 1] = ["git: beside its place, repository begun"];
+
+fn private_texts(source: &str) -> Vec<String> {
+    literals(source)
+        .iter()
+        .filter(|(_, text)| text.contains(' ') && !NOT_FOR_PEOPLE.contains(&text.as_str()))
+        .flat_map(|(line, text)| {
+            private_words(text)
+                .into_iter()
+                .map(move |what| format!("line {line}: {what}"))
+        })
+        .collect()
+}
+
+#[test]
+fn no_text_in_the_sources_has_a_private_word() {
+    let sources: Vec<_> = rust(&["src", "states"])
+        .into_iter()
+        .filter(|(name, _)| {
+            !name.ends_with("_tests.rs") && !name.contains("/endings/") && !name.contains("tests/")
+        })
+        .collect();
+    assert!(sources.len() > 200);
+    assert_tidy(&sources, |_, text| private_texts(text));
+    // The controls: a text over two lines, one beside a comment, and names that nobody reads.
+    assert_eq!(private_texts("let a = \"write it \\\n    anew\";").len(), 1);
+    assert_eq!(
+        private_texts("// write it anew\nlet a = '\"'; let b = \"mend the disk\";").len(),
+        1
+    );
+    assert_eq!(
+        private_texts("// write it anew\nlet a = format!(\"or: {anew} x\");").len(),
+        0
+    );
+}
