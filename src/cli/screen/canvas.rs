@@ -127,7 +127,9 @@ impl Canvas {
             .iter()
             .map(|line| painted(line, width, self.shows) + "\r\n")
             .collect();
-        format!("{before}\x1b[1;1H\x1b[J{rows}\r\n")
+        // A code that is as high as the terminal has no room for a free line.
+        let free = if picture.scan.is_none() { "\r\n" } else { "" };
+        format!("{before}\x1b[1;1H\x1b[J{rows}{free}")
     }
 
     /// The last picture, with the cursor below it; so many lines below it stay free.

@@ -263,6 +263,31 @@ fn a_question_without_room_is_written_whole() {
     assert_eq!(glass.at.1, 0, "the answer has a line of its own");
 }
 
+/// On the usual console a key that is to be scanned is drawn as it always was: all of its code stands on the screen.
+#[test]
+fn a_code_is_seen_whole_on_24_lines() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA landfall web";
+    let (mut status, mut beside) = run();
+    let event = Event::Asking {
+        what: format!("allow this key to read git@forge.example:o/r: {key}"),
+        scan: Some(key.into()),
+    };
+    status.take(&event, 2_000);
+    beside.take(&event, 2_000, &status, false);
+    let picture_of_it = Picture::of(&status, true, 2_000, &beside);
+    let code = crate::qr::lines(key).unwrap();
+    for size in [(80, 24), (240, 67)] {
+        let (mut canvas, mut glass) = (Canvas::new(SHOWS), Glass::new(size));
+        glass.take(&canvas.show(&picture(1_000), size, 1_000, None));
+        glass.take(&canvas.show(&picture_of_it, size, 2_000, Some((1, 140))));
+        let text = glass.text();
+        let first = text.iter().position(|line| line == code[0].trim_end());
+        let shown = first.map(|at| text[at..at + code.len()].to_vec());
+        let wanted: Vec<String> = code.iter().map(|line| line.trim_end().to_owned()).collect();
+        assert_eq!(shown, Some(wanted), "{size:?}: {text:#?}");
+    }
+}
+
 #[test]
 fn the_last_picture_stays_above_what_is_said_below_it() {
     for size in [(80, 24), (40, 12), (240, 67)] {

@@ -101,11 +101,17 @@ pub fn layout(picture: &Picture, room: Room) -> Laid {
             is_whole: false,
         };
     }
-    let must = must(picture, room);
+    let mut must = must(picture, room);
+    // A part of a code is no code: all of it, or the text alone.
+    let code = code(picture, room);
+    let is_coded = must.iter().map(Vec::len).sum::<usize>() + code.len() < height;
+    if is_coded && !code.is_empty() {
+        must.push(code.clone());
+    }
     let wanted: usize = must.iter().map(Vec::len).sum();
     let head = head(picture, room, height.saturating_sub(wanted));
     let free = height.saturating_sub(head.len());
-    let is_whole = wanted <= free;
+    let is_whole = wanted <= free && (is_coded || code.is_empty());
     let must = fitted(must, free, width);
     let forms = forms(picture, width);
     // A phase list, and a free line between it and what stands below where there is room.
@@ -213,8 +219,8 @@ fn head(picture: &Picture, room: Room, rows: usize) -> Vec<Line> {
         format!("{left}{}{right}", " ".repeat(free)),
     )];
     let large = match mood {
-        Mood::Busy | Mood::Waiting => format!("{} {at}/{all}", picture.headline),
-        Mood::Asking | Mood::Failed | Mood::Landed => picture.headline.to_owned(),
+        Mood::Busy | Mood::Waiting | Mood::Failed => format!("{} {at}/{all}", picture.headline),
+        Mood::Asking | Mood::Landed => picture.headline.to_owned(),
     };
     let is_large = width >= LARGE_WIDTH
         && height >= LARGE_HEIGHT
@@ -400,24 +406,23 @@ fn question(picture: &Picture, room: Room) -> Vec<Vec<Line>> {
             block.push(vec![span(Kind::Strong, format!("{:margin$}{part}", ""))]);
         }
     }
-    let code = picture
-        .scan
-        .as_deref()
-        .filter(|_| room.utf8)
-        .and_then(crate::qr::lines)
-        .unwrap_or_default();
-    let code: Vec<Line> = code
+    vec![block]
+}
+
+/// The QR code of a question; none where it cannot be drawn.
+fn code(picture: &Picture, room: Room) -> Vec<Line> {
+    let text = picture.scan.as_deref();
+    let is_asked = picture.mood == Mood::Asking && room.utf8;
+    let lines = text.filter(|_| is_asked).and_then(crate::qr::lines);
+    let code: Vec<Line> = lines
+        .unwrap_or_default()
         .into_iter()
         .map(|line| vec![span(Kind::Code, line)])
         .collect();
     if code.iter().any(|line| columns(line) > room.width) {
-        return vec![block];
+        return vec![];
     }
-    // A part of a code is no code: all of it, or the text alone.
-    if block.len() + code.len() + 1 > room.height {
-        return vec![block];
-    }
-    vec![block, code]
+    code
 }
 
 fn now(picture: &Picture, room: Room) -> Vec<Vec<Line>> {

@@ -239,11 +239,16 @@ fn a_code_is_drawn_whole_or_not_at_all() {
     );
     let code = crate::qr::lines(key).unwrap();
     for height in 1..70 {
-        let drawn = text(&layout(&asked, room(80, height)));
+        let laid = layout(&asked, room(80, height));
+        let drawn = text(&laid);
         let lines = code.iter().filter(|line| drawn.contains(line.trim_end())).count();
         let is_whole = lines == code.len();
         assert!(is_whole || !drawn.contains('█'), "{height}:\n{drawn}");
         assert_eq!(is_whole, height >= code.len() + 3, "{height}:\n{drawn}");
+        assert!(
+            !laid.is_whole || is_whole,
+            "a code that is left out is told: {height}"
+        );
     }
     let ascii = Room {
         utf8: false,

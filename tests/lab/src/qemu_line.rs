@@ -108,7 +108,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         attach_ssd(&mut line, ssd);
     }
     if let Some((width, height)) = screen {
-        // The firmware takes the mode that the screen says it prefers, and the kernel goes on with it.
+        // The firmware has a list of modes; the kernel goes on with the one that `video=efifb:` names.
         line.add(&[
             "-device",
             &format!("VGA,addr=0x17,edid=on,xres={width},yres={height},vgamem_mb=64"),

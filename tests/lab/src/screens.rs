@@ -23,11 +23,13 @@ const PASSPHRASE: &str = "correct-horse-7f3a";
 const FONT: &str = "TER16x32";
 /// A clock that the emulator keeps: on a busy computer the kernel takes the processor's for slower than it is, and time flies.
 const CLOCK: &str = "clocksource=acpi_pm";
-/// Name, and dots of the screen.
-const SIZES: [(&str, (u32, u32)); 3] = [
-    ("80x24", (1280, 768)),
-    ("40x12", (640, 384)),
-    ("240x67", (3840, 2160)),
+/// Makes the font twice as large.
+const DOUBLE_FONT: &str = include_str!("../guest/double-font.pl");
+/// Name, dots of the screen, and whether the font is twice as large.
+const SIZES: [(&str, (u32, u32), bool); 3] = [
+    ("80x24", (1280, 768), false),
+    ("40x12", (1280, 768), true),
+    ("240x67", (3840, 2160), false),
 ];
 /// A picture is drawn ten times a second, and an emulated console takes its time for it.
 const DRAWN: Duration = Duration::from_secs(3);
@@ -47,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { folder, only } = arguments;
     let sizes: Vec<_> = SIZES
         .iter()
-        .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+        .filter(|(name, ..)| only.as_deref().is_none_or(|only| only == *name))
         .collect();
     ensure!(
         !sizes.is_empty(),
@@ -59,15 +61,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .unwrap_or_else(|| kit.lab.cache.root.join("screens"));
     fs::create_dir_all(&folder)?;
     let folder = fs::canonicalize(&folder)?;
-    for (name, dots) in sizes {
+    for (name, dots, is_double) in sizes {
         say(&format!("a screen of {} by {} dots: {name}", dots.0, dots.1));
-        pictures(&kit, &folder, name, *dots).with_context(|| format!("the screen of {name}"))?;
+        pictures(&kit, &folder, name, *dots, *is_double).with_context(|| format!("the screen of {name}"))?;
     }
     println!("pictures: {}", folder.display());
     Ok(())
 }
 
-fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32)) -> Result<()> {
+fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32), is_double: bool) -> Result<()> {
     let mut install = Install::new(kit, &format!("screens-{size}"), Layout::Luks, Mode::Prebuilt)?;
     install.more.clear();
     let mut install = install.stay();
@@ -85,10 +87,19 @@ fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32)) -> Result<()
     };
     install.spec.stick = Some(kit.environment.stick(&kit.lab, &stick)?);
     install.spec.screen = Some(dots);
-    install.spec.kernel_words = format!("console=tty0 fbcon=font:{FONT} {CLOCK}");
+    let (width, height) = dots;
+    install.spec.kernel_words =
+        format!("console=tty0 video=efifb:{width}x{height} fbcon=font:{FONT} {CLOCK}");
 
     let mut machine = Machine::power_on(&install.spec)?;
     machine.agent_answers()?;
+    if is_double {
+        machine.put("/run/double-font.pl", DOUBLE_FONT.as_bytes())?;
+        machine.check("perl /run/double-font.pl /dev/tty1", SHORT)?;
+        // A question that stands already is not drawn anew.
+        machine.check("systemctl restart landfall.service", RUN_LIMIT)?;
+        until(&machine, ".alive and .run.ending == null")?;
+    }
     let (columns, lines) = size.split_once('x').context("a size")?;
     let found = machine.check("stty size </dev/tty1", SHORT)?;
     ensure!(
