@@ -301,7 +301,7 @@ fn no_identity(bytes: &[u8]) -> String {
         Ok(Found::Lines { has_plugin: true, .. }) => "an identity of a plugin of age",
         Ok(Found::Lines { .. }) => "more than one identity of age",
         Err(NoKey::Encrypted) => "encrypted, and nobody enters a passphrase where it is used",
-        Err(NoKey::Line | NoKey::Nothing) => "something else",
+        Err(NoKey::Line(_) | NoKey::Nothing) => "something else",
     };
     format!("it is no identity of age with one key (AGE-SECRET-KEY-1…): it is {found}")
 }
