@@ -196,3 +196,77 @@ fn the_remedy_for_an_identity_under_another_one_is_for_its_owner_alone() {
         "{removed}"
     );
 }
+
+/// Whatever ends the run while it asks, the terminal shows again what is typed, and nothing was written.
+#[test]
+fn the_terminal_is_as_it_was_whatever_ends_the_question() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+    let people = People::new();
+    let ground = people.ground();
+    let identity = ground.home().join("locked");
+    let mut recipient = age::scrypt::Recipient::new("typed".to_owned().into());
+    recipient.set_work_factor(2);
+    let text = people.web.to_string();
+    let bytes = encrypted(text.expose_secret().as_bytes(), &[&recipient], true);
+    fs::write(&identity, bytes).unwrap();
+    let before = ground.state();
+    for how in [
+        Some(Signal::SIGINT),
+        Some(Signal::SIGTERM),
+        Some(Signal::SIGHUP),
+        Some(Signal::SIGQUIT),
+        None,
+    ] {
+        for by_key in [false, true] {
+            let pty = nix::pty::openpty(None, None).unwrap();
+            let slave = || std::process::Stdio::from(pty.slave.try_clone().unwrap());
+            let is_shown = || {
+                tcgetattr(&pty.slave)
+                    .unwrap()
+                    .local_flags
+                    .contains(LocalFlags::ECHO)
+            };
+            let inner = ground.landfall("new", &["--yes", "--identity", identity.to_str().unwrap()]);
+            let mut command = std::process::Command::new("setsid");
+            command
+                .args(["--ctty", "--wait"])
+                .arg(inner.get_program())
+                .args(inner.get_args());
+            command.env_clear().current_dir(ground.root());
+            command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            let Ok(mut child) = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn() else {
+                println!("skipped: no setsid (util-linux)");
+                return;
+            };
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while is_shown() {
+                assert!(std::time::Instant::now() < end, "nobody was asked");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let mut master =
+                fs::File::from_parts(std::fs::File::from(pty.master.try_clone().unwrap()), "pty");
+            match (how, by_key) {
+                (Some(Signal::SIGINT), true) => master.write_all(b"\x03").unwrap(),
+                // A key that would end it with the terminal as it is does nothing; the line goes on.
+                (Some(Signal::SIGQUIT), true) => master.write_all(b"\x1c\n").unwrap(),
+                (None, true) => master.write_all(b"wrong\n").unwrap(),
+                (None, false) => master.write_all(b"\x04").unwrap(),
+                (Some(signal), _) => {
+                    let own = i32::try_from(child.id()).unwrap();
+                    let children =
+                        fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+                    let pid = children.trim().parse().unwrap_or(own);
+                    kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+                }
+            }
+            let status = child.wait().unwrap();
+            assert!(is_shown(), "{how:?} {by_key}: {status}");
+            assert_ne!(status.code(), Some(0), "{how:?} {by_key}");
+            if let (Some(_), false) = (how, by_key) {
+                assert_eq!(status.code(), Some(11), "{how:?}");
+            }
+        }
+    }
+    assert_eq!(ground.state(), before);
+}

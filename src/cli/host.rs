@@ -14,14 +14,16 @@ use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::scratch;
 use crate::hosts::templates::Layout;
 use crate::real::disk::usage::shell;
+use crate::real::process::terminal;
 use crate::real::secrets::age_unused::Why;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use landfall_states::names::{Size, quoted};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use similar::TextDiff;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of the swap where none is named.
@@ -155,11 +157,21 @@ impl age::Callbacks for Terminal {
             return Some(passphrase.clone());
         }
         // From the terminal itself, without an echo; without a terminal there is nobody to be asked.
-        let typed = rpassword::prompt_password(format!("{description}: ")).ok()?;
-        let passphrase = SecretString::from(typed);
+        let passphrase = typed(description).ok()??;
         known.push((description.to_owned(), passphrase.clone()));
         Some(passphrase)
     }
+}
+
+/// A line from the terminal of this process, without an echo. `None`: it never ended, or is no text in UTF-8.
+fn typed(description: &str) -> std::io::Result<Option<SecretString>> {
+    let mut own = terminal::own()?;
+    write!(own, "{description}: ")?;
+    own.flush()?;
+    let line = terminal::line(own.as_fd(), false)?;
+    Ok(line
+        .and_then(|line| line.into_text().ok())
+        .map(|text| SecretString::from(text.expose_secret().to_owned())))
 }
 
 /// As the installer's configuration takes it.
@@ -330,6 +342,7 @@ fn end_cleanly() -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut quit = signal(SignalKind::quit())?;
     drop(entered);
     std::thread::spawn(move || {
         runtime.block_on(async move {
@@ -337,9 +350,14 @@ fn end_cleanly() -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
+                _ = quit.recv() => {}
             }
         });
+        let was_asking = terminal::restore();
         scratch::remove_all();
+        if was_asking {
+            complain("");
+        }
         complain("landfall: interrupted\n    next: run the same command again; it finishes the work");
         std::process::exit(Exit::Interrupted.code().into());
     });

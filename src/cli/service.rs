@@ -136,11 +136,13 @@ pub async fn watch_signals(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut quit = signal(SignalKind::quit())?;
     loop {
         let name = tokio::select! {
             Some(()) = terminate.recv() => "SIGTERM",
             Some(()) = interrupt.recv() => "SIGINT (Ctrl-C)",
             Some(()) = hangup.recv() => "SIGHUP",
+            Some(()) = quit.recv() => "SIGQUIT",
             else => return Ok(()),
         };
         let what = match doing.now() {

@@ -560,6 +560,12 @@ fn started_ms(stat: &str) -> Option<u64> {
     Some(ticks.saturating_mul(1_000) / TICKS_PER_S)
 }
 
+/// Whether the run whose status lies there is gone without an end of its own (`landfall log --follow` waits for no more of it).
+pub(super) fn is_gone(run_dir: &Utf8Path) -> Result<bool, Failure> {
+    let report = Report::read(run_dir)?;
+    Ok(!report.alive && report.run.is_some_and(|run| run.ending.is_none()))
+}
+
 /// How the last run of this boot stands, for `landfall doctor`; `None`: there was none.
 pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
     let Report { alive, run, .. } = Report::read(run_dir)?;

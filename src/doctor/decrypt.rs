@@ -68,7 +68,7 @@ fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
 fn parse(bytes: &[u8]) -> Result<PrivateKey, KeyError> {
     match age_identity::read(bytes, None) {
         Err(NoKey::Encrypted) => Err(KeyError::Locked),
-        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line | NoKey::Nothing)) => {
+        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line(_) | NoKey::Nothing)) => {
             Err(KeyError::NoKey(why.to_string()))
         }
         Ok(Found::Ssh(age::ssh::Identity::Encrypted(_))) => Err(KeyError::Locked),

@@ -312,6 +312,13 @@ impl Source {
         for (path, name, is_unpacked) in [Some(of_file), of_plain].into_iter().flatten() {
             let list = Utf8PathBuf::from(format!("{path}.sha256"));
             let text = match foreign::read_if_there(&list, Links::Follow, LIST_BYTES_MAX) {
+                // A list that is meant and is not there says nothing of the image.
+                Ok(None) if fs_err::symlink_metadata(&list).is_ok() => {
+                    return Err(Error::List {
+                        list: list.to_string(),
+                        reason: "it is a link that leads to no file".to_owned(),
+                    });
+                }
                 Ok(None) => continue,
                 Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
                 Err(refused) => {

@@ -21,6 +21,8 @@ use std::os::unix::fs::PermissionsExt;
 pub(crate) struct Copy<'a> {
     programs: &'a Programs,
     scratch: Scratch,
+    /// The folder in which the repository is.
+    outside: Utf8PathBuf,
 }
 
 /// The names of the outputs that count, as paths with dots.
@@ -31,6 +33,7 @@ impl<'a> Copy<'a> {
         let copy = Copy {
             programs,
             scratch: Scratch::new()?,
+            outside: repository.root.parent().unwrap_or(&repository.root).to_owned(),
         };
         for Tracked {
             mode,
@@ -119,11 +122,20 @@ impl<'a> Copy<'a> {
         format!("(builtins.getFlake {})", quoted(&format!("path:{}", self.root())))
     }
 
-    /// Without the name of the scratch directory, which is nobody's.
+    /// Without the name of the scratch directory, which is nobody's. What lies beside the copy lies beside the repository.
     fn said(&self, reason: &str) -> String {
-        reason
+        let said = reason
             .replace(&format!("{}/", self.root()), "")
-            .replace(self.root().as_str(), "the flake")
+            .replace(self.root().as_str(), "the flake");
+        let above = self.root().parent().unwrap_or(self.root());
+        if !said.contains(above.as_str()) {
+            return said;
+        }
+        let outside = self.outside.as_str().trim_end_matches('/');
+        format!(
+            "{} (outside of the repository, and a flake has only files that Git tracks)",
+            said.replace(above.as_str(), outside)
+        )
     }
 
     /// The names of the flake's outputs; or why it does not evaluate.

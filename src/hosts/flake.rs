@@ -6,15 +6,17 @@
 //! `evaluate` evaluates, and `new` chooses the candidate.
 
 mod installers;
+mod neighbour;
 
 use super::names::attribute;
 use super::place::{self, Outline, Place};
 use super::syntax::{self, Bindings, Insertion, names};
 use installers::names_output;
-use rnix::SyntaxKind;
+use neighbour::{has_long_string, of_system, own_values, renamed, systems};
 use rnix::SyntaxNode;
 use rnix::ast;
 use rowan::ast::AstNode;
+use std::cell::RefCell;
 
 /// Stands for a host's name in the text of its neighbours.
 const NAME: &str = "\u{1}";
@@ -66,8 +68,21 @@ pub(crate) struct Candidate {
     pub(crate) is_sure: bool,
     /// The host's modules have agenix's, as far as the text shows.
     pub(crate) names_agenix: bool,
+    /// The host is there as soon as its files are.
+    pub(crate) is_by_folder: bool,
     /// The only neighbour, and the names of its own values that the host's lines have, too.
     pub(crate) copied: Option<(String, Vec<String>)>,
+    /// What the flake has in place of the system that is wanted.
+    pub(crate) other_system: Option<OtherSystem>,
+}
+
+/// A system that is not the wanted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OtherSystem {
+    /// The neighbours have it; the host's lines have the wanted one in its place.
+    Neighbours(String),
+    /// The flake names it, and never the wanted one.
+    Flake(String),
 }
 
 /// What is asked for.
@@ -185,6 +200,7 @@ struct HostEdit {
     is_sure: bool,
     names_agenix: bool,
     copied: Option<(String, Vec<String>)>,
+    other_system: Option<OtherSystem>,
 }
 
 /// Every way that is recognised, the likeliest first.
@@ -202,6 +218,7 @@ pub(crate) fn candidates(
         outline,
         wanted,
         tree,
+        differ: RefCell::default(),
     };
     let mut found = vec![];
     for host in writer.hosts() {
@@ -216,9 +233,17 @@ pub(crate) fn candidates(
                 has_target_module: host.has_target_module,
                 is_sure: host.is_sure && installer.is_sure,
                 names_agenix: host.names_agenix,
+                is_by_folder: host.insertion.is_none(),
                 copied: host.copied.clone(),
+                other_system: host.other_system.clone().or_else(|| writer.other_system()),
             });
         }
+    }
+    if let (true, Some([one, other])) = (found.is_empty(), writer.differ.take()) {
+        return Err(format!(
+            "its hosts stand in a table, where {one} and {other} differ in more than their names, so that none of them says how another is \
+             written"
+        ));
     }
     if found.is_empty() {
         return Err("its hosts are not in a form that landfall knows (a set, a table or a list in the file, or a directory that it reads)".to_owned());
@@ -231,9 +256,20 @@ struct Writer<'a> {
     outline: &'a Outline,
     wanted: Wanted<'a>,
     tree: &'a dyn Tree,
+    /// Neighbours in a table that have no form in common.
+    differ: RefCell<Option<[String; 2]>>,
 }
 
 impl Writer<'_> {
+    /// A system that the flake names, where it never names the wanted one.
+    fn other_system(&self) -> Option<OtherSystem> {
+        let named = systems(self.outline.body.syntax());
+        if named.iter().any(|system| system == self.wanted.system) {
+            return None;
+        }
+        named.into_iter().next().map(OtherSystem::Flake)
+    }
+
     fn hosts(&self) -> Vec<HostEdit> {
         let mut found = vec![];
         let mut is_somewhere = false;
@@ -310,7 +346,13 @@ impl Writer<'_> {
                 is_sure,
             } => {
                 let mut found = vec![];
-                if let Some(Neighbours { value, files, copied }) = self.as_its_neighbours(bindings, prefix) {
+                if let Some(neighbours) = self.as_its_neighbours(bindings, prefix) {
+                    let Neighbours {
+                        value,
+                        files,
+                        copied,
+                        other_system,
+                    } = neighbours;
                     let has_target_module = value.contains("nixosModules.target");
                     let lines = value_lines(&self.path(prefix), &value);
                     if let Some(insertion) = bindings.bind(self.text, &lines, after) {
@@ -318,6 +360,7 @@ impl Writer<'_> {
                         edit.has_target_module |= has_target_module;
                         edit.names_agenix |= value.contains("agenix");
                         edit.copied = copied;
+                        edit.other_system = other_system;
                         found.push(edit);
                     }
                 }
@@ -340,6 +383,7 @@ impl Writer<'_> {
             is_sure,
             names_agenix: self.text.contains("agenix.nixosModules"),
             copied: None,
+            other_system: None,
         }
     }
 
@@ -370,6 +414,7 @@ impl Writer<'_> {
             is_sure,
             names_agenix: false,
             copied: None,
+            other_system: None,
         })
     }
 
@@ -410,11 +455,15 @@ impl Writer<'_> {
             neighbours.push(host.clone());
             let text = renamed(value.syntax(), host);
             match &common {
-                Some(known) if *known != text => return None,
+                Some(known) if *known != text => {
+                    let first = neighbours.first().cloned().unwrap_or_default();
+                    *self.differ.borrow_mut() = Some([first, host.clone()]);
+                    return None;
+                }
                 _ => common = Some(text),
             }
         }
-        let common = common?;
+        let (common, other) = of_system(&common?, self.wanted.system);
         let mut of_host = vec![];
         let parsed = syntax::parse(&common.replace(NAME, self.wanted.name)).ok()?;
         for path in parsed.syntax().descendants().filter_map(ast::Path::cast) {
@@ -444,6 +493,7 @@ impl Writer<'_> {
             value: common.replace(NAME, name),
             files,
             copied,
+            other_system: other.map(OtherSystem::Neighbours),
         })
     }
 
@@ -502,36 +552,7 @@ struct Neighbours {
     value: String,
     files: HostFiles,
     copied: Option<(String, Vec<String>)>,
-}
-
-/// Whether a string goes over several lines.
-fn has_long_string(node: &SyntaxNode) -> bool {
-    node.descendants()
-        .filter_map(ast::Str::cast)
-        .any(|text| text.syntax().text().contains_char('\n'))
-}
-
-/// The names of values that are texts or numbers and may be of one host alone; what Nix calls a system is of many.
-fn own_values(value: &str) -> Vec<String> {
-    let Ok(parsed) = syntax::parse(&value.replace(NAME, "name")) else {
-        return vec![];
-    };
-    let is_own = |entry: &ast::AttrpathValue| {
-        let text = match entry.value() {
-            Some(ast::Expr::Str(text)) => text.syntax().text().to_string(),
-            Some(ast::Expr::Literal(number)) => {
-                return number.syntax().text().to_string().parse::<f64>().is_ok();
-            }
-            _ => return false,
-        };
-        !text.trim_matches('"').ends_with("-linux") && !text.contains("name")
-    };
-    let entries = parsed.syntax().descendants().filter_map(ast::AttrpathValue::cast);
-    entries
-        .filter(is_own)
-        .filter_map(|entry| Some(entry.attrpath()?.syntax().text().to_string()))
-        .filter(|path| path != "system" && !path.ends_with("stateVersion"))
-        .collect()
+    other_system: Option<OtherSystem>,
 }
 
 /// The lines of a binding whose value is text that may have several.
@@ -554,47 +575,4 @@ fn value_lines(path: &str, value: &str) -> Vec<String> {
         }
     };
     lines.iter().enumerate().map(cut).collect()
-}
-
-/// The text of a neighbour's value, with a mark where its name is a word of a path, of a string, or of a path of attributes.
-fn renamed(node: &SyntaxNode, host: &str) -> String {
-    let plain = syntax::without_comments(node);
-    let parsed = rnix::Root::parse(&plain);
-    let mut out = String::new();
-    for token in parsed
-        .syntax()
-        .descendants_with_tokens()
-        .filter_map(rowan::NodeOrToken::into_token)
-    {
-        let is_name = match token.kind() {
-            SyntaxKind::TOKEN_STRING_CONTENT | SyntaxKind::TOKEN_PATH => true,
-            SyntaxKind::TOKEN_IDENT => token
-                .parent_ancestors()
-                .any(|node| node.kind() == SyntaxKind::NODE_ATTRPATH),
-            _ => false,
-        };
-        if is_name {
-            out.push_str(&word_replaced(token.text(), host));
-        } else {
-            out.push_str(token.text());
-        }
-    }
-    out
-}
-
-fn word_replaced(text: &str, word: &str) -> String {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    let (mut out, mut from) = (String::new(), 0);
-    for (at, found) in text.match_indices(word) {
-        let (before, behind) = (text.get(..at), text.get(at + found.len()..));
-        let is_word = before.is_some_and(|before| !before.ends_with(is_part))
-            && behind.is_some_and(|behind| !behind.starts_with(is_part));
-        if is_word && at >= from {
-            out.push_str(text.get(from..at).unwrap_or_default());
-            out.push_str(NAME);
-            from = at + found.len();
-        }
-    }
-    out.push_str(text.get(from..).unwrap_or_default());
-    out
 }

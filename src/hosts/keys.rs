@@ -303,7 +303,7 @@ fn no_identity(bytes: &[u8]) -> String {
         Ok(Found::Lines { has_plugin: true, .. }) => "an identity of an age plugin",
         Ok(Found::Lines { .. }) => "more than one age identity",
         Err(NoKey::Encrypted) => "encrypted, and nobody can enter a passphrase where it is used",
-        Err(NoKey::Line | NoKey::Nothing) => "something else",
+        Err(NoKey::Line(_) | NoKey::Nothing) => "something else",
     };
     format!("it is not an age identity with one key (AGE-SECRET-KEY-1…): it is {found}")
 }

@@ -7,6 +7,7 @@
 
 mod already;
 mod given;
+mod rules_file;
 mod secrets;
 mod written;
 
@@ -121,7 +122,8 @@ impl Plan {
 }
 
 /// Whether Git takes a file of this name: not behind a link, which may lead out of the repository, nor in one of its own.
-fn in_repository(root: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
+fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
+    let path = &change.path;
     let folders = path
         .ancestors()
         .skip(1)
@@ -130,25 +132,51 @@ fn in_repository(root: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
         let whole = root.join(folder);
         let is_link = fs::symlink_metadata(&whole).is_ok_and(|found| found.file_type().is_symlink());
         let (reason, next) = if is_link {
-            (
-                "a link, and Git does not track files behind a link",
-                "name it by the directory that the link points to",
-            )
+            let next = match change.is_of_host {
+                true => folder_for_link(root, folder),
+                false => "name it by the directory that the link points to".to_owned(),
+            };
+            ("a link, and Git does not track files behind a link", next)
         } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
-            (
-                "a repository of its own (a submodule?)",
-                "change it there, and leave it out here (--no-rekey, --rules FILE)",
-            )
+            let next = match change.is_of_host {
+                true => {
+                    "run it in that repository, which has the hosts, or make a folder of it that Git tracks here"
+                }
+                false => "change it there, and leave it out here (--no-rekey, --rules FILE)",
+            };
+            ("a repository of its own (a submodule?)", next.to_owned())
         } else {
             continue;
         };
         return Err(HostError::Secret {
             path: root.join(path),
             reason: format!("{folder} is {reason}"),
-            next: next.to_owned(),
+            next,
         });
     }
     Ok(())
+}
+
+/// How a link becomes the folder that it leads to, where files of a host belong into it.
+fn folder_for_link(root: &Utf8Path, folder: &Utf8Path) -> String {
+    let whole = root.join(folder);
+    let real = |path: &Utf8Path| Some(Utf8PathBuf::from_path_buf(fs::canonicalize(path).ok()?).ok()?);
+    let led = real(&whole).zip(real(root));
+    let below = led.and_then(|(led, top)| led.strip_prefix(top).map(Utf8Path::to_owned).ok());
+    let folder = shell(folder.as_str());
+    match below {
+        Some(led) => format!(
+            "put the folder itself in the place of the link: cd {root} && rm {folder} && git mv {led} {folder}; have the flake name {folder} \
+             where it names {led}, commit that, and run the command again",
+            root = shell(root.as_str()),
+            led = shell(led.as_str())
+        ),
+        None => format!(
+            "put a folder of this repository in the place of the link: cd {root} && rm {folder} && mkdir {folder}; with the hosts in it that \
+             the flake reads, commit that, and run the command again",
+            root = shell(root.as_str())
+        ),
+    }
 }
 
 struct Disk<'a>(&'a Utf8Path);
@@ -396,13 +424,15 @@ impl Work<'_> {
         self.refuse_same_folder(&candidates)?;
         let found = self.found(&candidates);
         // Without the flake's part somebody has written that by hand.
-        if (is_bound && self.request.edit_flake) || found.is_some() {
+        let is_whole = is_bound && !self.has_only_a_folder(&candidates);
+        if (is_whole && self.request.edit_flake) || found.is_some() {
             return self.already(is_bound, found, &hosts);
         }
+        let begun = self.begun(&hosts).map_err(|error| self.with_kept_keys(error))?;
+        let written = self.written((&text, &outline), &candidates, before.as_ref(), &begun.secrets)?;
         let secrets = self
-            .secrets(&hosts, callbacks)
+            .ended(begun, &written, callbacks)
             .map_err(|error| self.with_kept_keys(error))?;
-        let written = self.written((&text, &outline), &candidates, before.as_ref(), &secrets)?;
         let rekeyed = secrets
             .rekeyed
             .iter()
@@ -449,7 +479,7 @@ impl Work<'_> {
             .collect();
         self.refuse_dirty(&known)?;
         for change in changes {
-            in_repository(root, &change.path)?;
+            in_repository(root, change)?;
         }
         let new: Vec<&str> = changes
             .iter()

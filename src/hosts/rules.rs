@@ -69,6 +69,15 @@ pub(crate) fn as_written(path: &Utf8Path, read: Read<'_>) -> Result<Rules, Strin
 /// Files with a new host's key in them.
 pub(crate) type Edited = Vec<(Utf8PathBuf, String)>;
 
+/// What comes of writing the key.
+#[derive(Debug, Default)]
+pub(crate) struct WithKey {
+    /// Empty when it is there already.
+    pub(crate) edited: Edited,
+    /// Lists with a name of all hosts that are not of all of them, and do not get the key.
+    pub(crate) of_some: Vec<String>,
+}
+
 /// A new host's key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewKey<'a> {
@@ -91,8 +100,8 @@ pub(crate) enum NotWritten {
     Taken(Utf8PathBuf, String),
 }
 
-/// The rules file and what it imports, with the new key in them; empty when it is there already.
-pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Result<Edited, NotWritten> {
+/// The rules file and what it imports, with the new key in them.
+pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Result<WithKey, NotWritten> {
     let mut files = vec![];
     for path in related(rules, read)? {
         let text = read(&path).unwrap_or_default();
@@ -108,7 +117,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         for (name, public) in &group.keys {
             let same_key = same(public, key.public);
             if same_key && name == key.host {
-                return Ok(vec![]);
+                return Ok(WithKey::default());
             }
             if same_key && key.hosts.contains(name) || !same_key && name == key.host {
                 let reason = if same_key {
@@ -122,7 +131,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
     }
     // Somebody wrote it there: under another name, or into the lists themselves.
     if files.iter().any(|file| file.has(key.public)) {
-        return Ok(vec![]);
+        return Ok(WithKey::default());
     }
     let is_read_whole = files
         .iter()
@@ -147,16 +156,18 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
     let line = format!("{} = {};", path.join("."), quoted(key.public));
     let bound = group.bindings.bind(&file.text, &[line], group.last.as_ref());
     insertions[group.file].extend(bound);
+    let mut of_some = vec![];
     for (n, file) in files.iter().enumerate() {
         let like = key
             .like
             .map(|like| file.lists_with(like, key.host))
             .unwrap_or_default();
-        let all = if n == group.file {
-            file.lists_of_all(group, key.host)
+        let Lists { all, some } = if n == group.file {
+            file.lists_of_all(group, key)
         } else {
-            vec![]
+            Lists::default()
         };
+        of_some.extend(some);
         // A list gets it once.
         let mut done = vec![];
         for (list, insertion) in like.into_iter().chain(all) {
@@ -174,7 +185,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
             edited.push((file.path.clone(), text));
         }
     }
-    Ok(edited)
+    Ok(WithKey { edited, of_some })
 }
 
 /// Keys are the same by their first two words; the third is a comment.
@@ -255,6 +266,15 @@ impl Group {
 /// Where a list stands in its text, and what is put into it.
 type InList = (rowan::TextRange, Insertion);
 
+/// Lists with a name of all hosts.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Those that have every one of them, with the new one in them.
+    all: Vec<InList>,
+    /// The names of the others: a role may be called so, too.
+    some: Vec<String>,
+}
+
 impl File {
     /// Whether this key stands somewhere in it.
     fn has(&self, public: &str) -> bool {
@@ -307,36 +327,53 @@ impl File {
         found
     }
 
-    /// Lists that are named as those of all hosts, and have names of this group alone, or none yet.
-    fn lists_of_all(&self, group: &Group, host: &str) -> Vec<InList> {
-        if !group.prefix.is_empty() || !is_identifier(host) {
-            return vec![];
+    /// Lists that are named as those of all hosts, and have names of this group alone, or none yet. One is of all hosts where it has every
+    /// key that a host of the flake, or another such list, has.
+    fn lists_of_all(&self, group: &Group, key: NewKey<'_>) -> Lists {
+        if !group.prefix.is_empty() || !is_identifier(key.host) {
+            return Lists::default();
         }
-        let known = |item: &Expr| matches!(item, Expr::Ident(ident) if group.keys.iter().any(|(name, _)| *name == ident.to_string()));
         let is_scope = match &group.bindings {
             Bindings::Let(_) => true,
             Bindings::Set(set) => set.rec_token().is_some(),
         };
-        let lists = group
+        let named = |entry: ast::AttrpathValue| {
+            let mut path = names(&entry.attrpath()?)?;
+            let name = path.pop().filter(|_| path.is_empty())?;
+            match entry.value() {
+                Some(Expr::List(list)) if ALL_HOSTS.contains(&name.as_str()) => Some((name, list)),
+                _ => None,
+            }
+        };
+        let is_key = |name: &String| group.keys.iter().any(|(key, _)| key == name);
+        let members = |list: &ast::List| -> Option<Vec<String>> {
+            let name = |item: Expr| match item {
+                Expr::Ident(ident) => Some(ident.to_string()).filter(|name| is_key(name)),
+                _ => None,
+            };
+            list.items().map(name).collect()
+        };
+        let lists: Vec<(String, ast::List, Vec<String>)> = group
             .bindings
             .values()
             .into_iter()
             .filter(|_| is_scope)
-            .filter_map(|entry| {
-                let path = names(&entry.attrpath()?)?;
-                let is_all = path.len() == 1 && ALL_HOSTS.contains(&path.first()?.as_str());
-                match entry.value() {
-                    Some(Expr::List(list)) if is_all => Some(list),
-                    _ => None,
-                }
-            });
-        lists
-            .filter(|list| list.items().all(|item| known(&item)))
-            .filter_map(|list| {
-                let insertion = syntax::append(&self.text, &list, host, None)?;
-                Some((list.syntax().text_range(), insertion))
-            })
-            .collect()
+            .filter_map(named)
+            .filter_map(|(name, list)| Some((name, list.clone(), members(&list)?)))
+            .collect();
+        let in_lists = lists.iter().flat_map(|(_, _, members)| members);
+        let of_hosts: Vec<&String> = in_lists
+            .chain(key.hosts.iter().filter(|host| is_key(host)))
+            .collect();
+        let mut found = Lists::default();
+        for (name, list, members) in &lists {
+            if !of_hosts.iter().all(|host| members.contains(host)) {
+                found.some.push(name.clone());
+            } else if let Some(insertion) = syntax::append(&self.text, list, key.host, None) {
+                found.all.push((list.syntax().text_range(), insertion));
+            }
+        }
+        found
     }
 
     /// Lists that have a neighbour: the new host behind it, said as the neighbour is.
@@ -441,191 +478,5 @@ fn chosen<'a>(groups: &'a [Group], hosts: &[String], is_read_whole: bool) -> Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn edited(
-        rules: &str,
-        keys: &str,
-        like: Option<&str>,
-        hosts: &[&str],
-    ) -> Result<Vec<(String, String)>, NotWritten> {
-        let read = |path: &Utf8Path| match path.as_str() {
-            "secrets/secrets.nix" => Some(rules.to_owned()),
-            "secrets/keys.nix" if !keys.is_empty() => Some(keys.to_owned()),
-            _ => None,
-        };
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let key = NewKey {
-            host: "web",
-            public: "age1new",
-            like,
-            hosts: &hosts,
-        };
-        let edited = with_key(Utf8Path::new("secrets/secrets.nix"), key, &read)?;
-        Ok(edited
-            .into_iter()
-            .map(|(path, text)| (path.to_string(), text))
-            .collect())
-    }
-
-    fn one(rules: &str, like: Option<&str>, hosts: &[&str]) -> String {
-        edited(rules, "", like, hosts).unwrap().remove(0).1
-    }
-
-    /// A set of users that is read whole: a key in it would be one of theirs.
-    #[test]
-    fn a_hosts_key_is_none_of_the_users() {
-        let whole = "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k.users; }";
-        for (rules, keys) in [
-            (whole, "{ users = { alice = \"ssh-ed25519 AAAA\"; }; }"),
-            (whole, "{ users.alice = \"ssh-ed25519 AAAA\"; }"),
-            (
-                "let k = import ./keys.nix; in { \"a.age\".publicKeys = [ k.users.alice ]; }",
-                "{ users.alice = \"ssh-ed25519 AAAA\"; }",
-            ),
-            (
-                "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k; }",
-                "{ alice = \"ssh-ed25519 AAAA\"; }",
-            ),
-        ] {
-            let refused = edited(rules, keys, None, &[]);
-            assert!(
-                matches!(refused, Err(NotWritten::Form(..))),
-                "{keys}: {refused:?}"
-            );
-        }
-        // Where a host's key is in it, it is theirs.
-        let hosts = "{ hosts = { db = \"ssh-ed25519 BBBB\"; }; }";
-        let rules = "let k = import ./keys.nix; in { \"a.age\".publicKeys = builtins.attrValues k.hosts; }";
-        assert_eq!(edited(rules, hosts, None, &["db"]).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn the_first_host_goes_into_the_list_that_waits_for_it() {
-        let before = "let\n  op = \"ssh-ed25519 AAAA\";\n  systems = [ ];\nin\n{ \"a.age\".publicKeys = [ op ] ++ systems; }\n";
-        let after = edited(before, "", None, &[]).unwrap().remove(0).1;
-        assert!(
-            after.contains("systems = [ web ];") && after.contains("web = \"age1"),
-            "{after}"
-        );
-    }
-
-    #[test]
-    fn the_form_of_the_agenix_tutorial_gets_the_key_and_the_list() {
-        let before = "let\n  alice = \"ssh-ed25519 AAAA\";\n  users = [ alice ];\n\n  db = \"ssh-ed25519 BBBB\";\n  systems = [ db ];\nin\n{\n  \
-                      \"a.age\".publicKeys = users ++ systems;\n  \"b.age\".publicKeys = [ db ];\n}\n";
-        let after = one(before, None, &["db"]);
-        assert_eq!(
-            after,
-            before
-                .replace("BBBB\";\n", "BBBB\";\n  web = \"age1new\";\n")
-                .replace("[ db ];\nin", "[ db web ];\nin")
-        );
-        let read = |_: &Utf8Path| Some(after.clone());
-        let rules = as_written(Utf8Path::new("secrets.nix"), &read).unwrap();
-        assert!(rules["a.age"].public_keys.contains(&"age1new".to_owned()));
-        assert!(
-            !rules["b.age"].public_keys.contains(&"age1new".to_owned()),
-            "nobody asked for it"
-        );
-        let like = one(before, Some("db"), &["db"]);
-        assert!(like.contains("\"b.age\".publicKeys = [ db web ];"), "{like}");
-        assert_eq!(like.matches("[ db web ]").count(), 2, "{like}");
-    }
-
-    #[test]
-    fn a_file_of_keys_that_is_imported_gets_the_key() {
-        let rules = "let keys = import ./keys.nix; in {\n  \"a.age\".publicKeys = [ keys.users.op keys.hosts.db ];\n}\n";
-        let keys = "{\n  users.op = \"ssh-ed25519 AAAA\";\n  hosts = {\n    db = \"age1db\"; # the database\n  };\n}\n";
-        let after = edited(rules, keys, Some("db"), &[]).unwrap();
-        assert_eq!(after.len(), 2);
-        assert_eq!(
-            after[0].1,
-            rules.replace("keys.hosts.db", "keys.hosts.db keys.hosts.web")
-        );
-        assert_eq!(
-            after[1].1,
-            keys.replace("# the database\n", "# the database\n    web = \"age1new\";\n")
-        );
-        let dotted = "{\n  users.op = \"ssh-ed25519 AAAA\";\n  hosts.db = \"age1db\";\n}\n";
-        let after = edited(rules, dotted, None, &[]).unwrap();
-        assert_eq!(
-            after,
-            [(
-                "secrets/keys.nix".to_owned(),
-                dotted.replace("age1db\";\n", "age1db\";\n  hosts.web = \"age1new\";\n")
-            )]
-        );
-    }
-
-    #[test]
-    fn a_key_that_is_there_is_not_written_again() {
-        let there = "let web = \"age1new\"; in { \"a.age\".publicKeys = [ web ]; }";
-        assert!(edited(there, "", None, &[]).unwrap().is_empty());
-        let other = "let web = \"age1other\"; in { \"a.age\".publicKeys = [ web ]; }";
-        assert!(matches!(edited(other, "", None, &[]), Err(NotWritten::Taken(..))));
-        let db = "let db = \"age1new\"; in { \"a.age\".publicKeys = [ db ]; }";
-        assert!(matches!(
-            edited(db, "", None, &["db"]),
-            Err(NotWritten::Taken(..))
-        ));
-    }
-
-    #[test]
-    fn what_somebody_wrote_by_hand_is_taken_as_it_is() {
-        for rules in [
-            "{ \"a.age\".publicKeys = [ \"age1x\" \"age1new\" ]; }",
-            "let web.key = \"age1new\"; db.key = \"age1x\"; in { \"a.age\".publicKeys = [ web.key ]; }",
-            "let of_web = \"age1new\"; web = [ of_web ]; in { \"a.age\".publicKeys = web; }",
-        ] {
-            assert!(edited(rules, "", None, &["db"]).unwrap().is_empty(), "{rules}");
-            // The control: with another key the same rules are not edited.
-            let other = rules.replace("age1new", "age1other");
-            assert!(edited(&other, "", None, &["db"]).is_err(), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_name_that_stands_for_something_else_is_not_bound_again() {
-        for rules in [
-            "let op = \"age1x\"; web = [ op ]; in { \"a.age\".publicKeys = web; }",
-            "let op = \"age1x\"; web.x = 1; in { \"a.age\".publicKeys = [ op ]; }",
-            "let op = \"age1x\"; inherit (import ./x.nix) web; in { \"a.age\".publicKeys = [ op ]; }",
-        ] {
-            let said = edited(rules, "", None, &["op"]);
-            assert!(
-                matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("another meaning")),
-                "{rules}: {said:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_list_gets_the_host_once_beside_its_neighbour() {
-        let rules = "let\n  db = \"age1y\";\n  old = \"age1z\";\n  systems = [ db old ];\nin { \"a.age\".publicKeys = systems; }";
-        let text = one(rules, Some("db"), &["db", "old"]);
-        assert!(text.contains("systems = [ db web old ];"), "{text}");
-    }
-
-    #[test]
-    fn where_several_places_are_possible_nothing_is_written() {
-        for rules in [
-            "{ \"a.age\".publicKeys = [ \"age1x\" ]; }",
-            "let a = { x = \"age1x\"; }; b = { y = \"age1y\"; }; in { \"a.age\".publicKeys = [ a.x ]; }",
-        ] {
-            assert!(
-                matches!(edited(rules, "", None, &[]), Err(NotWritten::Form(..))),
-                "{rules}"
-            );
-        }
-        assert!(matches!(
-            edited("let a = ; in a", "", None, &[]),
-            Err(NotWritten::Parse(..))
-        ));
-        // One of them has a host that is there.
-        let two =
-            "let a = { x = \"age1x\"; }; b = { db = \"age1y\"; }; in { \"a.age\".publicKeys = [ a.x ]; }";
-        assert!(one(two, None, &["db"]).contains("db = \"age1y\"; web = \"age1new\";"));
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

@@ -45,7 +45,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Result<Scratch, HostError> {
-        let above = std::env::temp_dir();
+        let above = above()?;
         let named = |e: &std::io::Error| HostError::file(above.to_string_lossy().into_owned(), e);
         remove_leftovers(&above);
         let dir = tempfile::Builder::new()
@@ -55,11 +55,7 @@ impl Scratch {
             .map_err(|e| named(&e))?;
         open().push(dir.path().to_owned());
         let real = fs::canonicalize(dir.path()).map_err(|e| named(&e))?;
-        let real = Utf8PathBuf::from_path_buf(real).map_err(|path| HostError::File {
-            path: path.to_string_lossy().into_owned().into(),
-            reason: "its name is not UTF-8".to_owned(),
-            next: "name another directory with TMPDIR",
-        })?;
+        let real = plain(real).ok_or_else(|| unnamed(&above))?;
         let path = real.join(LOCK);
         let file = foreign::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;
         let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock)
@@ -77,6 +73,40 @@ impl Scratch {
     pub(crate) fn root(&self) -> &Utf8Path {
         &self.root
     }
+}
+
+/// Where folders are made if nobody has named one that Nix can be told of.
+const USUAL: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// A path as it can stand in the address of a flake, which Nix reads in another way in each of its versions where that has anything else.
+fn plain(path: PathBuf) -> Option<Utf8PathBuf> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+~".contains(&b);
+    Utf8PathBuf::from_path_buf(path)
+        .ok()
+        .filter(|path| path.is_absolute() && path.as_str().bytes().all(is_plain))
+}
+
+fn unnamed(path: &Path) -> HostError {
+    HostError::File {
+        path: path.to_string_lossy().into_owned().into(),
+        reason: "it is where the flake would be tried, and its name has characters that Nix does not take in the name of a flake"
+            .to_owned(),
+        next: "name another folder with TMPDIR (TMPDIR=/tmp)",
+    }
+}
+
+/// The folder of temporary files: TMPDIR, or a usual one where Nix cannot be told of that.
+fn above() -> Result<PathBuf, HostError> {
+    let named = std::env::temp_dir();
+    let found = |path: &Path| fs::canonicalize(path);
+    let first = match named.as_os_str().is_empty() {
+        true => found(Path::new("/tmp")),
+        false => found(&named),
+    };
+    let first = first.map_err(|e| HostError::file(named.to_string_lossy().into_owned(), &e))?;
+    let usual = USUAL.iter().filter_map(|path| found(Path::new(path)).ok());
+    let mut fitting = std::iter::once(first).chain(usual).filter_map(plain);
+    fitting.next().map(PathBuf::from).ok_or_else(|| unnamed(&named))
 }
 
 impl Drop for Scratch {

@@ -181,11 +181,11 @@ impl Bindings {
                 text: format!(" {}{space}", joined.join(" ")),
             });
         }
-        // Behind the rest of the line, when that is a comment on what stands in it.
+        // Behind the rest of the line, when that is comments on what stands in it.
         let rest = text.get(from..close)?;
         let line = rest.split('\n').next().unwrap_or_default();
         let said = line.trim();
-        let at = if rest.contains('\n') && (said.is_empty() || said.starts_with('#')) {
+        let at = if rest.contains('\n') && is_comment(said) {
             let line = line.strip_suffix('\r').unwrap_or(line);
             from + if said.is_empty() { 0 } else { line.trim_end().len() }
         } else {
@@ -200,7 +200,7 @@ impl Bindings {
                 out.push_str(&nested(line, &indentation));
             }
         }
-        if !rest.contains('\n') || at == from && !said.is_empty() && !said.starts_with('#') {
+        if !rest.contains('\n') || at == from && !is_comment(said) {
             out.push_str(newline);
             out.push_str(&indentation);
         }
@@ -226,6 +226,15 @@ impl Bindings {
             }
         }
     }
+}
+
+/// Whether the rest of a line is nothing, or comments that end in it.
+fn is_comment(rest: &str) -> bool {
+    let mut rest = rest.trim();
+    while let Some((_, behind)) = rest.strip_prefix("/*").and_then(|inner| inner.split_once("*/")) {
+        rest = behind.trim_start();
+    }
+    rest.is_empty() || rest.starts_with('#')
 }
 
 /// Line ends as the text has them.
@@ -293,11 +302,7 @@ pub(crate) fn append(
     // Behind a comment on what stands in the line.
     let line = text.get(at..)?.split('\n').next().unwrap_or_default();
     let said = line.trim_end();
-    let behind = if said.trim_start().starts_with('#') {
-        said.len()
-    } else {
-        0
-    };
+    let behind = if is_comment(said) { said.len() } else { 0 };
     Some(Insertion {
         at: at + behind,
         text: format!("{}{}{item}", line_end(text), indentation_at(text, start)),
@@ -405,6 +410,17 @@ mod tests {
         assert_eq!(
             bound("{\n    a = 1; # the first\n    # the end\n}\n"),
             "{\n    a = 1; # the first\n    b = {\n      c = 1;\n    };\n    # the end\n}\n"
+        );
+        for comment in ["/* the first */", "/* a */ /* b */ # c", "/**/"] {
+            assert_eq!(
+                bound(&format!("{{\n  a = 1; {comment}\n}}\n")),
+                format!("{{\n  a = 1; {comment}\n  b = {{\n    c = 1;\n  }};\n}}\n")
+            );
+        }
+        // One that goes on is none of the line's.
+        assert_eq!(
+            bound("{\n  a = 1; /* x\n  y */\n}"),
+            "{\n  a = 1;\n  b = {\n    c = 1;\n  };\n   /* x\n  y */\n}"
         );
         assert_eq!(
             bound("{\n\ta = 1;\n}"),

@@ -10,19 +10,19 @@ use crate::event::Event;
 use crate::real::Real;
 use crate::real::disk::{Sysfs, named};
 use crate::real::process::command::{OnStop, Program};
+use crate::real::process::stop::Stop;
+use crate::real::process::terminal;
 use crate::real::secret::{Secret, SecretText};
 use crate::real::secrets::passphrase;
 use landfall_states::consent::{Consent, ConsentBy, Erasure};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SecretFault};
 use secrecy::ExposeSecret;
-use std::io::{IsTerminal, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How often two entries of a passphrase may differ, or be empty.
 const ROUNDS_MAX: u32 = 10;
-/// Longest line that a person types (`termios(3)`).
-const LINE_BYTES_MAX: usize = 4096;
 /// What an answer is not.
 const NOT_UTF8: &str = "the input is not UTF-8 (set the terminal to UTF-8, or use ASCII)";
 /// For ever, as far as a clock can count it.
@@ -175,7 +175,7 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretText, Faul
         scan: None,
     });
     if std::io::stdin().is_terminal() {
-        return ask_terminal(topic, prompt).await;
+        return ask_terminal(topic, prompt, &real.stop).await;
     }
     let id = match topic {
         Topic::Passphrase => "--id=landfall:passphrase",
@@ -220,10 +220,22 @@ fn line_of(answer: Secret) -> Option<SecretText> {
     Secret::copy_of(bytes).ok()?.into_text().ok()
 }
 
-/// Reads one line from the terminal; a passphrase is not echoed. The terminal is put back also when reading fails.
-async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretText, Fault> {
+/// Reads one line from the terminal; a passphrase is not echoed. A stop ends the question, with the terminal as it was before.
+async fn ask_terminal(topic: Topic, prompt: &str, stop: &Stop) -> Result<SecretText, Fault> {
     let prompt = prompt.to_owned();
-    let asked = tokio::task::spawn_blocking(move || read_line(topic, &prompt)).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread that the end of the process does not wait for: nobody may ever press a key again.
+    std::thread::spawn(move || {
+        // Whoever has stopped hears no answer.
+        let (Ok(()) | Err(_)) = tell.send(read_line(topic, &prompt));
+    });
+    let asked = tokio::select! {
+        asked = told => asked,
+        () = stop.requested() => {
+            terminal::restore();
+            return Err(stop.fault());
+        }
+    };
     let fault = |why: String| Fault::from(SecretFault::NoAnswer { reason: why });
     match asked {
         Ok(Ok(Some(line))) => Ok(line),
@@ -234,22 +246,12 @@ async fn ask_terminal(topic: Topic, prompt: &str) -> Result<SecretText, Fault> {
 }
 
 fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretText>> {
-    use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
     let input = std::io::stdin().lock();
     let mut output = std::io::stderr().lock();
     write!(output, "{prompt} ")?;
     output.flush()?;
-    let before = tcgetattr(&input)?;
-    if topic == Topic::Passphrase {
-        let mut quiet = before.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO);
-        quiet.local_flags.insert(LocalFlags::ECHONL);
-        tcsetattr(&input, SetArg::TCSAFLUSH, &quiet)?;
-    }
-    // Byte by byte from the descriptor: what reads ahead for more keeps a copy.
-    let read = line_from(&mut DescriptorOnly(input.as_fd()));
-    tcsetattr(&input, SetArg::TCSANOW, &before)?;
-    let Some(line) = read? else {
+    drop(output);
+    let Some(line) = terminal::line(input.as_fd(), topic == Topic::Consent)? else {
         return Ok(None);
     };
     // A terminal that is not set to UTF-8: what was meant cannot be known.
@@ -258,51 +260,9 @@ fn read_line(topic: Topic, prompt: &str) -> std::io::Result<Option<SecretText>> 
         .ok_or_else(|| std::io::Error::other(NOT_UTF8))
 }
 
-/// Reads by the system call, without a buffer of its own.
-struct DescriptorOnly<'f>(BorrowedFd<'f>);
-
-impl Read for DescriptorOnly<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        Ok(nix::unistd::read(self.0, bytes)?)
-    }
-}
-
-/// One line, its end left out; `None`: it never ended. What is past the room is passed over.
-fn line_from(input: &mut impl Read) -> std::io::Result<Option<Secret>> {
-    let mut line = Secret::with_room(LINE_BYTES_MAX)?;
-    let mut past = Secret::with_room(1)?;
-    loop {
-        let spare = line.spare();
-        let is_full = spare.is_empty();
-        let room = spare.get_mut(..1).unwrap_or_else(|| past.spare());
-        match input.read(room) {
-            Ok(0) => return Ok(None),
-            Ok(_) if room.first() == Some(&b'\n') => return Ok(Some(line)),
-            Ok(_) if !is_full => line.took(1),
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_taken_byte_by_byte_and_its_rest_is_left() {
-        let mut input = &b"first\nsecond"[..];
-        assert_eq!(line_from(&mut input).unwrap().unwrap().bytes(), b"first");
-        assert_eq!(input, b"second");
-        assert!(line_from(&mut input).unwrap().is_none(), "it never ended");
-        let mut long = vec![b'a'; LINE_BYTES_MAX + 9];
-        long.push(b'\n');
-        assert_eq!(
-            line_from(&mut &*long).unwrap().unwrap().bytes().len(),
-            LINE_BYTES_MAX
-        );
-    }
 
     #[test]
     fn an_answer_in_latin_1_is_refused_and_not_replaced() {

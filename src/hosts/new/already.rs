@@ -66,6 +66,15 @@ impl Work<'_> {
             .find(|files| root.has(&files.main) || root.has(&files.installer))
     }
 
+    /// Whether only its folder is there, as of one who has put a key there: a flake that reads folders has the host's name then.
+    pub(super) fn has_only_a_folder(&self, candidates: &[Candidate]) -> bool {
+        let root = Disk(&self.repository.root);
+        candidates.iter().any(|candidate| {
+            let folder = Utf8Path::new(&candidate.files.installer).parent();
+            candidate.is_by_folder && folder.is_some_and(|folder| root.has(folder.as_str()))
+        })
+    }
+
     /// The host is there: all of it as this command makes it, or something else.
     pub(super) fn already(
         self,
@@ -100,13 +109,21 @@ impl Work<'_> {
                 files.main, self.request.keys
             )));
         }
-        if self.rules_path()?.is_some() && self.request.edit_flake {
-            let edited = self.with_key(hosts)?;
-            if !edited.is_empty() {
+        if let Some(rules) = self.rules_file()?
+            && self.request.edit_flake
+        {
+            let said = self.rules_with(&rules.path, &vec![]).ok();
+            if !self.with_key(&rules, hosts, said.as_ref())?.edited.is_empty() {
                 return Err(exists(format!(
                     "{} exists, and the rules of the secrets do not have its key",
                     files.main
                 )));
+            }
+            if self.request.rekey
+                && let Some(said) = &said
+                && let Some(error) = self.unkeyed(&rules, said)?
+            {
+                return Err(error);
             }
         }
         Ok(Prepared::There(self.keys))

@@ -4,12 +4,14 @@
 //!
 //! `rules` and `rekey` do the work.
 
-use super::{Work, argument};
+use super::written::Written;
+use super::{FLAKE, Work, argument};
+use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
 use crate::hosts::rekey::{self, NotRekeyed};
-use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules};
+use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey};
 use crate::hosts::transaction::contents;
 use crate::real::disk::usage::shell;
 use crate::real::secrets::age_file::Undecrypted;
@@ -17,6 +19,9 @@ use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use std::collections::BTreeMap;
+
+/// No file that rules read a key from is longer, in bytes.
+const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A secret encrypted again: its file, its bytes, how many can read it.
 type Rekeyed = (Utf8PathBuf, Vec<u8>, usize);
@@ -82,26 +87,51 @@ struct Secret<'a> {
     rule: &'a Rule,
 }
 
+/// The rules file.
+#[derive(Debug, Clone)]
+pub(super) struct RulesFile {
+    /// The file itself, below the root.
+    pub(super) path: Utf8PathBuf,
+    /// Its name in the folder where its secrets are: that of a link, where it is reached by one.
+    pub(super) beside: Utf8PathBuf,
+}
+
+/// The key in its place, as far as nothing else of the host is known.
+#[derive(Default)]
+pub(super) struct Begun {
+    pub(super) secrets: Secrets,
+    /// And what it said before.
+    rules: Option<(RulesFile, Result<Rules, Unread>)>,
+    /// The public keys of the host that is named with --like.
+    like: Vec<String>,
+}
+
 /// Why it is not known who may read what, or why it is not as it has to be.
-struct Unread {
+#[derive(Debug)]
+pub(super) struct Unread {
     reason: String,
     next: Next,
 }
 
 /// What helps then.
+#[derive(Debug)]
 enum Next {
     Correct,
     ByHand,
     Nix,
 }
 
-/// What of the rules is another than before, beside the new key in lists.
-fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
+/// What of the rules is another than before, beside the new key in lists, and rules for secrets of the host's own that nobody has made.
+fn changed(before: &Rules, after: &Rules, key: &str, is_there: &dyn Fn(&str) -> bool) -> Option<String> {
     if let Some(secret) = before.keys().find(|secret| !after.contains_key(*secret)) {
         return Some(format!("{secret} would no longer have a rule"));
     }
     for (secret, rule) in after {
         let Some(old) = before.get(secret) else {
+            let is_its_own = rule.public_keys.iter().any(|public| rules::same(public, key));
+            if is_its_own && !is_there(secret) {
+                continue;
+            }
             return Some(format!("{secret} would have a rule that it did not have"));
         };
         let others: Vec<&String> = rule
@@ -109,7 +139,10 @@ fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
             .iter()
             .filter(|public| !rules::same(public, key))
             .collect();
-        let gone = old.public_keys.iter().find(|public| !others.contains(public));
+        let gone = old
+            .public_keys
+            .iter()
+            .find(|public| !rule.public_keys.contains(public));
         if let Some(gone) = gone {
             return Some(format!("{secret} would no longer be for {gone}"));
         }
@@ -127,65 +160,13 @@ fn changed(before: &Rules, after: &Rules, key: &str) -> Option<String> {
 }
 
 impl Work<'_> {
-    /// The rules file, below the root.
-    pub(super) fn rules_path(&self) -> Result<Option<Utf8PathBuf>, HostError> {
-        let root = &self.repository.root;
-        if let Some(named) = &self.request.rules {
-            let bad = |reason: &str| {
-                argument(
-                    "--rules",
-                    named.as_str(),
-                    reason,
-                    "name the file with the publicKeys of each secret",
-                )
-            };
-            let real = fs::canonicalize(named).map_err(|e| bad(&crate::os::said(&e)))?;
-            let real = Utf8PathBuf::from_path_buf(real).map_err(|_| bad("its path is not UTF-8"))?;
-            let top = fs::canonicalize(root).map_err(|e| HostError::file(root, &e))?;
-            let below = real.strip_prefix(Utf8PathBuf::from_path_buf(top).unwrap_or_default());
-            return below
-                .map(|path| Some(path.to_owned()))
-                .map_err(|_| bad("it is not in the repository"));
-        }
-        let found = rules::PLACES
-            .iter()
-            .map(Utf8PathBuf::from)
-            .find(|path| root.join(path).as_std_path().is_file());
-        if found.is_some() {
-            return Ok(found);
-        }
-        // Elsewhere, under the name that agenix reads.
-        let mut others = vec![];
-        for tracked in self.programs.tracked(root)? {
-            let path = tracked.path;
-            let is_rules = path.file_name() == Some("secrets.nix")
-                && contents(root, &path)?
-                    .is_some_and(|bytes| String::from_utf8_lossy(&bytes).contains("publicKeys"));
-            others.extend(is_rules.then_some(path));
-        }
-        match others.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(Some(one.clone())),
-            [one, ..] => Err(argument(
-                "--rules",
-                "(not given)",
-                format!(
-                    "there are several rules files of agenix: {}",
-                    others
-                        .iter()
-                        .map(|path| path.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-                format!("name one of them: --rules {}", shell(root.join(one).as_str())),
-            )),
-        }
-    }
-
-    pub(super) fn with_key(&self, hosts: &[String]) -> Result<Edited, HostError> {
-        let Some(path) = self.rules_path()? else {
-            return Ok(vec![]);
-        };
+    /// The rules with the new key in them. A key that the rules have, or a file that Git tracks, is there, however it is read.
+    pub(super) fn with_key(
+        &self,
+        rules: &RulesFile,
+        hosts: &[String],
+        before: Option<&Rules>,
+    ) -> Result<WithKey, HostError> {
         let key = NewKey {
             host: &self.request.name,
             public: &self.keys.age_public,
@@ -193,17 +174,21 @@ impl Work<'_> {
             hosts,
         };
         let root = &self.repository.root;
+        let is_ruled = before.is_some_and(|rules| rules.values().any(|rule| self.is_for_host(rule)));
         let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
-        rules::with_key(&path, key, &read).map_err(|error| match error {
-            NotWritten::Parse(path, reason) => HostError::Parse {
+        match rules::with_key(&rules.path, key, &read) {
+            Ok(_) if is_ruled => Ok(WithKey::default()),
+            Ok(with) => Ok(with),
+            Err(NotWritten::Parse(path, reason)) => Err(HostError::Parse {
                 path: root.join(path),
                 reason,
-            },
-            NotWritten::Taken(path, reason) => HostError::Exists {
+            }),
+            Err(NotWritten::Taken(path, reason)) => Err(HostError::Exists {
                 name: self.request.name.clone(),
                 what: format!("{path}: {reason}"),
-            },
-            NotWritten::Form(path, reason) => HostError::RulesDeclined {
+            }),
+            Err(NotWritten::Form(..)) if is_ruled || self.is_tracked(key.public)? => Ok(WithKey::default()),
+            Err(NotWritten::Form(path, reason)) => Err(HostError::RulesDeclined {
                 path: root.join(path),
                 reason,
                 lines: format!(
@@ -213,16 +198,28 @@ impl Work<'_> {
                 ),
                 next: "add it in the right place, commit it, and run the command again (it keeps an existing key); or name another rules file with --rules FILE"
                     .to_owned(),
-            },
-        })
+            }),
+        }
     }
 
-    pub(super) fn secrets<C: Callbacks>(
-        &self,
-        hosts: &[String],
-        callbacks: &C,
-    ) -> Result<Secrets, HostError> {
-        let Some(path) = self.rules_path()? else {
+    /// Whether a file that Git tracks has this key: rules may read keys from files.
+    fn is_tracked(&self, public: &str) -> Result<bool, HostError> {
+        for tracked in self.programs.tracked(&self.repository.root)? {
+            let whole = self.repository.root.join(&tracked.path);
+            // What cannot be read has no key for the rules either.
+            let read = foreign::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX);
+            if let Ok(Some(bytes)) = read
+                && String::from_utf8_lossy(&bytes).contains(public)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The key in its place. What that changes is judged when the host's files are known.
+    pub(super) fn begun(&self, hosts: &[String]) -> Result<Begun, HostError> {
+        let Some(rules) = self.rules_file()? else {
             if let Some(like) = &self.request.like {
                 return Err(argument(
                     "--like",
@@ -231,14 +228,15 @@ impl Work<'_> {
                     "name it with --rules FILE",
                 ));
             }
-            return Ok(Secrets::default());
+            return Ok(Begun::default());
         };
         let mut done = Secrets {
             has_rules: true,
             ..Secrets::default()
         };
-        let like = self.keys_of_like(&path)?;
-        done.edited = match self.with_key(hosts) {
+        let like = self.keys_of_like(&rules.path)?;
+        let before = self.rules_with(&rules.path, &vec![]);
+        done.edited = match self.with_key(&rules, hosts, before.as_ref().ok()) {
             // Nobody wants the rules' lists followed: then they can be left to a person, too.
             Err(HostError::RulesDeclined {
                 path, reason, lines, ..
@@ -249,19 +247,57 @@ impl Work<'_> {
                 ));
                 vec![]
             }
-            edited => edited?,
+            with => {
+                let WithKey { edited, of_some } = with?;
+                done.notes.extend(of_some.iter().map(|list| {
+                    format!(
+                        "the list {list} of {} does not have every host, and does not get {}: name it there where it belongs to them, or \
+                         begin with --like HOST",
+                        rules.path, self.request.name
+                    )
+                }));
+                edited
+            }
         };
         let files: Vec<String> = done.edited.iter().map(|(path, _)| path.to_string()).collect();
         self.refuse_dirty(&files)?;
-        let folder = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
-        let rekey = agenix(&path, "--rekey");
-        let rules = match self.rules(&path, &done.edited) {
+        if let Some(copy) = &self.copy {
+            for (path, text) in &done.edited {
+                copy.put(path, text.as_bytes())?;
+            }
+        }
+        Ok(Begun {
+            secrets: done,
+            rules: Some((rules, before)),
+            like,
+        })
+    }
+
+    /// The secrets that are for the host then, encrypted again. `written`: the host's files, with which the rules are asked.
+    pub(super) fn ended<C: Callbacks>(
+        &self,
+        begun: Begun,
+        written: &Written,
+        callbacks: &C,
+    ) -> Result<Secrets, HostError> {
+        let Begun {
+            secrets: mut done,
+            rules,
+            like,
+        } = begun;
+        let Some((file, before)) = rules else {
+            return Ok(done);
+        };
+        let RulesFile { path, beside } = &file;
+        let folder = beside.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        let rekey = agenix(beside, "--rekey");
+        let rules = match before.and_then(|before| self.rules(&file, &before, &done.edited, written)) {
             Ok(rules) => rules,
             // Nobody can say without Nix; that it parses was seen.
             Err(Unread { .. }) if !self.request.rekey && self.copy.is_none() => Rules::new(),
             Err(Unread { reason, next }) => {
                 return Err(HostError::RulesDeclined {
-                    path: self.repository.root.join(&path),
+                    path: self.repository.root.join(path),
                     reason,
                     lines: format!("    {}", self.keys.age_public),
                     next: match next {
@@ -291,7 +327,7 @@ impl Work<'_> {
         let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
         if let (Some(like), false) = (&self.request.like, missed.is_empty()) {
             return Err(HostError::RulesDeclined {
-                path: self.repository.root.join(&path),
+                path: self.repository.root.join(path),
                 reason: format!(
                     "{} is for {like}, in a form that landfall cannot edit",
                     missed.join(", ")
@@ -310,16 +346,16 @@ impl Work<'_> {
                 self.request.name
             ));
         }
-        let mut to_do: Vec<Secret<'_>> = vec![];
+        let (mut to_do, mut absent): (Vec<Secret<'_>>, Vec<String>) = (vec![], vec![]);
         for (secret, rule) in for_host {
-            let place = literal::beside(&path, secret).ok_or_else(|| HostError::Secret {
+            let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
                 path: folder.join(secret),
                 reason: "it is not in the repository".to_owned(),
                 next: format!("correct its name in {path}"),
             })?;
             let twin = rules
                 .keys()
-                .find(|other| *other != secret && literal::beside(&path, other).as_ref() == Some(&place));
+                .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
             if let Some(twin) = twin {
                 return Err(HostError::Secret {
                     path: self.repository.root.join(&place),
@@ -331,20 +367,50 @@ impl Work<'_> {
                     next: format!("keep one of them in {path}, and commit the file"),
                 });
             }
-            // A secret that has a rule and was not made yet has nobody to be encrypted for.
-            if let Some(bytes) = contents(&self.repository.root, &place)?
-                && !rekey::is_for(&self.keys, &bytes)
-            {
-                to_do.push(Secret {
+            match contents(&self.repository.root, &place)? {
+                // One that has a rule and was not made yet has nobody to be encrypted for.
+                None => absent.push(place.to_string()),
+                Some(bytes) if rekey::is_for(&self.keys, &bytes) => {}
+                Some(bytes) => to_do.push(Secret {
                     name: secret,
                     place,
                     bytes,
                     rule,
-                });
+                }),
             }
         }
-        done.rekeyed = self.rekeyed(to_do, &path, callbacks)?;
+        if !absent.is_empty() {
+            done.notes.push(format!(
+                "{path} has a rule for what is not there yet: {} (agenix --edit makes it, for {}, too)",
+                absent.join(", "),
+                self.request.name
+            ));
+        }
+        done.rekeyed = self.rekeyed(to_do, beside, callbacks)?;
         Ok(done)
+    }
+
+    /// A secret whose rules name the host's key, and that is not encrypted for it: with what helps. `None` where nobody can say
+    /// without Nix, too.
+    pub(super) fn unkeyed(&self, rules: &RulesFile, said: &Rules) -> Result<Option<HostError>, HostError> {
+        for (secret, _) in said.iter().filter(|(_, rule)| self.is_for_host(rule)) {
+            let Some(place) = literal::beside(&rules.beside, secret) else {
+                continue;
+            };
+            if let Some(bytes) = contents(&self.repository.root, &place)?
+                && !rekey::is_for(&self.keys, &bytes)
+            {
+                return Ok(Some(HostError::Secret {
+                    path: self.repository.root.join(&place),
+                    reason: format!(
+                        "{} is there, and the rules name its key for this secret, which is not encrypted for it",
+                        self.request.name
+                    ),
+                    next: agenix(&rules.beside, "--rekey"),
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// The public keys of the host that is named with --like; none where none is named.
@@ -412,27 +478,47 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// The rules with the new key in them, which are those from before but for it.
-    fn rules(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, Unread> {
-        let before = self.rules_with(path, &vec![])?;
-        if edited.is_empty() {
-            return Ok(before);
-        }
+    /// The rules with the new key in them, and with the host's files beside them, which are those from before but for it.
+    fn rules(
+        &self,
+        file: &RulesFile,
+        before: &Rules,
+        edited: &Edited,
+        written: &Written,
+    ) -> Result<Rules, Unread> {
         let by_hand = |reason: String| Unread {
             reason,
             next: Next::ByHand,
         };
+        let correct = |e: HostError| Unread {
+            reason: e.to_string(),
+            next: Next::Correct,
+        };
+        if let Some(copy) = &self.copy {
+            let flake = written.flake.as_ref().map(|flake| (FLAKE, flake));
+            let files = [
+                (written.files.main.as_str(), &written.host),
+                (written.files.installer.as_str(), &written.installer),
+            ];
+            for (path, text) in files.into_iter().chain(flake) {
+                copy.put(Utf8Path::new(path), text.as_bytes()).map_err(correct)?;
+            }
+        }
         let name = &self.request.name;
         let after = self
-            .rules_with(path, edited)
+            .rules_with(&file.path, edited)
             .map_err(|unread| by_hand(format!("with {name} in it, {}", unread.reason)))?;
-        match changed(&before, &after, &self.keys.age_public) {
+        let is_there = |secret: &str| {
+            let place = literal::beside(&file.beside, secret);
+            place.is_none_or(|place| fs::symlink_metadata(self.repository.root.join(place)).is_ok())
+        };
+        match changed(before, &after, &self.keys.age_public, &is_there) {
             None => Ok(after),
             Some(what) => Err(by_hand(format!("with {name} in it, {what}"))),
         }
     }
 
-    fn rules_with(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, Unread> {
+    pub(super) fn rules_with(&self, path: &Utf8Path, edited: &Edited) -> Result<Rules, Unread> {
         match &self.copy {
             Some(copy) => {
                 let correct = |reason: String| Unread {

@@ -9,7 +9,7 @@ use super::secrets::Secrets;
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::hosts::error::HostError;
 use crate::hosts::evaluate::{Copy, Difference, Names, difference};
-use crate::hosts::flake::{self, Candidate, HostFiles};
+use crate::hosts::flake::{self, Candidate, HostFiles, OtherSystem};
 use crate::hosts::place::Outline;
 use crate::hosts::syntax;
 use crate::hosts::templates::HostText;
@@ -154,7 +154,7 @@ impl Work<'_> {
             host: host.host(),
             installer: host.installer(),
             attributes: None,
-            notes: copied(candidate)
+            notes: told(candidate, host.name, host.system)
                 .into_iter()
                 .chain([
                     "there is no `nix` in PATH: the flake was edited by its form, and was not evaluated"
@@ -194,7 +194,7 @@ impl Work<'_> {
                         host: host.host(),
                         installer: host.installer(),
                         attributes: Some(attributes),
-                        notes: copied(candidate).into_iter().collect(),
+                        notes: told(candidate, base.name, base.system),
                     });
                 }
                 Err(reason) => reasons.push(reason),
@@ -273,6 +273,21 @@ impl Work<'_> {
             reason.unwrap_or_default()
         )))
     }
+}
+
+/// What somebody should know of the lines: the system, where the flake has another one, and what may be a neighbour's alone.
+fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
+    let other = match &candidate.other_system {
+        Some(OtherSystem::Neighbours(other)) => Some(format!(
+            "the other hosts are of {other}, and {host} is written for {system} (--system)"
+        )),
+        Some(OtherSystem::Flake(other)) => Some(format!(
+            "flake.nix names {other} and nowhere {system}, for which {host} is made: where a function of it makes hosts of {other}, run it \
+             again with --system {other}"
+        )),
+        None => None,
+    };
+    other.into_iter().chain(copied(candidate)).collect()
 }
 
 /// What of a neighbour may be the neighbour's alone.

@@ -570,7 +570,11 @@ pub fn write_plain(root: &Root, path: &str, beside: &str, bytes: &[u8]) -> Resul
         file.sync_all()?;
         Ok(renameat(&dir, beside, &dir, name)?)
     };
-    write().map_err(|e| io_fault(format!("{path} on the ESP"), &e))
+    write().map_err(|e| {
+        // What is half written takes room that is wanted; the error is that of writing it.
+        let (Ok(()) | Err(_)) = remove_in(&dir, OsStr::new(beside));
+        io_fault(format!("{path} on the ESP"), &e)
+    })
 }
 
 /// Owner, mode and kind of what an entry of a directory is, links not followed.

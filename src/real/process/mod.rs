@@ -4,3 +4,4 @@ pub mod command;
 pub mod context;
 pub mod limits;
 pub mod stop;
+pub mod terminal;

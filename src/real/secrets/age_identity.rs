@@ -34,9 +34,9 @@ pub enum NoKey {
     /// A key of ssh that is cut off or damaged.
     #[error("it begins like an SSH private key, but cannot be read as one")]
     Ssh,
-    /// A line of another kind.
-    #[error("it has a line that is neither an age identity nor a comment")]
-    Line,
+    /// A line of another kind, by its number from 1.
+    #[error("its line {0} is neither an age identity nor a comment")]
+    Line(usize),
     /// Nothing but comments.
     #[error("it contains no identity")]
     Nothing,
@@ -48,6 +48,16 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+}
+
+/// The number of the first line that is nothing of age's, from 1.
+fn wrong_line(bytes: &[u8]) -> usize {
+    let is_wrong = |line: &[u8]| {
+        let line = line.trim_ascii();
+        !line.is_empty() && IdentityFile::from_buffer(line).is_err()
+    };
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.position(is_wrong).map_or(1, |at| at + 1)
 }
 
 /// Reads a file; `name` is what a person is asked for its passphrase by.
@@ -74,7 +84,7 @@ pub fn read(bytes: &[u8], name: Option<String>) -> Result<Found, NoKey> {
     }
     let has_plugin = lines(bytes).any(|line| line.starts_with(b"AGE-PLUGIN-"));
     // Its words have the line in them, which may be a key with a mistake.
-    let file = IdentityFile::from_buffer(bytes).map_err(|_| NoKey::Line)?;
+    let file = IdentityFile::from_buffer(bytes).map_err(|_| NoKey::Line(wrong_line(bytes)))?;
     Ok(Found::Lines { file, has_plugin })
 }
 
@@ -109,8 +119,12 @@ mod tests {
             (format!("# public key: x\r\n{key}\r\n"), "lines false"),
             (crate::real::bench::SSH_KEY.to_owned(), "ssh"),
             (format!("# of web\n{}", crate::real::bench::SSH_KEY), "ssh"),
-            (format!("{key}X"), "Line"),
-            (format!("{key}\nnothing\n"), "Line"),
+            (format!("{key}X"), "Line(1)"),
+            (format!("{key}\nnothing\n"), "Line(2)"),
+            (
+                format!("# one\n\n{key}\r\n# two\r\n{key}X\r\nnothing\n"),
+                "Line(5)",
+            ),
             (String::new(), "Nothing"),
             ("# a comment\n".to_owned(), "Nothing"),
             ("age-encryption.org/v1\n".to_owned(), "Encrypted"),
@@ -119,7 +133,7 @@ mod tests {
         ] {
             assert_eq!(form(&text), wanted, "{text}");
         }
-        assert!(["lines true", "Line"].contains(&form(plugin).as_str()));
+        assert!(["lines true", "Line(1)"].contains(&form(plugin).as_str()));
         assert!(single(key.as_bytes()).is_some() && single(format!("{key}\n{key}").as_bytes()).is_none());
     }
 }

@@ -154,7 +154,7 @@ pub fn found<C: Callbacks>(
                 callbacks.clone(),
             ))])
         }
-        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line | NoKey::Nothing)) => Err(why.to_string()),
+        Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line(_) | NoKey::Nothing)) => Err(why.to_string()),
         Ok(Found::Ssh(ssh::Identity::Encrypted(key))) => {
             let key = Locked::ssh(file, key, callbacks.clone()).map_err(|why| why.to_string())?;
             Ok(vec![Box::new(key)])

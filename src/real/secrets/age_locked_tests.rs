@@ -135,7 +135,7 @@ fn what_is_no_identity_under_a_passphrase_is_said() {
     recipient.set_work_factor(2);
     let no_key = said(&encrypted(b"nothing\n", &[&recipient]));
     assert!(
-        no_key.contains("/k/enc: decrypted, it has a line that is neither"),
+        no_key.contains("/k/enc: decrypted, its line 1 is neither"),
         "{no_key}"
     );
     let mut cut = sealed(&own);

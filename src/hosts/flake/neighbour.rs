@@ -1,0 +1,224 @@
+//! The lines of a neighbour as those of a new host. Law: where the neighbour's name is a word there is a mark for another; whatever else
+//! may be of that one machine is named, unless a second neighbour has it, too.
+//!
+//! Absent: which neighbour (`flake`).
+
+use super::NAME;
+use crate::hosts::syntax;
+use rnix::ast::{self, Expr};
+use rnix::{SyntaxKind, SyntaxNode};
+use rowan::ast::AstNode;
+
+/// Stands for the mark where a text has to parse: a word that no flake has.
+const PARSED_NAME: &str = "landfall0new0host";
+/// Lists of modules, and other values that hosts share: what is in them is named only where it says what the machine is.
+const SHARED: [&str; 4] = ["modules", "imports", "specialArgs", "extraSpecialArgs"];
+
+/// Whether a string goes over several lines.
+pub(super) fn has_long_string(node: &SyntaxNode) -> bool {
+    node.descendants()
+        .filter_map(ast::Str::cast)
+        .any(|text| text.syntax().text().contains_char('\n'))
+}
+
+/// A system of Nix with Linux, as `x86_64-linux`.
+fn is_system(text: &str) -> bool {
+    text.strip_suffix("-linux")
+        .is_some_and(|cpu| !cpu.is_empty() && cpu.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+/// The systems that stand there as texts, once each.
+pub(super) fn systems(node: &SyntaxNode) -> Vec<String> {
+    let mut found = vec![];
+    for text in node.descendants().filter_map(ast::Str::cast) {
+        let system = syntax::string(&text).filter(|text| is_system(text));
+        found.extend(system.filter(|system| !found.contains(system)));
+    }
+    found
+}
+
+/// The same text for another system; and which one it had, where that was another.
+pub(super) fn of_system(value: &str, wanted: &str) -> (String, Option<String>) {
+    let parsed = rnix::Root::parse(&value.replace(NAME, PARSED_NAME));
+    let other = systems(&parsed.syntax())
+        .into_iter()
+        .filter(|system| system != wanted)
+        .collect::<Vec<_>>();
+    // Several are a list of systems, and not that of a host.
+    match other.as_slice() {
+        [other] => (
+            value.replace(&format!("\"{other}\""), &format!("\"{wanted}\"")),
+            Some(other.clone()),
+        ),
+        _ => (value.to_owned(), None),
+    }
+}
+
+/// What may be of one host alone: texts, numbers, truths, paths from the root, and what is named after hardware. By the name that is
+/// bound to it, or as it stands.
+pub(super) fn own_values(value: &str) -> Vec<String> {
+    let Ok(parsed) = syntax::parse(&value.replace(NAME, PARSED_NAME)) else {
+        return vec![];
+    };
+    let mut found: Vec<String> = vec![];
+    for node in parsed.syntax().descendants() {
+        let Some(expr) = Expr::cast(node.clone()) else {
+            continue;
+        };
+        let is_in_name = node
+            .ancestors()
+            .any(|above| above.kind() == SyntaxKind::NODE_ATTRPATH);
+        let path = names_above(&node);
+        let is_shared = path.iter().any(|name| SHARED.contains(&name.as_str()));
+        if is_in_name || !is_own(&expr, is_shared) {
+            continue;
+        }
+        let bound = path.join(".");
+        let is_known = matches!(
+            path.last().map(String::as_str),
+            Some("system" | "hostPlatform" | "stateVersion")
+        );
+        let shown = match bound.as_str() {
+            "" => node.text().to_string(),
+            _ if is_shared => node.text().to_string(),
+            _ => bound,
+        };
+        if !is_known && !found.contains(&shown) {
+            found.push(shown);
+        }
+    }
+    found
+}
+
+/// The names of the bindings that a value is in, the outermost first.
+fn names_above(node: &SyntaxNode) -> Vec<String> {
+    let entries = node.ancestors().filter_map(ast::AttrpathValue::cast);
+    let mut paths: Vec<String> = entries
+        .filter_map(|entry| Some(entry.attrpath()?.syntax().text().to_string()))
+        .collect();
+    paths.reverse();
+    paths
+        .iter()
+        .flat_map(|path| path.split('.').map(str::to_owned))
+        .collect()
+}
+
+/// Whether a value may be of one host alone. One with the host's name in it is the new one's, unless it has a number besides.
+fn is_own(expr: &Expr, is_shared: bool) -> bool {
+    let text = expr.syntax().text().to_string();
+    let rest = text.replace(PARSED_NAME, "");
+    let is_adapted = rest != text && !rest.bytes().any(|b| b.is_ascii_digit());
+    match expr {
+        Expr::Str(plain) => {
+            let is_plain = syntax::string(plain).is_some();
+            let is_nothing = text.trim_matches('"').is_empty() || is_system(text.trim_matches('"'));
+            !is_adapted && !is_nothing && !(is_shared && !is_plain)
+        }
+        Expr::Literal(_) => true,
+        // `true`, `false` and `null` are names for Nix.
+        Expr::Ident(_) => !is_shared && matches!(text.as_str(), "true" | "false"),
+        Expr::Path(_) => !is_adapted && (text.starts_with(['/', '~']) || !is_shared),
+        Expr::Select(_) => text.to_ascii_lowercase().contains("hardware"),
+        _ => false,
+    }
+}
+
+/// The text of a neighbour's value, with a mark where its name is a word of a path, of a string, or of a path of attributes.
+pub(super) fn renamed(node: &SyntaxNode, host: &str) -> String {
+    let plain = syntax::without_comments(node);
+    let parsed = rnix::Root::parse(&plain);
+    let mut out = String::new();
+    for token in parsed
+        .syntax()
+        .descendants_with_tokens()
+        .filter_map(rowan::NodeOrToken::into_token)
+    {
+        let is_name = match token.kind() {
+            SyntaxKind::TOKEN_STRING_CONTENT | SyntaxKind::TOKEN_PATH => true,
+            SyntaxKind::TOKEN_IDENT => token
+                .parent_ancestors()
+                .any(|node| node.kind() == SyntaxKind::NODE_ATTRPATH),
+            _ => false,
+        };
+        if is_name {
+            out.push_str(&word_replaced(token.text(), host));
+        } else {
+            out.push_str(token.text());
+        }
+    }
+    out
+}
+
+fn word_replaced(text: &str, word: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let (mut out, mut from) = (String::new(), 0);
+    for (at, found) in text.match_indices(word) {
+        let (before, behind) = (text.get(..at), text.get(at + found.len()..));
+        let is_word = before.is_some_and(|before| !before.ends_with(is_part))
+            && behind.is_some_and(|behind| !behind.starts_with(is_part));
+        if is_word && at >= from {
+            out.push_str(text.get(from..at).unwrap_or_default());
+            out.push_str(NAME);
+            from = at + found.len();
+        }
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_of_one_machine_is_named() {
+        for (value, own) in [
+            ("make \"web\" \"10.0.0.5\"", "\"10.0.0.5\""),
+            ("make \"web\" 5 true", "5, true"),
+            ("{ disk = /dev/disk/by-id/x-1; }", "disk"),
+            ("{ keys = [ \"ssh-ed25519 A\" \"b\" ]; }", "keys"),
+            ("{ surname = \"surname\"; a.b = \"x\"; }", "surname, a.b"),
+            ("{ net = { ip = \"10.0.0.1\"; mask = 24; }; }", "net.ip, net.mask"),
+            ("{ vm = false; gui = null; }", "vm"),
+            ("{ file = ./disks/thin.nix; }", "file"),
+            ("{ ip = \"10.0.0.${toString 5}\"; }", "ip"),
+            ("{ mail = \"web at 10.0.0.1\"; }", "mail"),
+            ("{ url = https://forge.example/x; }", "url"),
+            ("f { modules = [ hw.nixosModules.lenovo ]; }", ""),
+            (
+                "f { modules = [ nixos-hardware.nixosModules.x1 { net.ip = \"10.0.0.1\"; } ]; }",
+                "nixos-hardware.nixosModules.x1, \"10.0.0.1\"",
+            ),
+            // What every host of the flake has.
+            (
+                "f { system = \"x86_64-linux\"; modules = [ ./hosts/web ./common.nix ]; }",
+                "",
+            ),
+            (
+                "f { specialArgs = { inherit inputs; }; modules = [ \"${inputs.a}/b.nix\" ]; }",
+                "",
+            ),
+            (
+                "{ system.stateVersion = \"25.05\"; name = \"web\"; dns = \"web.example\"; }",
+                "",
+            ),
+        ] {
+            let parsed = rnix::Root::parse(value);
+            let text = renamed(&parsed.syntax(), "web");
+            assert_eq!(own_values(&text).join(", "), own, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_written_for_the_system_that_is_wanted() {
+        let arm = "{ system = \"aarch64-linux\"; }";
+        let (text, other) = of_system(arm, "x86_64-linux");
+        assert_eq!(
+            (text.as_str(), other.as_deref()),
+            ("{ system = \"x86_64-linux\"; }", Some("aarch64-linux"))
+        );
+        assert_eq!(of_system(arm, "aarch64-linux"), (arm.to_owned(), None));
+        let several = "f [ \"aarch64-linux\" \"riscv64-linux\" ]";
+        assert_eq!(of_system(several, "x86_64-linux"), (several.to_owned(), None));
+    }
+}
