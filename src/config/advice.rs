@@ -157,12 +157,13 @@ fn revision(text: &str) -> String {
 fn branch(text: &str) -> String {
     let text = plain(text);
     match text.parse::<RefName>() {
-        Ok(name) => {
-            return of_branch(&name).map_or_else(|| format!("write {}", quoted(text)), |(_, fix)| fix);
-        }
-        // Why, is told.
-        Err(_) => {}
+        Ok(name) => of_branch(&name).map_or_else(|| format!("write {}", quoted(text)), |(_, fix)| fix),
+        Err(_) => no_branch(text),
     }
+}
+
+/// What to write in place of a text that can be no branch's name.
+fn no_branch(text: &str) -> String {
     if text.is_empty() {
         return "leave the option out for the branch that the remote's HEAD names".to_owned();
     }
