@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
 /// What can be written at all.
-const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
+pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
 const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
 const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
                           ssh as landfall.ssh-key";
@@ -355,7 +355,15 @@ impl Text {
     /// What may have been meant as `user@host:path`.
     fn of_ssh(self, text: &str) -> Objection {
         if text.bytes().any(|b| !b.is_ascii_graphic()) {
-            return not_ascii();
+            let server = text.split([':', '/']).next().unwrap_or_default();
+            return if text.contains('@') && server.bytes().any(|b| !b.is_ascii_graphic()) {
+                said(
+                    "it has blanks or letters outside ASCII before the path",
+                    "write the account and the server's name alone before the colon, such as git@forge.example:OWNER/REPO",
+                )
+            } else {
+                not_ascii()
+            };
         }
         let (base, behind) = apart(text);
         let (user, rest) = match base.split_once('@') {

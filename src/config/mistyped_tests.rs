@@ -109,7 +109,9 @@ fn what_was_meant_is_told() {
         ("-x:y", "write https://"),
         ("", "repository.bundle"),
         ("nixpkgs", "write https://"),
-        ("git@ho st:o/r", "no blanks"),
+        ("git@ho st:o/r", "the server's name"),
+        ("github.com:o/r", "write git@github.com:o/r"),
+        ("gitlab.com:g/s/r", "write git@gitlab.com:g/s/r"),
         ("forge:/srv/r", "write git@forge:/srv/r"),
     ] {
         let (shown, why, fix) = of(text);
@@ -168,7 +170,7 @@ fn what_is_wrong_is_seen_and_what_is_secret_is_not() {
         format!("https://{token}@host/r "),
         format!("https:/{token}@host/r"),
         format!("https://host:{token}/r"),
-        format!("{token}"),
+        token.to_owned(),
         format!(" {token}\n"),
         format!("{token}/r"),
         format!("~/{token}"),
@@ -188,6 +190,9 @@ fn what_is_wrong_is_seen_and_what_is_secret_is_not() {
         "https:u:canary@host/r".into(),
         "line\nhttps://u:canary@host/r".into(),
         "~/u:canary@x".into(),
+        "-----BEGIN OPENSSH PRIVATE KEY-----canary-----END OPENSSH PRIVATE KEY-----".into(),
+        "canaryb3BlbnNzaC1rZXktdjE0/canaryZXktdjE0".into(),
+        "AGE-SECRET-KEY-1CANARY/canary".into(),
     ] {
         let (shown, why, fix) = of(&text);
         let told = format!("{shown}{why}{fix}");

@@ -6,7 +6,7 @@
 //! `landfall_states::remote` has the forms of an address. Whether a server answers is tested later.
 
 use super::url::{self, Secret};
-use super::{forge, mistyped, server};
+use super::{forge, mistyped, refused, server};
 use landfall_states::names::{RemoteUrl, quoted};
 use landfall_states::remote::{percent_decoded, redacted};
 use landfall_states::token;
@@ -41,24 +41,35 @@ const PAGES: [&str; 12] = [
 pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
     match text.parse::<RemoteUrl>() {
         Ok(remote) => objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
-        Err(_) => Some((shown(text), mistyped::remote(text))),
+        Err(_) => {
+            let Objection { why, fix } = mistyped::remote(text);
+            Some(match shown(text) {
+                Some(shown) => (shown, Objection { why, fix }),
+                // A form to write would have it in it.
+                None => (
+                    refused::HIDDEN.to_owned(),
+                    Objection {
+                        why,
+                        fix: mistyped::FORMS.to_owned(),
+                    },
+                ),
+            })
+        }
     }
 }
 
-/// A mistyped address: what is wrong at its ends has to be seen.
-fn shown(text: &str) -> String {
+/// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
+fn shown(text: &str) -> Option<String> {
     let plain = text.trim();
-    // In several lines, it is no address.
-    let hidden = plain.contains(['\n', '\r']);
-    match text.find(plain).filter(|_| !hidden) {
-        Some(at) => quoted(&format!(
-            "{}{}{}",
-            &text[..at],
-            redacted(plain),
-            &text[at + plain.len()..]
-        )),
-        None => super::refused::HIDDEN.to_owned(),
-    }
+    let bare = redacted(plain);
+    let at = text
+        .find(plain)
+        .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
+    Some(quoted(&format!(
+        "{}{bare}{}",
+        &text[..at],
+        &text[at + plain.len()..]
+    )))
 }
 
 /// The reason against an address, if there is one.
@@ -264,7 +275,14 @@ fn of_ssh(text: &str) -> Option<Objection> {
             ),
         });
     }
-    let objection = server::ssh_objection(host, path)?;
+    let Some(objection) = server::ssh_objection(host, path) else {
+        let is_meant = user.is_none() && server::has_one_account(host);
+        return is_meant.then(|| Objection {
+            why: "it names no account: ssh would take the one of this machine, and forges take git alone"
+                .into(),
+            fix: format!("write git@{host}:{path}"),
+        });
+    };
     if is_port && server::ssh_objection(host, behind).is_none() && !behind.is_empty() {
         // Without the number it is a repository of that forge.
         return Some(Objection {
