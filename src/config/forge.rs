@@ -54,7 +54,7 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
             let (owner, name) = (decoded(owner), decoded(name.strip_suffix(".git").unwrap_or(name)));
             let reference = parts.next().map_or(String::new(), |first| {
                 let reference = parts.fold(first.to_owned(), |all, part| format!("{all}/{part}"));
-                format!(", and {} into repository.branch or repository.revision", quoted(&reference))
+                format!(", and set repository.branch or repository.revision to {}", quoted(&reference))
             });
             format!("write https://{forge}/{owner}/{name} or git@{forge}:{owner}/{name}{reference}{more}")
         }
@@ -71,9 +71,7 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
         }
     };
     Some(Objection {
-        why: format!(
-            "{kind}: begins a flake reference of Nix; Git would take {kind} for the name of a server"
-        ),
+        why: format!("{kind}: is a flake reference of Nix; Git would use {kind} as the name of a server"),
         fix,
     })
 }

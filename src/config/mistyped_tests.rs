@@ -96,7 +96,7 @@ fn what_was_meant_is_told() {
         ("/srv/my repo", "no blanks"),
         ("//server/share", "from / on"),
         ("\\\\server\\share", "from / on"),
-        ("C:\\repo", "an absolute path of the installer"),
+        ("C:\\repo", "an absolute path on the installer"),
         ("git@host:", "write git@host:OWNER/REPO"),
         ("git@host:/", "write git@host:OWNER/REPO"),
         (":path", "write https://"),

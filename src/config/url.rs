@@ -454,7 +454,7 @@ mod tests {
             ("https://cachix.org/foo", "write https://foo.cachix.org"),
             ("https://app.cachix.org/cache/foo", "write https://foo.cachix.org"),
             ("https://c.example?priority=abc", "a whole number"),
-            ("https://c.example https://d", "its own entry"),
+            ("https://c.example https://d", "a separate entry"),
             ("gopher://x", "such as https://cache.example"),
         ] {
             let (why, fix) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));

@@ -153,7 +153,7 @@ fn a_name_that_stands_for_something_else_is_not_bound_again() {
     ] {
         let said = edited(rules, "", None, &["op"]);
         assert!(
-            matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("something else")),
+            matches!(&said, Err(NotWritten::Form(_, why)) if why.contains("another meaning")),
             "{rules}: {said:?}"
         );
     }

@@ -207,7 +207,7 @@ mod tests {
         let (_, next) = said(&seen(vec![file]), &lost("LABEL=main"));
         assert!(
             next.starts_with(
-                "before any reboot: see that the configuration names what is there, then sudo nixos-rebuild"
+                "before any reboot: make the configuration name the labels that exist, then sudo nixos-rebuild"
             ),
             "{next}"
         );

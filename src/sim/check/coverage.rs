@@ -215,7 +215,7 @@ impl fmt::Display for Matrix<'_> {
             writeln!(f)?;
         }
         f.write_str(
-            "g: the run continues by itself  s: it stops and reports why  r: the next run finishes\na: that run asks for consent before it erases again  !: something is broken\n",
+            "g: it continues by itself  s: it stops and says why  r: the next run finishes\na: that run asks for consent before it erases again  !: something is broken\n",
         )?;
         writeln!(
             f,
