@@ -140,6 +140,24 @@ fn a_list_of_digests_is_obeyed() {
     }
 }
 
+/// A list that somebody meant, and that is not there, is no list that says nothing.
+#[test]
+fn a_list_that_is_a_link_to_nothing_is_told() {
+    let keep = tempfile::tempdir().unwrap();
+    let image = camino::Utf8PathBuf::from_path_buf(keep.path().join("a.iso")).unwrap();
+    let list = camino::Utf8PathBuf::from(format!("{image}.sha256"));
+    fs_err::write(&image, vec![7; 4_096]).unwrap();
+    looked(&image);
+    for to in ["gone", "a.iso.sha256"] {
+        fs_err::os::unix::fs::symlink(to, &list).unwrap();
+        let why = Source::open(&image).unwrap().look(None, &Quiet).unwrap_err();
+        assert!(matches!(why, Error::List { .. }), "{why}");
+        assert!(why.to_string().contains("a.iso.sha256"), "{why}");
+        fs_err::remove_file(&list).unwrap();
+    }
+    looked(&image);
+}
+
 #[test]
 fn a_packed_image_that_turns_out_too_large_is_not_unpacked_to_its_end() {
     let keep = tempfile::tempdir().unwrap();

@@ -161,6 +161,98 @@ fn values_of_the_only_neighbour_are_told() {
     assert!(!two.made("new", &["--yes"]).contains("values of"));
 }
 
+/// Whatever is written for the only neighbour may be that machine's alone.
+#[test]
+fn values_of_every_kind_are_told() {
+    for (value, make, told) in [
+        (
+            "make \"web\" \"10.0.0.5\" true",
+            "name: ip: vm: system name",
+            "\"10.0.0.5\", true",
+        ),
+        (
+            "make { name = \"web\"; disk = /dev/disk/by-id/nvme-1; keys = [ \"ssh-ed25519 A\" ]; surname = \"surname\"; }",
+            "host: system host.name",
+            "disk, keys, surname",
+        ),
+    ] {
+        let outputs = format!(
+            "{{ self, nixpkgs, landfall, ... }}:\n  let\n    system = name: nixpkgs.lib.nixosSystem {{ modules = [ (./hosts + \"/${{name}}\") ]; }};\n    \
+             make = {make};\n  in\n  {{\n    nixosConfigurations = {{\n      web = {value};\n    }};\n  }}"
+        );
+        let ground = ground(&outputs, &[]);
+        let output = ground.run("new", &["--yes"]);
+        let text = format!("{}{}", said(&output.stdout), said(&output.stderr));
+        if !output.status.success() {
+            assert!(!has_nix(), "{text}");
+            continue;
+        }
+        assert!(text.contains(&format!("what is web's alone: {told};")), "{text}");
+    }
+}
+
+#[test]
+fn a_host_of_another_system_is_of_that_system_and_it_is_said() {
+    if !has_nix() {
+        return without_nix("hosts of another system");
+    }
+    let by_table = "{ self, nixpkgs, landfall, ... }: {\n    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = \"aarch64-linux\"; modules = [ ./hosts/web ]; };\n  }";
+    let by_function = "{ self, nixpkgs, landfall, ... }:\n  let\n    make = name: nixpkgs.lib.nixosSystem { system = \"aarch64-linux\"; modules = [ (./hosts + \"/${name}\") ]; };\n  in\n  {\n    nixosConfigurations = {\n      web = make \"web\";\n    };\n  }";
+    for (outputs, told) in [
+        (
+            by_table,
+            "the other hosts are of aarch64-linux, and new is written for x86_64-linux",
+        ),
+        (
+            by_function,
+            "flake.nix names aarch64-linux and nowhere x86_64-linux",
+        ),
+    ] {
+        let other = ground(outputs, &[]);
+        let text = other.made("new", &["--yes"]);
+        assert!(text.contains(told), "{text}");
+        let whole = other.text("flake.nix");
+        assert_eq!(whole.matches("aarch64-linux").count(), 1, "{whole}");
+        // The control: of the same system nothing is said.
+        let same = ground(outputs, &[]);
+        let text = same.made("new", &["--yes", "--system", "aarch64-linux"]);
+        assert!(!text.contains("--system"), "{text}");
+    }
+}
+
+/// Rows of a table that differ say nothing of another; that is told, and not that there is none.
+#[test]
+fn rows_that_differ_are_named() {
+    let outputs = "{ self, nixpkgs, landfall, ... }:\n  let\n    hosts = {\n      web = { ip = \"10.0.0.1\"; };\n      db = { ip = \"10.0.0.2\"; };\n    };\n    \
+                   make = name: host: nixpkgs.lib.nixosSystem { modules = [ (./hosts + \"/${name}\") ]; };\n  in\n  {\n    nixosConfigurations = builtins.mapAttrs \
+                   make hosts;\n  }";
+    let db = host("db");
+    let text = ground(outputs, &[("hosts/db/default.nix", &db)]).refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("web and db differ in more than their names"),
+        "{text}"
+    );
+}
+
+/// A folder of hosts that is a link: Git takes nothing behind it, and what the message says makes it one that goes.
+#[test]
+fn hosts_behind_a_link_are_moved_to_its_place_as_is_said() {
+    let outputs = "{ self, nixpkgs, landfall, ... }: {\n    nixosConfigurations.web = nixpkgs.lib.nixosSystem { modules = [ ./hosts/web ]; };\n  }";
+    let ground = ground(outputs, &[]);
+    ground.git(&["mv", "hosts", "machines"]);
+    fs_err::os::unix::fs::symlink("machines", ground.root().join("hosts")).unwrap();
+    ground.git(&["add", "--all"]);
+    ground.git(&["commit", "--quiet", "--message", "a link"]);
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(text.contains("hosts is a link"), "{text}");
+    let (_, next) = text.split_once("in the place of the link: ").unwrap();
+    let next = next.split(';').next().unwrap();
+    assert!(ground.shell(next).status.success(), "{next}");
+    ground.git(&["commit", "--quiet", "--message", "a folder"]);
+    ground.made("new", &["--yes"]);
+    assert!(ground.has("hosts/new/default.nix") && ground.has("hosts/web/default.nix"));
+}
+
 /// Folders of this test alone are looked at.
 fn scratch(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());

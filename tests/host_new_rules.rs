@@ -233,14 +233,14 @@ fn what_lies_outside_is_named_as_it_is() {
         return without_nix("rules that import what is not there");
     }
     let people = People::new();
-    for file in ["../../shared.nix", "../shared.nix"] {
+    for file in ["../../more.nix", "../more.nix"] {
         let rules = people
             .rules()
             .replacen("let\n", &format!("let\n  more = import {file};\n"), 1);
         let rules = rules.replace("users = [ op ]", "users = [ op ] ++ more");
         let text = with_rules(&people, &rules).refused("new", &["--yes"], 6);
         assert!(
-            text.contains("shared.nix") && !text.contains("landfall-host-"),
+            text.contains("more.nix") && !text.contains("landfall-host-"),
             "{text}"
         );
         assert_eq!(

@@ -417,3 +417,33 @@ fn every_refusal_of_a_repository_says_what_to_write() {
     let (code, told) = with(&place, "branch", "refs/heads/origin/main");
     assert_eq!(code, Some(0), "the control: {told}");
 }
+
+/// What clap refuses is an object for programs, too.
+#[test]
+fn a_command_line_that_is_not_understood_is_an_object_for_programs() {
+    for args in [
+        &["host", "new", "--json"][..],
+        &["flash", "--json", "--nothing"],
+        &["disks", "--json", "more"],
+    ] {
+        let output = landfall(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&value["result"], &value["exit"]),
+            (&"failed".into(), &2.into()),
+            "{value}"
+        );
+        let why = value["why"].as_str().unwrap();
+        assert!(
+            !why.is_empty() && !why.contains("Usage") && !value["next"].is_null(),
+            "{value}"
+        );
+        // The control: without it, and for help, there is nothing of it.
+        let without: Vec<&str> = args.iter().copied().filter(|word| *word != "--json").collect();
+        assert!(landfall(&without).stdout.is_empty());
+    }
+    let help = String::from_utf8(landfall(&["flash", "--json", "--help"]).stdout).unwrap();
+    assert!(!help.contains("\"result\""), "{help}");
+}

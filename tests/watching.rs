@@ -124,3 +124,109 @@ fn damage_is_said() {
     fs_err::write(run_dir.join("status.json"), b"{").unwrap();
     assert_eq!(landfall(&run_dir, &["status"]).0, Some(1));
 }
+
+/// The status of a run whose process is no more, and that says nothing of its end.
+const KILLED: &str = r#"{"pid":4194304,"command":"install","host":"web","began_ms":1,"heard_ms":1,"phase":null,"phase_since_ms":null,
+    "attempt":null,"step":null,"count":null,"asking":null,"retry_at_ms":null,"last_fault":null,"ending":null}"#;
+
+#[test]
+fn following_the_log_of_a_run_that_was_killed_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = run_dir(&dir);
+    let begun = LOG.lines().next().unwrap();
+    fs_err::write(run_dir.join("log.jsonl"), format!("{begun}\n")).unwrap();
+    fs_err::write(run_dir.join("status.json"), KILLED).unwrap();
+    let output = std::process::Command::new("timeout")
+        .args([
+            "60",
+            env!("CARGO_BIN_EXE_landfall"),
+            "log",
+            "--follow",
+            "--run-dir",
+            run_dir.as_str(),
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(11), "{text}");
+    assert!(
+        text.contains("its process is gone") && text.contains("next: landfall resume"),
+        "{text}"
+    );
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("install of host web")
+    );
+    // The control: of one that lives more is waited for.
+    let own = format!("\"pid\":{}", std::process::id());
+    let began = "\"began_ms\":9007199254740991";
+    let alive = KILLED
+        .replace("\"pid\":4194304", &own)
+        .replace("\"began_ms\":1", began);
+    fs_err::write(run_dir.join("status.json"), alive).unwrap();
+    let output = std::process::Command::new("timeout")
+        .args([
+            "3",
+            env!("CARGO_BIN_EXE_landfall"),
+            "log",
+            "--follow",
+            "--run-dir",
+            run_dir.as_str(),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(124), "{output:?}");
+}
+
+/// What cannot be looked at is told with its path, why, and what helps.
+#[test]
+fn a_log_that_cannot_be_read_is_told_with_its_path() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = run_dir(&dir);
+    let file = run_dir.join("log.jsonl");
+    fs_err::write(&file, LOG).unwrap();
+    let (one, other) = (run_dir.join("one"), run_dir.join("other"));
+    fs_err::os::unix::fs::symlink(&one, &other).unwrap();
+    fs_err::os::unix::fs::symlink(&other, &one).unwrap();
+    let below = file.join("x");
+    for named in [&one, &below] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(["log", "--file", named.as_str()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(named.as_str()) && text.contains("next: "), "{text}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can become another account");
+        return;
+    }
+    let program = run_dir.join("landfall");
+    fs_err::copy(env!("CARGO_BIN_EXE_landfall"), &program).unwrap();
+    fs_err::set_permissions(&run_dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let inner = run_dir.join("inner");
+    fs_err::create_dir(&inner).unwrap();
+    fs_err::rename(&file, inner.join("log.jsonl")).unwrap();
+    for (on, mode) in [(inner.clone(), 0o700), (inner.join("log.jsonl"), 0o600)] {
+        fs_err::set_permissions(&inner, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs_err::set_permissions(&on, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .args([program.as_str(), "log", "--run-dir", inner.as_str()])
+            .output();
+        let Ok(output) = output else {
+            println!("skipped: no setpriv (util-linux)");
+            return;
+        };
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(6), "{text}");
+        assert!(
+            text.contains(&format!("{inner}/log.jsonl: permission denied"))
+                && text.contains("next: run it as root"),
+            "{text}"
+        );
+    }
+}

@@ -49,6 +49,21 @@ pub(super) fn object(why: &str, next: Option<&str>, exit: Exit) -> Value {
     json!({ "result": "failed", "why": why, "next": next, "exit": exit.code() })
 }
 
+/// The object of a command line that is not understood; people are told the same by clap.
+pub(super) fn usage(error: &clap::Error) -> Value {
+    let text = error.to_string();
+    let why = text.split("\n\nUsage:").next().unwrap_or_default();
+    let why = why.split("\n\nFor more information").next().unwrap_or_default();
+    let why = why.trim_start_matches("error: ").trim();
+    let next = match error.kind() {
+        clap::error::ErrorKind::InvalidUtf8 => {
+            "give the file a name in UTF-8 (mv), or a link of such a name (ln -s)"
+        }
+        _ => "landfall help, with the name of the command",
+    };
+    object(why, Some(next), Exit::Usage)
+}
+
 /// With `--json`, the last line of a command that failed. Where nobody reads it the failure itself still counts.
 pub(super) fn tell(json: bool, told: &Value, out: &mut dyn Write) {
     if json && let Err(error) = writeln!(out, "{told}") {

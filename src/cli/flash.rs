@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// What a run works with.
 pub(super) struct Run<'a> {
     pub(super) args: &'a FlashArgs,
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
     pub(super) reporter: Reporter,
     pub(super) stop: Stop,
     folder: Utf8PathBuf,
@@ -521,30 +521,6 @@ impl Run<'_> {
             }
             (None, false) => Ok(None),
         }
-    }
-
-    /// Looks at the machine again: what was judged and agreed to is what is still there.
-    pub(super) fn again_as_before(&self, judged: &Judged) -> Result<Judged, Error> {
-        let now = self.find(&judged.block.device(), &self.look()?)?;
-        words::refuse_never(&Some(now.clone()))?;
-        if now.identity() != judged.identity() || now.standing != judged.standing || now.holds != judged.holds
-        {
-            return Err(Error::Refused {
-                stick: judged.shown(),
-                reasons: vec![format!(
-                    "it changed after landfall checked it: it is now {}, and holds {}",
-                    now.shown(),
-                    if now.holds.is_empty() {
-                        "nothing known".into()
-                    } else {
-                        now.holds.join(", ")
-                    }
-                )],
-                next: "landfall flash (it lists the sticks)".into(),
-                is_systems: false,
-            });
-        }
-        Ok(now)
     }
 
     /// Takes the stick for itself: landfall's lock, udev's, and the kernel's.

@@ -7,8 +7,10 @@
 
 use super::flash::{Run, Seen, Wrong, output};
 use super::flash_words::{self as words, Question};
+use crate::exit::Exit;
 use crate::flash::error::Error;
 use crate::flash::sticks::{Judged, Standing};
+use crate::real::disk::locked::HeldDisk;
 use crate::real::disk::named;
 use crate::real::disk::usage::shell;
 use std::io::Write;
@@ -24,6 +26,44 @@ fn stopped_while_asked() -> Error {
 }
 
 impl Run<'_> {
+    /// Looks at the machine again: what was judged and agreed to is what is still there. What another landfall is just writing is that
+    /// one's, whatever it looks like meanwhile.
+    pub(super) fn again_as_before(&self, judged: &Judged) -> Result<Judged, Error> {
+        self.as_before(judged)
+            .map_err(|error| self.taken_by_another(judged).unwrap_or(error))
+    }
+
+    /// The fault of a stick that another landfall holds.
+    fn taken_by_another(&self, judged: &Judged) -> Option<Error> {
+        // One that is gone, or cannot be opened, is told as what was seen of it.
+        let mut held = HeldDisk::open_name(&judged.block.name).ok()?;
+        let locked = Error::from(self.runtime.block_on(held.take()).err()?);
+        (locked.exit() == Exit::Locked).then_some(locked)
+    }
+
+    fn as_before(&self, judged: &Judged) -> Result<Judged, Error> {
+        let now = self.find(&judged.block.device(), &self.look()?)?;
+        words::refuse_never(&Some(now.clone()))?;
+        if now.identity() != judged.identity() || now.standing != judged.standing || now.holds != judged.holds
+        {
+            return Err(Error::Refused {
+                stick: judged.shown(),
+                reasons: vec![format!(
+                    "it has changed since it was looked at: it is {} now, and holds {}",
+                    now.shown(),
+                    if now.holds.is_empty() {
+                        "nothing known".into()
+                    } else {
+                        now.holds.join(", ")
+                    }
+                )],
+                next: "landfall flash (lists the sticks)".into(),
+                is_systems: false,
+            });
+        }
+        Ok(now)
+    }
+
     /// A refusal for want of consent.
     pub(super) fn no_consent(
         judged: &Judged,

@@ -464,9 +464,18 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line of this process.
 pub fn main() -> Exit {
-    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => {
+            if error.use_stderr() {
+                let json = std::env::args_os().any(|word| word == "--json");
+                failure::tell(json, &failure::usage(&error), &mut std::io::stdout());
+            }
+            error.exit()
+        }
     };
     // First of all: a number that nobody opened would be that of the next file that landfall opens for itself.
     if let Some(fd) = cli.command.passphrase_fd().filter(|fd| !is_open(*fd)) {

@@ -18,8 +18,8 @@ fn what_was_meant_is_told() {
             "github:ops/nix-config#web",
             "write https://github.com/ops/nix-config or git@github.com:ops/nix-config; the name behind the # is that of the option host",
         ),
-        ("github:ops/nix-config/main?dir=x", "and \"main\" into"),
-        ("github:ops/nix-config/feature/x", "and \"feature/x\" into"),
+        ("github:ops/nix-config/main?dir=x", "revision to \"main\""),
+        ("github:ops/nix-config/feature/x", "revision to \"feature/x\""),
         (
             "GitHub:ops/nix-config",
             "write https://github.com/ops/nix-config or",

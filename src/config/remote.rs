@@ -396,7 +396,7 @@ mod tests {
                 "token",
                 "landfall.repository-token",
             ),
-            ("https://git@forge.example/o/r", "user name", "leave out"),
+            ("https://git@forge.example/o/r", "user name", "remove"),
             ("https://u:canary@forge.example/o/r", "password", "credential"),
             ("https://u%3Acanary@forge.example/o/r", "password", "credential"),
             ("https://a@canary@forge.example/o", "password", "credential"),

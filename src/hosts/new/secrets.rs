@@ -206,12 +206,10 @@ impl Work<'_> {
     fn is_tracked(&self, public: &str) -> Result<bool, HostError> {
         for tracked in self.programs.tracked(&self.repository.root)? {
             let whole = self.repository.root.join(&tracked.path);
-            // What cannot be read has no key for the rules either.
-            let read = foreign::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX);
-            if let Ok(Some(bytes)) = read
-                && String::from_utf8_lossy(&bytes).contains(public)
-            {
-                return Ok(true);
+            match foreign::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX) {
+                Ok(Some(bytes)) if String::from_utf8_lossy(&bytes).contains(public) => return Ok(true),
+                // What cannot be read has no key for the rules either.
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(false)

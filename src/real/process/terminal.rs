@@ -4,7 +4,10 @@
 //! Absent: what is asked (`real::ask`, `cli::host`), and hearing signals: whoever hears one calls [`restore`].
 
 use crate::real::secret::Secret;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,8 +34,9 @@ pub fn restore() -> bool {
 }
 
 /// The terminal of this process, whatever its standard input is.
-pub fn own() -> io::Result<fs_err::File> {
-    fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty")
+pub fn own() -> io::Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open("/dev/tty", flags, Mode::empty())?.into())
 }
 
 /// What is typed is not shown until this is dropped.
