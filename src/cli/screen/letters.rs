@@ -78,6 +78,7 @@ mod tests {
             "FAILED",
             "CUT OFF",
             "LANDED",
+            "ENDED",
             "0123456789/",
         ] {
             for c in text.chars().filter(|c| *c != ' ') {

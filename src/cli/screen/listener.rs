@@ -233,6 +233,7 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
             (state.questions, prompt.chars().count())
         });
         let is_over = state.is_over;
+        let has_ending = state.status.ending.is_some();
         let stopped = matches!(state.status.ending, Some(Ending::Stopped { .. }));
         drop(state);
         let later = if later.is_empty() { later } else { later + "\r\n" };
@@ -240,6 +241,9 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
             later.trim_start_matches("\r\n").to_owned()
         } else if is_over {
             is_ended = true;
+            if !has_ending {
+                picture = picture.without_ending();
+            }
             let mut below = 0;
             if stopped && is_told_below {
                 let columns = usize::from(size.0.max(1));

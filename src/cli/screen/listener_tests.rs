@@ -94,6 +94,24 @@ fn a_failure_is_on_the_last_picture_unless_it_is_told_below() {
 }
 
 #[test]
+fn a_run_that_tells_no_ending_is_not_at_work_any_more() {
+    for (claimed, headline) in [(Some(Phase::Landed), " LANDED"), (None, " ENDED")] {
+        let tape = Tape::default();
+        let mut screen = Screen::on(place(tape.clone(), true), crate::cli::progress::clock, false).unwrap();
+        screen.take(&Event::Decided {
+            rules: vec![16],
+            what: "this install has landed".into(),
+            claimed,
+        });
+        drop(screen);
+        let text = tape.text();
+        let last = text.rsplit("\x1b[1;1H").next().unwrap();
+        assert!(last.starts_with(headline), "{last}");
+        assert!(!last.contains("RUNNING"), "{last}");
+    }
+}
+
+#[test]
 fn a_terminal_that_takes_nothing_holds_up_no_install() {
     struct Stuck;
     impl Write for Stuck {

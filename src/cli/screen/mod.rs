@@ -301,6 +301,25 @@ impl Picture {
     }
 }
 
+impl Picture {
+    /// The last one of a run that told no ending: it had landed before, or there was nothing to do, and says so itself.
+    pub fn without_ending(mut self) -> Picture {
+        let has_landed = self.phases.iter().all(|(_, state)| *state == PhaseState::Done);
+        (self.mood, self.headline) = if has_landed {
+            (Mood::Landed, "LANDED")
+        } else {
+            (Mood::Waiting, "ENDED")
+        };
+        for (_, state) in &mut self.phases {
+            if *state == PhaseState::Running {
+                *state = PhaseState::ToDo;
+            }
+        }
+        (self.waiting, self.trouble, self.question) = (None, None, None);
+        self
+    }
+}
+
 /// How a run ended, laid out; empty while it goes on.
 pub fn ending(run: &Status, alive: bool) -> Vec<(&'static str, String)> {
     match &run.ending {

@@ -114,11 +114,16 @@ fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32), is_double: b
         say(&format!("{}", file.display()));
         Ok(())
     };
+    // The agent has the keyboard a moment after the question is told; what is typed before is lost.
+    let answer = |machine: &mut Machine, text: &str| -> Result<()> {
+        std::thread::sleep(DRAWN);
+        machine.keyboard_type(&format!("{text}\n"))
+    };
     let enter_passphrase = |machine: &mut Machine| -> Result<()> {
         until(machine, ".run.asking | test(\"^New passphrase\")")?;
-        machine.keyboard_type(&format!("{PASSPHRASE}\n"))?;
+        answer(machine, PASSPHRASE)?;
         until(machine, ".run.asking | test(\"again:\")")?;
-        machine.keyboard_type(&format!("{PASSPHRASE}\n"))?;
+        answer(machine, PASSPHRASE)?;
         until(machine, ".run.asking | test(\"ERASE\")")
     };
 
@@ -126,12 +131,8 @@ fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32), is_double: b
     shot(&mut machine, "passphrase")?;
     enter_passphrase(&mut machine)?;
     shot(&mut machine, "question")?;
-    machine.keyboard_type("no\n")?;
+    answer(&mut machine, "no")?;
     until(&machine, ".run.ending.stopped != null")?;
-    machine.check(
-        "systemctl is-active --quiet landfall.service && sleep 2; true",
-        SHORT,
-    )?;
     // What the module starts after a failure.
     machine.check(
         "systemd-run --quiet --wait -p StandardOutput=tty -p TTYPath=/dev/tty1 /usr/local/bin/landfall status --watch",
@@ -146,7 +147,7 @@ fn pictures(kit: &Kit, folder: &Path, size: &str, dots: (u32, u32), is_double: b
     // The status is that of the run before for a moment.
     until(&machine, ".alive and .run.ending == null")?;
     enter_passphrase(&mut machine)?;
-    machine.keyboard_type("yes\n")?;
+    answer(&mut machine, "yes")?;
     until(&machine, ".run.count.what != null and .run.phase == \"Cloned\"")?;
     shot(&mut machine, "install")?;
     until(&machine, ".run.ending.landed != null")?;
