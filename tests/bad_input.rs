@@ -211,7 +211,9 @@ fn what_is_in_the_way_of_a_named_run_directory_is_not_moved() {
     refused(
         &start,
         1,
-        &[&format!("next: name a directory with --run-dir ({run_dir} is")],
+        &[&format!(
+            "next: name another directory with --run-dir ({run_dir} blocks"
+        )],
     );
     fs_err::remove_file(run_dir).unwrap();
     for file in ["lock", "log.jsonl"] {
@@ -220,7 +222,9 @@ fn what_is_in_the_way_of_a_named_run_directory_is_not_moved() {
         refused(
             &start,
             1,
-            &[&format!("next: name a directory with --run-dir ({at} is")],
+            &[&format!(
+                "next: name another directory with --run-dir ({at} blocks"
+            )],
         );
         fs_err::remove_dir(&at).unwrap();
     }

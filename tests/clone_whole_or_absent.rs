@@ -625,6 +625,10 @@ fn a_server_that_sends_without_end_meets_a_limit_on_memory() {
         .resolve(&place.repository(&url, Reference::Default))
         .unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
-    assert!(fault.next().contains("sends without end"), "{}", fault.next());
+    assert!(
+        fault.next().contains("sends data without end"),
+        "{}",
+        fault.next()
+    );
     assert!(begun.elapsed().as_secs() < 100, "{fault}");
 }

@@ -333,7 +333,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
             &[
                 "repository.remote",
                 "\"--upload-pack=x\"",
-                "ssh takes for an option",
+                "ssh reads as an option",
                 "next: write https://",
             ],
         ),
@@ -503,7 +503,7 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "REMOTE, sytem: Flake",
-            &["sytem", "known are: host, labels", "write system, if"],
+            &["sytem", "the options are: host, labels", "write system, if"],
         ),
         ("REMOTE", &["system", "missing", "no default"]),
     ];

@@ -229,7 +229,9 @@ fn secrets_that_are_not_keyed_for_the_host_are_found() {
     let found = finding("secrets", &flake.scene);
     assert_eq!(
         found.list,
-        ["wifi (secrets/wifi.age): it is encrypted for other identities: none that was given decrypts it"]
+        [
+            "wifi (secrets/wifi.age): it is encrypted for other identities; none of the given identities decrypts it"
+        ]
     );
     assert!(found.next.ends_with("agenix --rekey"), "{found:?}");
     flake.place.write("flake/secrets/wifi.age", sealed(&own));

@@ -299,7 +299,7 @@ fn a_file_where_a_directory_belongs_goes() {
         assert!(
             flaws
                 .iter()
-                .any(|flaw| flaw == &format!("{path} is no directory")),
+                .any(|flaw| flaw == &format!("{path} is not a directory")),
             "{flaws:?}"
         );
         target.mend(Target::install);

@@ -182,7 +182,7 @@ fn keys_are_put_behind_a_hybrid_iso_and_taken_off_again() {
     let told = ended(&flash(&[]), 0);
     assert!(told.contains("not copied: ssh-key.pub"), "{told}");
     assert!(
-        told.contains("warning: the keys lie on the stick unencrypted") && told.contains("--forget-keys"),
+        told.contains("warning: the keys on the stick are not encrypted") && told.contains("--forget-keys"),
         "{told}"
     );
     assert!(
@@ -477,7 +477,7 @@ fn what_is_used_is_refused_and_nothing_is_written() {
     drop(tries);
     let refused = ended(&stick.flash(&[image.as_str(), &stick.device, "--yes"]), 6);
     assert!(
-        refused.contains("in use") || refused.contains("took it"),
+        refused.contains("in use") || refused.contains("has just opened it"),
         "{refused}"
     );
     drop(alone);

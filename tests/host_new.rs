@@ -378,12 +378,12 @@ fn bad_names_and_places_are_refused_by_name() {
             said(&output.stderr)
         );
     }
-    assert!(ground.refused("web", &["--yes"], 6).contains("exists already"));
+    assert!(ground.refused("web", &["--yes"], 6).contains("already exists"));
     ground.put("hosts/other/default.nix", b"{ }\n");
     assert!(
         ground
             .refused("other", &["--yes"], 6)
-            .contains("hosts/other/default.nix is there")
+            .contains("hosts/other/default.nix exists")
     );
     assert!(
         ground
@@ -436,7 +436,7 @@ fn what_the_repository_is_like_is_looked_at_first() {
     ground.git(&["checkout", "--quiet", "flake.nix"]);
     ground.put("flake.nix", b"{ outputs = ");
     ground.git(&["commit", "--quiet", "-am", "broken"]);
-    assert!(ground.refused("new", &["--yes"], 6).contains("does not parse"));
+    assert!(ground.refused("new", &["--yes"], 6).contains("not valid Nix"));
     if has_nix() {
         let broken = flake("plain").replace("./hosts/web\n", "./hosts/web\n            (throw \"broken\")\n");
         let broken = broken.replace(

@@ -49,12 +49,9 @@ fn files_that_git_looks_at_no_more_are_shown_to_it_again() {
         ground.put("flake.nix", format!("{whole}# mine\n").as_bytes());
         assert_eq!(ground.git(&["status", "--porcelain"]), "");
         let text = ground.refused("new", &["--yes"], 6);
-        assert!(
-            text.contains("flake.nix: Git was told to look at no changes"),
-            "{text}"
-        );
+        assert!(text.contains("flake.nix: Git ignores changes"), "{text}");
         followed(&ground, &text);
-        assert!(ground.refused("new", &["--yes"], 6).contains("not committed"));
+        assert!(ground.refused("new", &["--yes"], 6).contains("uncommitted"));
         ground.git(&["commit", "--quiet", "--all", "--message", "mine"]);
         ground.made("new", &["--yes"]);
         assert!(

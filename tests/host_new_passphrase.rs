@@ -116,7 +116,7 @@ fn an_identity_under_a_passphrase_is_asked_for_and_told() {
         assert_eq!(output.status.code(), Some(6), "{text}");
         assert!(
             text.contains(&format!(
-                "{path}: it has a passphrase, and nobody can be asked here (no terminal)"
+                "{path}: it has a passphrase, and landfall cannot ask for it here (no terminal)"
             )) && text.contains("next: run it on a terminal, or name the identity"),
             "{text}"
         );
@@ -124,7 +124,7 @@ fn an_identity_under_a_passphrase_is_asked_for_and_told() {
         // Another passphrase.
         let text = on_a_terminal(&ground, &args, "wrong");
         assert!(
-            text.contains(&format!("{path}: the passphrase that was typed is wrong"))
+            text.contains(&format!("{path}: the passphrase is wrong"))
                 && text.contains("next: run it again, and type the passphrase of that key; or "),
             "{text}"
         );

@@ -177,7 +177,7 @@ fn a_damaged_secret_is_told_from_a_wrong_identity() {
         ground.git(&["commit", "--quiet", "-am", "broken"]);
         let text = ground.refused("new", &["--yes"], 6);
         assert!(
-            text.contains(name) && text.contains("cut off or damaged"),
+            text.contains(name) && text.contains("incomplete or damaged"),
             "{text}"
         );
         assert!(
@@ -273,7 +273,7 @@ fn changed_secrets_and_rules_are_refused() {
     );
     ground.put("secrets/secrets.nix", b"let op = ; in { }");
     ground.git(&["commit", "--quiet", "-am", "broken"]);
-    assert!(ground.refused("new", &["--yes"], 6).contains("does not parse"));
+    assert!(ground.refused("new", &["--yes"], 6).contains("not valid Nix"));
     // What has the host's name already has another key.
     ground.put(
         "secrets/secrets.nix",

@@ -99,7 +99,7 @@ fn paths_that_lead_nowhere_are_told_with_their_option() {
         ),
         (
             vec!["--repository", ""],
-            "--repository \"\": it is empty\n    next: name a folder",
+            "--repository \"\": it is empty\n    next: name a directory",
         ),
     ] {
         let text = ground.refused("new", &[vec!["--yes"], args].concat(), 2);
@@ -116,7 +116,7 @@ fn paths_that_lead_nowhere_are_told_with_their_option() {
     let text = said(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(
-        text.contains("--keys \"\": it is empty\n    next: name a folder outside the repository: --keys "),
+        text.contains("--keys \"\": it is empty\n    next: name a directory outside the repository: --keys "),
         "{text}"
     );
     // The control: a file that is there is looked at.
@@ -126,7 +126,7 @@ fn paths_that_lead_nowhere_are_told_with_their_option() {
     assert!(
         ground
             .refused("new", &["--yes", "--rules", "secrets.nix"], 6)
-            .contains("does not parse")
+            .contains("not valid Nix")
     );
 }
 
@@ -136,7 +136,7 @@ fn programs_are_told_of_a_failure_of_every_kind() {
     let ground = ground();
     ground.put("dirty.nix", b"{ }\n");
     for (name, args, code, why) in [
-        ("new", vec!["--json"], 2, "nobody can be asked"),
+        ("new", vec!["--json"], 2, "cannot ask"),
         ("-", vec!["--json", "--yes"], 2, "host name"),
         (
             "new",
@@ -144,7 +144,7 @@ fn programs_are_told_of_a_failure_of_every_kind() {
             2,
             "--remote",
         ),
-        ("web", vec!["--json", "--yes"], 6, "exists already"),
+        ("web", vec!["--json", "--yes"], 6, "already exists"),
         ("new", vec!["--json", "--dry-run", "--like", "db"], 2, "--like"),
         (
             "new",

@@ -69,13 +69,13 @@ fn what_is_too_much_is_refused_before_there_is_room_for_it() {
     assert!(said.contains("\"other\" is not understood"), "{said}");
     let huge = u64::MAX / 4_096 / 2 * 4_096;
     for (filesystem_bytes, piece, times, why) in [
-        (1 << 30, "zero 0 1\n", 300_000, "more places than the 262144"),
-        (huge, "zero 0 1\n", 50_000_000, "more places than the 8388608"),
+        (1 << 30, "zero 0 1\n", 300_000, "more extents than the 262144"),
+        (huge, "zero 0 1\n", 50_000_000, "more extents than the 8388608"),
         (
             huge,
             &*format!("chunk 0 1 0 {}\n", "0+1,".repeat(15_000)),
             5_000,
-            "more places than the 8388608",
+            "more extents than the 8388608",
         ),
         (1 << 30, "x", 200 << 20, "line 5 is too long"),
         (1 << 30, "zero 0 1\n", 75_000_000, "a manifest of"),

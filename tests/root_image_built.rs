@@ -321,8 +321,8 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
     mismatch[last] ^= 1;
     for (contents, code, said) in [
         (b"something else".to_vec(), 6, "it is not a landfall image"),
-        (bytes[..bytes.len() - 1].to_vec(), 6, "it is cut off"),
-        (newer, 7, "format version 2, this landfall knows 1"),
+        (bytes[..bytes.len() - 1].to_vec(), 6, "it is incomplete"),
+        (newer, 7, "format version 2, and this landfall reads version 1"),
         (mismatch, 8, "the manifest does not match the header"),
     ] {
         fs::write(&bad, contents).unwrap();

@@ -234,7 +234,7 @@ fn a_program_that_cannot_look_says_nothing_of_the_database() {
         ("kill -9 $$", FaultClass::Transient, "signal"),
         ("kill -TERM $$", FaultClass::Transient, "signal"),
         // It ends itself over the empty store, too.
-        ("kill -ABRT $$", FaultClass::NeedsChange, "empty store either"),
+        ("kill -ABRT $$", FaultClass::NeedsChange, "even an empty store"),
         (
             "echo 'error: std::bad_alloc' >&2; exit 1",
             FaultClass::NeedsChange,
@@ -243,7 +243,7 @@ fn a_program_that_cannot_look_says_nothing_of_the_database() {
         (
             "echo 'error: unknown setting' >&2; exit 1",
             FaultClass::NeedsChange,
-            "empty store either: nix ended with exit code 1: error: unknown setting",
+            "an empty store: nix ended with exit code 1: error: unknown setting",
         ),
     ] {
         place.instead_of("nix", text);

@@ -381,7 +381,7 @@ fn farewell(stopped: &Stopped, told: &Told) -> Failure {
     let Stopped { phase, fault } = stopped;
     let fault = &fault.clone().with_next(told.in_remedy(&fault.remedy));
     let phase = match phase {
-        Some(phase) => match phase.action() {
+        Some(phase) => match words::action(*phase) {
             Some(action) => format!("stopped in phase {phase}: {action} is not done"),
             None => format!("stopped in phase {phase}"),
         },
@@ -442,7 +442,7 @@ mod tests {
         );
         assert_eq!(failure.exit, Exit::Transient);
         expect_test::expect![[r#"
-            stopped in phase Formatted: CloneConfiguration is not done (transient)
+            stopped in phase Formatted: Clone configuration is not done (transient)
                 what: clone of https://forge.example/o/r
                 why:  connection reset
                 next: landfall resume

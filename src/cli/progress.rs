@@ -428,7 +428,7 @@ impl<W: Write + Send> Listener for Terminal<W> {
 impl<W: Write> Terminal<W> {
     fn show(&mut self, event: &Event, now_ms: u64) {
         if let Event::Begun { phase, .. } = event {
-            self.phase = phase.action().unwrap_or("").to_owned();
+            self.phase = words::action(*phase).unwrap_or_default();
             self.began_ms = now_ms;
             self.speed.begin();
         }

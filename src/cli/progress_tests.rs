@@ -64,7 +64,7 @@ fn plain_lines_have_no_escapes_and_few_counts() {
     let mut plain = Plain::new(screen.clone(), ticking(), false);
     story().iter().for_each(|event| plain.take(event));
     expect_test::expect![[r#"
-        [     0.000] RealiseSystem (attempt 2): copy the closure
+        [     0.000] Realise system (attempt 2): copy the closure
         [     0.300] copying the closure: 0 bytes of 8.0 MiB
         [     1.200] copying the closure: 8.0 MiB of 8.0 MiB, 8.8 MiB/s
         [     1.800] reached Realised after 1.5 s
@@ -101,7 +101,7 @@ fn the_status_line_has_real_counts_and_a_rate() {
     story().iter().for_each(|event| terminal.take(event));
     let text = screen.text();
     assert!(
-        text.contains("RealiseSystem 1.2 s · copying the closure: 8.0 MiB of 8.0 MiB, 8.8 MiB/s"),
+        text.contains("Realise system 1.2 s · copying the closure: 8.0 MiB of 8.0 MiB, 8.8 MiB/s"),
         "{text:?}"
     );
     assert!(

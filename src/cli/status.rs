@@ -501,9 +501,7 @@ impl Report {
                 .phase_since_ms
                 .map_or(String::new(), |ms| format!(", for {}", ago(ms)));
             let attempt = run.attempt.map_or(String::new(), |n| format!(", attempt {n}"));
-            let action = phase
-                .action()
-                .map_or(String::new(), |action| format!(" → {action}"));
+            let action = words::action(phase).map_or(String::new(), |action| format!(" → {action}"));
             lines.push(format!("phase: {phase}{action}{since}{attempt}"));
         }
         if let Some(step) = &run.step {

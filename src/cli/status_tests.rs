@@ -45,7 +45,7 @@ fn a_status_is_folded_from_events() {
     expect_test::expect![[r#"
             landfall install of host web, process 7, started 2.0 s ago
             phases: done Planned, Partitioned, Anchored, Encrypted, Formatted; running Cloned; to do Realised, Installed, Bootable, Provisioned, Landed
-            phase: Formatted → CloneConfiguration, for 0.9 s, attempt 3
+            phase: Formatted → Clone configuration, for 0.9 s, attempt 3
             step: clone
             last fault (transient): clone: connection reset
             retry in 3.0 s

@@ -54,13 +54,16 @@ pub fn of(event: &Event) -> (Weight, String) {
         Event::Checked { what, found } => (Weight::Line, format!("checked {what}: {found}")),
         Event::Found { phase } => (
             Weight::Line,
-            format!("{}: done already", phase.action().unwrap_or("nothing to do")),
+            format!(
+                "{}: already done",
+                action(*phase).unwrap_or("nothing to do".to_owned())
+            ),
         ),
         Event::Begun { phase, attempt, what } => (
             Weight::Line,
             match attempt {
-                0 | 1 => format!("{}: {what}", phase.action().unwrap_or("")),
-                n => format!("{} (attempt {n}): {what}", phase.action().unwrap_or("")),
+                0 | 1 => format!("{}: {what}", action(*phase).unwrap_or_default()),
+                n => format!("{} (attempt {n}): {what}", action(*phase).unwrap_or_default()),
             },
         ),
         Event::Reached { phase, took_ms } => (
@@ -107,6 +110,20 @@ pub fn of(event: &Event) -> (Weight, String) {
         ),
     };
     (weight, one_line(&text))
+}
+
+/// The action that leads on from a phase, in words: `Partition disk`.
+pub fn action(phase: Phase) -> Option<String> {
+    let mut words = String::new();
+    for c in phase.action()?.chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+            words.extend(c.to_lowercase());
+        } else {
+            words.push(c);
+        }
+    }
+    Some(words)
 }
 
 /// Where a run stopped.
@@ -296,6 +313,17 @@ mod tests {
             line: "a\x1b[2J\rb\nc".into(),
         });
         assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+
+    #[test]
+    fn actions_are_told_in_words() {
+        assert_eq!(action(Phase::Planned).as_deref(), Some("Partition disk"));
+        assert_eq!(action(Phase::Installed).as_deref(), Some("Install boot loader"));
+        assert_eq!(action(Phase::Landed), None);
+        let (_, text) = of(&Event::Found {
+            phase: Phase::Planned,
+        });
+        assert_eq!(text, "Partition disk: already done");
     }
 
     #[test]

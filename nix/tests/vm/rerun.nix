@@ -10,7 +10,7 @@
     installer.wait_until_fails(f"systemctl is-active {SERVICE}")
     before = installer.succeed(f"sha256sum {DISK}")
     begin(installer)
-    installer.wait_until_succeeds(f"journalctl --unit {SERVICE} | grep 'landed already'", timeout=300)
+    installer.wait_until_succeeds(f"journalctl --unit {SERVICE} | grep 'already finished'", timeout=300)
     installer.wait_until_fails(f"systemctl is-active {SERVICE}")
     installer.fail(f"systemctl is-failed {SERVICE}")
     assert before == installer.succeed(f"sha256sum {DISK}")

@@ -29,15 +29,15 @@ pub const CREDENTIALS: &str = "/run/lab/credentials";
 
 /// The actions, in order.
 pub const ACTIONS: [&str; 10] = [
-    "PartitionDisk",
-    "AnchorCheckpoint",
-    "EncryptVolumes",
-    "FormatVolumes",
-    "CloneConfiguration",
-    "RealiseSystem",
-    "InstallSystem",
-    "InstallBootLoader",
-    "ProvisionSecrets",
+    "Partition disk",
+    "Anchor checkpoint",
+    "Encrypt volumes",
+    "Format volumes",
+    "Clone configuration",
+    "Realise system",
+    "Install system",
+    "Install boot loader",
+    "Provision secrets",
     "Land",
 ];
 
@@ -354,7 +354,7 @@ pub fn wait_for(machine: &Machine, pattern: &str) -> Result<()> {
 pub fn only_looked_before(ran: &Ran, action: &str) -> Result<()> {
     for earlier in ACTIONS.iter().take_while(|name| **name != action) {
         ensure!(
-            ran.output.contains(&format!("{earlier}: done already")),
+            ran.output.contains(&format!("{earlier}: already done")),
             "{earlier} was not found done:\n{}",
             ran.output
         );

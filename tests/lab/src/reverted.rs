@@ -91,7 +91,7 @@ const ALL: [Reverted; 7] = [
         )],
         checks: &[Check {
             command: &["halfway", "nix-load-db", "--every", "7"],
-            words: r"(?m)^nix-load-db: \S+.*: nix-db: .*\n    .*database of the target store db: it became unusable while it was used",
+            words: r"(?m)^nix-load-db: \S+.*: nix-db: .*\n    .*database of the target store db: it became unusable during the install",
         }],
     },
     Reverted {
@@ -109,7 +109,7 @@ const ALL: [Reverted; 7] = [
             },
             Check {
                 command: &["scenario", "mapping-without-table"],
-                words: r#"(?m)^with (a name alone|a name and a UUID|a table that does not take effect|a suspended mapping): landfall stopped before "RealiseSystem\.\*: " was seen"#,
+                words: r#"(?m)^with (a name alone|a name and a UUID|a table that does not take effect|a suspended mapping): landfall stopped before "Realise system\.\*: " was seen"#,
             },
         ],
     },
@@ -162,7 +162,7 @@ const ALL: [Reverted; 7] = [
         )],
         checks: &[Check {
             command: &["scenario", "esp-leftovers"],
-            words: r"(?s)landfall resume ended with \d+:.*FileExistsError: [^\n]*loader/loader\.tmp.*InstallSystem is not done",
+            words: r"(?s)landfall resume ended with \d+:.*FileExistsError: [^\n]*loader/loader\.tmp.*Install system is not done",
         }],
     },
     Reverted {
@@ -175,7 +175,7 @@ const ALL: [Reverted; 7] = [
         )],
         checks: &[Check {
             command: &["scenario", "torn-kernel"],
-            words: r"(?s)landfall resume ended with \d+:.*InstallBootLoader is not done.*looking shows that it is not done: .*loader/entries/nixos-[0-9a-f]{64}\.conf is damaged",
+            words: r"(?s)landfall resume ended with \d+:.*Install boot loader is not done.*looking shows that it is not done: .*loader/entries/nixos-[0-9a-f]{64}\.conf is damaged",
         }],
     },
 ];
@@ -423,7 +423,7 @@ mod tests {
         (
             "halfway nix-load-db --every 7",
             "nix-load-db: w73:cut-part: nix-db: tables, damaged schema file\n    exit status: 1: not done after 4 attempts: look: database of \
-             the target store db: it became unusable while it was used: nix ended with exit code 1: error: '/schema' is corrupt\n",
+             the target store db: it became unusable during the install: nix ended with exit code 1: error: '/schema' is corrupt\n",
         ),
         (
             "halfway activate",
@@ -432,7 +432,7 @@ mod tests {
         ),
         (
             "scenario mapping-without-table",
-            "scenario mapping-without-table … FAILED (44 s)\nwith a name alone: landfall stopped before \"RealiseSystem.*: \" was seen; \
+            "scenario mapping-without-table … FAILED (44 s)\nwith a name alone: landfall stopped before \"Realise system.*: \" was seen; \
              see the console log in /lab/machines/mapping-without-table\n",
         ),
         (
@@ -447,17 +447,17 @@ mod tests {
         (
             "halfway install --point 24:kill",
             "install: 24:kill (nix-env rename mnt/nix/var/nix/profiles/system-1-link): nixos: a generation of the profile beside its \
-             place\n    exit status: 1: not done after 4 attempts: act: nixos-install of /nix/store/x-nixos-system-plain: the installer of the \
-             boot loader failed: error: no system generations found in /nix/var/nix/profiles, refusing to remove all boot loader entries\n",
+             place\n    exit status: 1: not done after 4 attempts: act: nixos-install of /nix/store/x-nixos-system-plain: the boot loader \
+              installer failed: error: no system generations found in /nix/var/nix/profiles, refusing to remove all boot loader entries\n",
         ),
         (
             "scenario esp-leftovers",
             "scenario esp-leftovers … FAILED (349 s)\nlandfall resume ended with 5:\n[ 1.0] nixos-install: FileExistsError: [Errno 17] File \
-             exists: '/boot/loader/loader.tmp'\nlandfall: stopped in phase Realised: InstallSystem is not done (transient)\n",
+             exists: '/boot/loader/loader.tmp'\nlandfall: stopped in phase Realised: Install system is not done (transient)\n",
         ),
         (
             "scenario torn-kernel",
-            "scenario torn-kernel … FAILED (52 s)\nlandfall resume ended with 7:\nlandfall: stopped in phase Installed: InstallBootLoader is \
+            "scenario torn-kernel … FAILED (52 s)\nlandfall resume ended with 7:\nlandfall: stopped in phase Installed: Install boot loader is \
              not done (permanent)\n    why:  it reported success, but looking shows that it is not done: loader/entries/*.conf is \
              missing; loader/entries/nixos-cea21f7d49f2e32b1905ae447ff8493f4b5edac71465f2d8d289fbf609cbbc79.conf is damaged: it \
              does not say which system to start\n",

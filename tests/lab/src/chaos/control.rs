@@ -63,7 +63,7 @@ fn record(kit: &Kit) -> Result<Recording> {
     }
     let mut machine = install.start()?;
     let job = install.begin(&machine, "install")?;
-    wait_for(&machine, "RealiseSystem.*: copy the closure")?;
+    wait_for(&machine, "Realise system.*: copy the closure")?;
     let text = machine.console().text();
     std::thread::sleep(COPYING);
     // QEMU writes what is under way, and flushes.

@@ -173,16 +173,16 @@ impl Mark {
 
 /// The lines, in the order in which an install shows them.
 pub const MARKS: [Mark; 19] = [
-    mark(0, "write GPT", "PartitionDisk.*: write GPT", 2_400, 3),
-    mark(1, "make the ESP", "AnchorCheckpoint.*: make the ESP", 1_500, 2),
+    mark(0, "write GPT", "Partition disk.*: write GPT", 2_400, 3),
+    mark(1, "make the ESP", "Anchor checkpoint.*: make the ESP", 1_500, 2),
     mark(1, "mkfs.vfat", "mkfs\\.vfat", 1_200, 2),
-    mark(2, "make LUKS2", "EncryptVolumes.*: make LUKS2", 6_000, 8).only(Only::Luks),
+    mark(2, "make LUKS2", "Encrypt volumes.*: make LUKS2", 6_000, 8).only(Only::Luks),
     mark(2, "open LUKS", "open LUKS container", 6_000, 8).only(Only::Luks),
-    mark(3, "mkfs", "FormatVolumes.*: make (ext4|swap)", 1_800, 5),
+    mark(3, "mkfs", "Format volumes.*: make (ext4|swap)", 1_800, 5),
     mark(3, "image", "write the image: ", 4_000, 16).only(Only::Image),
     mark(3, "read back", "read back what was written: ", 3_000, 8).only(Only::Image),
-    mark(4, "clone", "CloneConfiguration.*: clone", 2_000, 4),
-    mark(5, "RealiseSystem", "RealiseSystem.*: ", 1_500, 8),
+    mark(4, "clone", "Clone configuration.*: clone", 2_000, 4),
+    mark(5, "Realise system", "Realise system.*: ", 1_500, 8),
     mark(
         5,
         "copy",
@@ -192,7 +192,7 @@ pub const MARKS: [Mark; 19] = [
     )
     .only(Only::Store),
     mark(5, "verify", "verify the contents", 2_500, 3).only(Only::Store),
-    mark(6, "nixos-install", "InstallSystem.*: nixos-install", 2_500, 8),
+    mark(6, "nixos-install", "Install system.*: nixos-install", 2_500, 8),
     mark(
         6,
         "boot loader",
@@ -202,8 +202,8 @@ pub const MARKS: [Mark; 19] = [
     ),
     mark(6, "loader files", "nixos-install: (Created|Copied) ", 1_500, 6),
     mark(7, "checkpoint Installed", "[(]Installed[)] saved", 900, 2),
-    mark(8, "ProvisionSecrets", "ProvisionSecrets.*: ", 700, 2),
-    mark(9, "Land", "Land: keep log", 1_800, 3),
+    mark(8, "Provision secrets", "Provision secrets.*: ", 700, 2),
+    mark(9, "Land", "Land: write log", 1_800, 3),
     mark(9, "unmount", "unmount, close, flush", 1_500, 2),
 ];
 /// Writes behind a mark, at most.
@@ -337,8 +337,8 @@ impl Marks {
         let at = crate::install::ACTIONS
             .iter()
             .position(|name| *name == action.as_str());
-        // That an action is done already says nothing of those behind it.
-        at > MARKS.get(mark).map(|mark| mark.action) && !line.contains("done already")
+        // That an action is already done says nothing of those behind it.
+        at > MARKS.get(mark).map(|mark| mark.action) && !line.contains("already done")
     }
 }
 
@@ -410,7 +410,7 @@ mod tests {
         );
         // Where real programs leave half-made states: the database, the boot loader, LUKS.
         let often = |name| marks[&Some(at(name))];
-        assert!(often("boot loader") > 2 * often("ProvisionSecrets"), "{marks:?}");
+        assert!(often("boot loader") > 2 * often("Provision secrets"), "{marks:?}");
         assert!(often("image") > often("write GPT"), "{marks:?}");
         assert!(kinds[&Kind::Cut] > 2 * kinds[&Kind::Term], "{kinds:?}");
     }
@@ -426,15 +426,15 @@ mod tests {
     #[test]
     fn a_mark_is_seen_and_so_is_whatever_lies_behind_it() {
         let marks = Marks::new().unwrap();
-        let gpt = "[    40.116] PartitionDisk: write GPT c631 on serial LFTARGET";
-        let clone = "[    47.955] CloneConfiguration: clone revision f18a to /mnt/nix-config";
-        let again = "[    50.955] CloneConfiguration (attempt 2): clone revision f18a";
-        let found = "[    45.158] EncryptVolumes: done already";
-        let provision = "[    66.283] ProvisionSecrets: place keys";
+        let gpt = "[    40.116] Partition disk: write GPT c631 on serial LFTARGET";
+        let clone = "[    47.955] Clone configuration: clone revision f18a to /mnt/nix-config";
+        let again = "[    50.955] Clone configuration (attempt 2): clone revision f18a";
+        let found = "[    45.158] Encrypt volumes: already done";
+        let provision = "[    66.283] Provision secrets: install keys";
         assert!(marks.is_at(0, gpt) && !marks.is_at(1, gpt));
         assert!(marks.is_at(0, clone) && marks.is_at(at("clone"), clone));
-        assert!(!marks.is_at(at("RealiseSystem"), clone));
-        assert!(marks.is_at(at("mkfs"), again) && !marks.is_at(at("RealiseSystem"), again));
+        assert!(!marks.is_at(at("Realise system"), clone));
+        assert!(marks.is_at(at("mkfs"), again) && !marks.is_at(at("Realise system"), again));
         assert!(!marks.is_at(0, found));
         assert!(marks.is_at(at("clone"), provision));
         let slice = "[    45.400] write the image: 17.0 MiB of 40.0 MiB, 3.3 MiB/s, 6.9 s left at this rate";

@@ -406,7 +406,7 @@ pub fn wrong_passphrase(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "wrong-passphrase", Layout::Luks, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
     let job = install.begin(&machine, "install")?;
-    wait_for(&machine, "CloneConfiguration:")?;
+    wait_for(&machine, "Clone configuration:")?;
     machine.cut_power()?;
     drop(job);
     let before = (install.identity()?, header(&install)?);
@@ -422,7 +422,7 @@ pub fn wrong_passphrase(kit: &Kit) -> Result<()> {
             6,
             &["passphrase", names, "landfall resume"],
         )?;
-        for tool in ["program=mkfs", "PartitionDisk: write", "reached Encrypted"] {
+        for tool in ["program=mkfs", "Partition disk: write", "reached Encrypted"] {
             ensure!(!said.contains(tool), "{tool} with a wrong passphrase:\n{said}");
         }
         machine.check("sync", SHORT)?;

@@ -29,7 +29,7 @@ pub fn clone_fails(kit: &Kit) -> Result<()> {
         &machine,
         &format!("{} retry: (retries_per_run_max: 0),", install.more),
     )?;
-    let stopped = install.stop(&machine, "install", TRANSIENT, "CloneConfiguration")?;
+    let stopped = install.stop(&machine, "install", TRANSIENT, "Clone configuration")?;
     ensure!(
         proxy.counts().broken == 1,
         "without retries, {} transfers were broken, not 1",
@@ -47,7 +47,7 @@ pub fn clone_fails(kit: &Kit) -> Result<()> {
     proxy.break_next(4, Fault::Reset { after: MIDDLE });
     install.configure(&machine, &install.more)?;
     let ran = install.land(&machine, "resume")?;
-    only_looked_before(&ran, "CloneConfiguration")?;
+    only_looked_before(&ran, "Clone configuration")?;
     ensure!(
         proxy.counts().broken == 3,
         "{} transfers were broken, not 1 and then 2",
@@ -57,7 +57,7 @@ pub fn clone_fails(kit: &Kit) -> Result<()> {
     for seen in [
         "retry 1 in",
         "retry 2 in",
-        "CloneConfiguration (attempt 4)",
+        "Clone configuration (attempt 4)",
         "reached Cloned",
     ] {
         ensure!(ran.output.contains(seen), "no {seen:?} in:\n{}", ran.output);

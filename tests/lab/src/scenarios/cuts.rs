@@ -14,19 +14,19 @@ use crate::slots;
 /// What the console shows when the action that leads on from each state begins (or, for the boot loader, which
 /// `nixos-install` has installed already, when it is looked at).
 const STATES: [(&str, &str); 10] = [
-    ("Planned", "PartitionDisk.*: write GPT"),
-    ("Partitioned", "AnchorCheckpoint.*: make the ESP"),
-    ("Anchored", "EncryptVolumes.*: make LUKS2"),
-    ("Encrypted", "FormatVolumes.*: make ext4"),
-    ("Formatted", "CloneConfiguration.*: clone revision"),
-    ("Cloned", "RealiseSystem.*: copy the closure"),
-    ("Realised", "InstallSystem.*: nixos-install"),
+    ("Planned", "Partition disk.*: write GPT"),
+    ("Partitioned", "Anchor checkpoint.*: make the ESP"),
+    ("Anchored", "Encrypt volumes.*: make LUKS2"),
+    ("Encrypted", "Format volumes.*: make ext4"),
+    ("Formatted", "Clone configuration.*: clone revision"),
+    ("Cloned", "Realise system.*: copy the closure"),
+    ("Realised", "Install system.*: nixos-install"),
     (
         "Installed",
-        "InstallBootLoader.*: (done already|install the boot loader)",
+        "Install boot loader.*: (already done|install the boot loader)",
     ),
-    ("Bootable", "ProvisionSecrets.*: (place keys|done already)"),
-    ("Provisioned", "Land.*: keep log"),
+    ("Bootable", "Provision secrets.*: (install keys|already done)"),
+    ("Provisioned", "Land.*: write log"),
 ];
 
 pub fn cut_at_every_state(kit: &Kit) -> Result<()> {
@@ -95,7 +95,7 @@ pub fn slots_lost(kit: &Kit) -> Result<()> {
     say(&format!(
         "without FAT: stopped in Formatted, its slots written in place (record {saved}, then {newer})"
     ));
-    cut_at("resume", "RealiseSystem.*: copy the closure")?;
+    cut_at("resume", "Realise system.*: copy the closure")?;
     ensure!(slots::wipe(&install.image)? == 2, "there were not two slots");
     let machine = install.start()?;
     let ran = install.land(&machine, "resume")?;
@@ -279,25 +279,25 @@ fn made_once(install: &Install) -> Result<()> {
     for (reached, found, never_again) in [
         (
             "reached Partitioned",
-            "PartitionDisk: done already",
+            "Partition disk: already done",
             "]   write GPT",
         ),
         (
             "reached Anchored",
-            "AnchorCheckpoint: done already",
+            "Anchor checkpoint: already done",
             "]   mkfs.vfat",
         ),
         (
             "reached Encrypted",
-            "EncryptVolumes: done already",
+            "Encrypt volumes: already done",
             "]   LUKS2 container",
         ),
         (
             "reached Formatted",
-            "FormatVolumes: done already",
+            "Format volumes: already done",
             "]   mkfs.ext4",
         ),
-        ("reached Formatted", "FormatVolumes: done already", "]   mkswap"),
+        ("reached Formatted", "Format volumes: already done", "]   mkswap"),
     ] {
         // A run may be cut off between the work and its word; then the next one finds it done.
         let Some(from) = [text.find(reached), text.find(found)].into_iter().flatten().min() else {

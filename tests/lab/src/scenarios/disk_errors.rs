@@ -29,7 +29,7 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
         "install",
         SUPERBLOCK_COPY,
         true,
-        ": FormatVolumes is not done",
+        ": Format volumes is not done",
     )?;
     let partitions = disk::partitions(&install.image)?;
     let root = partitions.iter().find(|p| p.number == 2).context("no root")?;
@@ -74,14 +74,14 @@ pub fn disk_errors(kit: &Kit) -> Result<()> {
         "resume",
         older.0,
         true,
-        ": FormatVolumes is not done",
+        ": Format volumes is not done",
     )?;
     say("a checkpoint save ends with EIO: hardware");
 
     install.spec.disks[0].failing = None;
     let machine = install.start()?;
     let ran = install.land(&machine, "resume")?;
-    for kept in ["PartitionDisk: done already", "AnchorCheckpoint: done already"] {
+    for kept in ["Partition disk: already done", "Anchor checkpoint: already done"] {
         ensure!(ran.output.contains(kept), "no {kept:?} in:\n{}", ran.output);
     }
     machine.cut_power()?;

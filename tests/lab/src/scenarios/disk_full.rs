@@ -25,7 +25,7 @@ pub fn disk_full(kit: &Kit) -> Result<()> {
     let machine = install.start()?;
     let filling = format!("{} extra_post_mount_commands: [\"{FILL_ROOT}\"],", install.more);
     install.configure(&machine, &filling)?;
-    let stopped = install.stop(&machine, "install", NEEDS_CHANGE, "RealiseSystem")?;
+    let stopped = install.stop(&machine, "install", NEEDS_CHANGE, "Realise system")?;
     says_room(&stopped.output)?;
     let before = install.identity()?;
     say("root is full: stopped, and says that room is needed");
@@ -35,14 +35,14 @@ pub fn disk_full(kit: &Kit) -> Result<()> {
     // All but one MiB: a kernel does not fit.
     let fill = "fallocate -l $(( $(stat -f -c %a .) * $(stat -f -c %S .) - 1048576 )) FILLER";
     on(&machine, "ESP-LAB", "vfat", fill)?;
-    let stopped = install.stop(&machine, "resume", NEEDS_CHANGE, "InstallSystem")?;
-    only_looked_before(&stopped, "RealiseSystem")?;
+    let stopped = install.stop(&machine, "resume", NEEDS_CHANGE, "Install system")?;
+    only_looked_before(&stopped, "Realise system")?;
     says_room(&stopped.output)?;
     say("root has room, the ESP is full: stopped, and says that room is needed");
 
     on(&machine, "ESP-LAB", "vfat", "rm FILLER")?;
     let ran = install.land(&machine, "resume")?;
-    only_looked_before(&ran, "InstallSystem")?;
+    only_looked_before(&ran, "Install system")?;
     machine.cut_power()?;
     ensure!(
         before == install.identity()?,

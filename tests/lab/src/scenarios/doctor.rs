@@ -266,7 +266,7 @@ fn on_an_installed_host(kit: &Kit) -> Result<()> {
         "mkdir -p /var/log/landfall && echo 'Receipt(install: ' > /var/log/landfall/receipt.ron",
         LIMIT,
     )?;
-    let next = patient.finds("receipt", "cannot be understood")?;
+    let next = patient.finds("receipt", "is not understood")?;
     let remove = next.rsplit(": ").next().unwrap_or_default();
     machine.check(remove, LIMIT)?;
     patient.skipped("receipt", "did not install")?;

@@ -231,7 +231,7 @@ pub fn torn_kernel(kit: &Kit) -> Result<()> {
     let ran = install.land(&machine, "resume")?;
     machine.cut_power()?;
     ensure!(
-        ran.output.contains("InstallBootLoader (attempt"),
+        ran.output.contains("Install boot loader (attempt"),
         "it landed without repairing anything:\n{}",
         ran.output
     );

@@ -247,9 +247,9 @@ fn liars(machine: &Machine, stick: &UsbStick<'_>) -> Result<()> {
         (
             wraps,
             "smaller-wraps",
-            format!("it has {true_bytes} bytes, and says {}", 4 * true_bytes),
+            format!("it has {true_bytes} bytes, and reports {}", 4 * true_bytes),
         ),
-        (ends, "smaller-ends", format!("worn out behind byte {true_bytes}")),
+        (ends, "smaller-ends", format!("worn out after byte {true_bytes}")),
     ] {
         let path = machine.check(
             &format!(

@@ -102,7 +102,7 @@ const LANDS_TOO: &[Case] = &[
 ];
 
 /// What makes something, as the log shows it.
-const MADE: [&str; 3] = ["PartitionDisk: write", "program=mkfs.vfat", "program=mkfs.ext4"];
+const MADE: [&str; 3] = ["Partition disk: write", "program=mkfs.vfat", "program=mkfs.ext4"];
 
 /// Every stop, and the two losses that a power cut can cause.
 pub fn foreign_checkpoint(kit: &Kit) -> Result<()> {
@@ -118,7 +118,7 @@ fn cases<'c>(kit: &Kit, name: &str, cases: impl Iterator<Item = &'c Case>) -> Re
     let mut install = Install::new(kit, name, Layout::Plain, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
     let job = install.begin(&machine, "install")?;
-    wait_for(&machine, "CloneConfiguration:")?;
+    wait_for(&machine, "Clone configuration:")?;
     machine.cut_power()?;
     drop(job);
     let log = install.console_logs()?;
@@ -130,7 +130,7 @@ fn cases<'c>(kit: &Kit, name: &str, cases: impl Iterator<Item = &'c Case>) -> Re
     }
     let base = install.image.clone();
     let pair = Pair::read(&base)?;
-    say("cut in CloneConfiguration; the record on the ESP:");
+    say("cut in Clone configuration; the record on the ESP:");
     say(&pair.newest().lines().map(str::trim).collect::<Vec<_>>().join(" "));
 
     for Case { name, forge, end } in cases {

@@ -111,7 +111,7 @@ pub fn activation_fails(kit: &Kit) -> Result<()> {
     let machine = install.start()?;
     let ran = install.land(&machine, "install")?;
     // The programs' own words are on the console too, and the host's name has the snippet's.
-    const TOLD: &str = "parts of the activation failed and nixos-enter went on: broken";
+    const TOLD: &str = "parts of the activation failed, and nixos-enter continued: broken";
     ensure!(
         ran.output
             .lines()

@@ -33,7 +33,7 @@ fn cut_at(install: &Install<'_>, machine: Machine, verb: &str, pattern: &str) ->
 pub fn mapping_without_table(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "mapping-without-table", Layout::Luks, Mode::Prebuilt)?.stay();
     let machine = install.start()?;
-    cut_at(&install, machine, "install", "RealiseSystem.*: copy the closure")?;
+    cut_at(&install, machine, "install", "Realise system.*: copy the closure")?;
     let uuid = "CRYPT-LUKS2-$(cryptsetup luksUUID $P | tr -d -)-cryptroot";
     let part = "P=$(lsblk -rno PATH,FSTYPE | awk '$2==\"crypto_LUKS\"{print $1; exit}'); [ -b \"$P\" ]";
     let shapes = [
@@ -59,7 +59,7 @@ pub fn mapping_without_table(kit: &Kit) -> Result<()> {
         let machine = install.start()?;
         let left = machine.check(&format!("set -e; {part}; {made}; dmsetup info cryptroot"), SHORT)?;
         say(&format!("{name}: {}", left.replace('\n', " | ")));
-        let console = cut_at(&install, machine, "resume", "RealiseSystem.*: ")
+        let console = cut_at(&install, machine, "resume", "Realise system.*: ")
             .with_context(|| format!("with {name}"))?;
         ensure!(
             console.contains("device-mapper name cryptroot:") && console.contains("was removed"),

@@ -34,7 +34,7 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
         &machine,
         &format!("{} retry: (retries_per_run_max: 0),", install.more),
     )?;
-    let stopped = install.stop(&machine, "install", TRANSIENT, "InstallSystem")?;
+    let stopped = install.stop(&machine, "install", TRANSIENT, "Install system")?;
     for seen in ["no luck today", "then: landfall resume"] {
         ensure!(
             stopped.output.contains(seen),
@@ -47,7 +47,7 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
 
     fail_next(&machine, &["no luck today"])?;
     install.configure(&machine, &install.more)?;
-    let stopped = install.stop(&machine, "resume", PERMANENT, "InstallSystem")?;
+    let stopped = install.stop(&machine, "resume", PERMANENT, "Install system")?;
     ensure!(
         stopped.output.contains("ended the same way"),
         "the same ending again is no reason to stop:\n{}",
@@ -57,9 +57,9 @@ pub fn install_fails(kit: &Kit) -> Result<()> {
 
     fail_next(&machine, &["out of paper", "no luck today"])?;
     let ran = install.land(&machine, "resume")?;
-    only_looked_before(&ran, "InstallSystem")?;
+    only_looked_before(&ran, "Install system")?;
     // Attempts are counted over runs: one in each of the first two, two failures and a success in this one.
-    for seen in ["retry 1 in", "retry 2 in", "InstallSystem (attempt 5)"] {
+    for seen in ["retry 1 in", "retry 2 in", "Install system (attempt 5)"] {
         ensure!(ran.output.contains(seen), "no {seen:?} in:\n{}", ran.output);
     }
     let left = machine.check("cat /run/lab/failures", limit)?;

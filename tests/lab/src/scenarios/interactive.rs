@@ -47,7 +47,7 @@ pub fn interactive(kit: &Kit) -> Result<()> {
     answer(&machine, AGAIN, PASSPHRASE)?;
     answer(&machine, ERASE, "yes")?;
     wait_for(&machine, "reached Formatted")?;
-    wait_for(&machine, "RealiseSystem: ")?;
+    wait_for(&machine, "Realise system: ")?;
     machine.cut_power()?;
     let before = install.identity()?;
     say("yes: power cut after the filesystems were made");

@@ -51,13 +51,13 @@ pub fn network_drops(kit: &Kit) -> Result<()> {
     drop_in(
         &mut machine,
         &to_config,
-        "CloneConfiguration: ",
+        "Clone configuration: ",
         "failed in Formatted",
     )?;
     let before = install.identity()?;
     say("the cable was out during the clone; landfall noticed, and it is in again");
 
-    drop_in(&mut machine, &to_input, "RealiseSystem: ", "failed in Cloned")?;
+    drop_in(&mut machine, &to_input, "Realise system: ", "failed in Cloned")?;
     say("the cable was out while Nix fetched an input; landfall noticed, and it is in again");
 
     let ran = job.wait(RUN_LIMIT)?;
@@ -67,7 +67,7 @@ pub fn network_drops(kit: &Kit) -> Result<()> {
         ran.status,
         ran.text()
     );
-    for seen in ["CloneConfiguration (attempt 2)", "RealiseSystem (attempt 2)"] {
+    for seen in ["Clone configuration (attempt 2)", "Realise system (attempt 2)"] {
         ensure!(ran.text().contains(seen), "no {seen:?} in:\n{}", ran.text());
     }
     machine.cut_power()?;

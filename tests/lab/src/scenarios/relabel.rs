@@ -297,9 +297,7 @@ fn rebuilt(resident: &Resident<'_>, machine: &Machine) -> Result<()> {
     machine.check(&format!("{new}/bin/switch-to-configuration boot"), LIMIT)?;
     let said = machine.run(RELABEL, LIMIT)?.text();
     ensure!(
-        said.contains(&format!(
-            "{new} looks for labels, and its boot entry is as it says"
-        )),
+        said.contains(&format!("{new} uses labels, and its boot entry is correct")),
         "after the rebuild it says:\n{said}"
     );
     Ok(())

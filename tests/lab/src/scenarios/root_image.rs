@@ -18,7 +18,7 @@ pub fn root_image(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "root-image", Layout::LuksSwap, Mode::Prebuilt)?.stay();
     let mut digests = Vec::new();
     for (pattern, wait_ms) in [
-        ("FormatVolumes.*: make ext4 .* from the image", 300),
+        ("Format volumes.*: make ext4 .* from the image", 300),
         ("read back .* chunks", 100),
     ] {
         let machine = install.start()?;

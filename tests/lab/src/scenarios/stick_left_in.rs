@@ -32,8 +32,14 @@ pub fn stick_left_in(kit: &Kit) -> Result<()> {
 
     // As the service would, and the other two ways to start it.
     install.configure(&machine, NAMED)?;
-    refuse(&install, &machine, "install", 10, &["rule 16", "landed already"])?;
-    refuse(&install, &machine, "resume", 10, &["rule 16", "landed already"])?;
+    refuse(
+        &install,
+        &machine,
+        "install",
+        10,
+        &["rule 16", "already finished"],
+    )?;
+    refuse(&install, &machine, "resume", 10, &["rule 16", "already finished"])?;
     // A new install that nobody agreed to, or that was agreed to before there was anything to lose.
     install.configure(&machine, NOBODY)?;
     refuse(&install, &machine, "install --reinstall", 6, &["consent"])?;
@@ -66,7 +72,7 @@ pub fn stick_left_in(kit: &Kit) -> Result<()> {
     // The default: the machine switches itself off.
     install.configure(&machine, "unattended: (enable: true, disk: \"LFTARGET\"),")?;
     let job = install.begin(&machine, "install")?;
-    machine.console_wait("landed already.*remove the installer's medium", SHORT)?;
+    machine.console_wait("already finished.*remove the installer's medium", SHORT)?;
     let ended = machine.powered_off(SHORT)?;
     drop(job);
     ensure!(ended == Ended::PoweredOff, "it ended by {ended:?}");

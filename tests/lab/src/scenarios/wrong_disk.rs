@@ -166,7 +166,7 @@ fn nobody_named_one(install: &Install<'_>, machine: &Machine) -> Result<()> {
         &[&doubt[..], &["LFCLONE"]].concat(),
     )?;
     ensure!(
-        !said.contains("consent to erase") && !said.contains("PartitionDisk: write"),
+        !said.contains("consent to erase") && !said.contains("Partition disk: write"),
         "it chose, or began:\n{said}"
     );
     detach(machine, "LFCLONE")?;
