@@ -9,7 +9,25 @@ use std::ops::Range;
 /// No token is shorter.
 pub const TOKEN_BYTES_MIN: usize = 20;
 /// Heads of tokens of GitHub and GitLab, in lower case.
-const HEADS: [&str; 17] = ["ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glimt-", "glagent-", "gloas-", "glsoat-", "glffct-", "glft-"];
+const HEADS: [&str; 17] = [
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "gldt-",
+    "glrt-",
+    "glptt-",
+    "glcbt-",
+    "glimt-",
+    "glagent-",
+    "gloas-",
+    "glsoat-",
+    "glffct-",
+    "glft-",
+];
 /// Heads that are tokens in this case only: Bitbucket, Amazon, and JSON in base 64.
 const HEADS_IN_CASE: [&str; 4] = ["ATBB", "ATCTT3", "AKIA", "eyJ"];
 /// What a secret is called where it has a name, in lower case.

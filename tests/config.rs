@@ -330,7 +330,12 @@ fn every_bad_value_is_named_with_its_rule_and_place() {
         ),
         (
             "repository: (remote: \"--upload-pack=x\"), system: Flake",
-            &["repository.remote", "\"--upload-pack=x\"", "ssh takes for an option", "next: write https://"],
+            &[
+                "repository.remote",
+                "\"--upload-pack=x\"",
+                "ssh takes for an option",
+                "next: write https://",
+            ],
         ),
         (
             "repository: (remote: \"https://u:hunter2@x/y\"), system: Flake",

@@ -29,6 +29,10 @@ const HEADS: [&str; 6] = [
 
 /// What is said of a text that the type of this option refused, with the words `why`; nothing where those are all that is known.
 pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal> {
+    // A value of another type is not repeated, in no form.
+    if !why.contains(" is not allowed: ") {
+        return None;
+    }
     if option == "repository.remote" {
         let (shown, objection) = super::remote::of_text(text)?;
         return Some(Refusal {
@@ -89,7 +93,9 @@ pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal>
 
 /// Words for a value that the type takes, where it does and it is no secret.
 fn write<T: FromStr>(text: &str) -> Option<String> {
-    (text.parse::<T>().is_ok() && !may_be_secret("", text)).then(|| format!("write {}", quoted(text)))
+    // What is a part of an address may be a password.
+    let is_plain = !text.contains(['@', ':', '?', '#', '=', '%']) && !may_be_secret("", text);
+    (is_plain && text.parse::<T>().is_ok()).then(|| format!("write {}", quoted(text)))
 }
 
 fn plain(text: &str) -> &str {
@@ -150,9 +156,14 @@ fn revision(text: &str) -> String {
 
 fn branch(text: &str) -> String {
     let text = plain(text);
-    if let Ok(name) = text.parse::<RefName>() {
-        return of_branch(&name).map_or_else(|| format!("write {}", quoted(text)), |(_, fix)| fix);
+    match text.parse::<RefName>() {
+        Ok(name) => of_branch(&name).map_or_else(|| format!("write {}", quoted(text)), |(_, fix)| fix),
+        Err(_) => no_branch(text),
     }
+}
+
+/// What to write in place of a text that can be no branch's name.
+fn no_branch(text: &str) -> String {
     if text.is_empty() {
         return "leave the option out for the branch that the remote's HEAD names".to_owned();
     }

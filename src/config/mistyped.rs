@@ -355,7 +355,15 @@ impl Text {
     /// What may have been meant as `user@host:path`.
     fn of_ssh(self, text: &str) -> Objection {
         if text.bytes().any(|b| !b.is_ascii_graphic()) {
-            return not_ascii();
+            let server = text.split([':', '/']).next().unwrap_or_default();
+            return if text.contains('@') && server.bytes().any(|b| !b.is_ascii_graphic()) {
+                said(
+                    "it has blanks or letters outside ASCII before the path",
+                    "write the account and the server's name alone before the colon, such as git@forge.example:OWNER/REPO",
+                )
+            } else {
+                not_ascii()
+            };
         }
         let (base, behind) = apart(text);
         let (user, rest) = match base.split_once('@') {

@@ -109,7 +109,9 @@ fn what_was_meant_is_told() {
         ("-x:y", "write https://"),
         ("", "repository.bundle"),
         ("nixpkgs", "write https://"),
-        ("git@ho st:o/r", "no blanks"),
+        ("git@ho st:o/r", "the server's name"),
+        ("github.com:o/r", "write git@github.com:o/r"),
+        ("gitlab.com:g/s/r", "write git@gitlab.com:g/s/r"),
         ("forge:/srv/r", "write git@forge:/srv/r"),
     ] {
         let (shown, why, fix) = of(text);
@@ -168,7 +170,7 @@ fn what_is_wrong_is_seen_and_what_is_secret_is_not() {
         format!("https://{token}@host/r "),
         format!("https:/{token}@host/r"),
         format!("https://host:{token}/r"),
-        format!("{token}"),
+        token.to_owned(),
         format!(" {token}\n"),
         format!("{token}/r"),
         format!("~/{token}"),

@@ -265,7 +265,14 @@ fn of_ssh(text: &str) -> Option<Objection> {
             ),
         });
     }
-    let objection = server::ssh_objection(host, path)?;
+    let Some(objection) = server::ssh_objection(host, path) else {
+        let is_meant = user.is_none() && server::has_one_account(host);
+        return is_meant.then(|| Objection {
+            why: "it names no account: ssh would take the one of this machine, and forges take git alone"
+                .into(),
+            fix: format!("write git@{host}:{path}"),
+        });
+    };
     if is_port && server::ssh_objection(host, behind).is_none() && !behind.is_empty() {
         // Without the number it is a repository of that forge.
         return Some(Objection {

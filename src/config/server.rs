@@ -126,6 +126,12 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
     )
 }
 
+/// Whether a server is one of a forge where everybody has the same account.
+pub(super) fn has_one_account(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    (OF_TWO_PARTS.contains(&&*host) || OF_MORE_PARTS.contains(&&*host)) && !host.starts_with("www.")
+}
+
 /// What stands against `host:path`, as ssh is given it.
 pub(super) fn ssh_objection(host: &str, path: &str) -> Option<Objection> {
     if host.len() == 1 && (path.starts_with('\\') || path.starts_with('/')) || path.contains('\\') {

@@ -224,7 +224,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
                 "it names no server"
             },
             if scheme == "s3" {
-                "write s3://BUCKET?region=REGION"
+                "write s3://BUCKET, and its settings (region=REGION) behind a ?"
             } else {
                 FORM
             },

@@ -20,7 +20,10 @@ const MAY: [(&str, &str); 11] = [
         "src/real/git/repository.rs",
         "has looked; and a scratch repository of its own",
     ),
-    ("src/real/git/source.rs", "a scratch repository of its own, or a clone that repository.rs has looked at"),
+    (
+        "src/real/git/source.rs",
+        "a scratch repository of its own, or a clone that repository.rs has looked at",
+    ),
     ("src/real/git/pin.rs", "a scratch repository of its own"),
     ("src/real/git/foreseen.rs", "a scratch repository of its own"),
     (

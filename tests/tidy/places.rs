@@ -60,7 +60,7 @@ const OPENERS: [(&str, usize, &str); 32] = [
         "a disk, or a file that stands for one, that `foreign::storage` looked at",
     ),
     ("src/real/bench.rs", 1, "tests"),
-    ("src/real/volume/block_io.rs", 4, "block devices of the held disk"),
+    ("src/real/volume/block_io.rs", 5, "block devices of the held disk"),
     (
         "src/real/volume/key_derivation.rs",
         1,

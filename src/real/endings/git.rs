@@ -5,11 +5,11 @@
 //! Absent: Git's progress, and what it prints when all is well.
 
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FILES, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
+    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
     NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK,
     STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
-use super::shared::{behind_address, tls_or_proxy, transfer};
+use super::shared::{FILES, behind_address, tls_or_proxy, transfer};
 use super::{Places, first_row, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 

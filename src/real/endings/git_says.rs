@@ -6,21 +6,6 @@
 use super::{Row, row};
 use landfall_states::fault::Cause;
 
-/// This machine has too many files open.
-pub(super) const FILES: &[Row] = &[row(
-    Cause::Busy,
-    &[
-        "fatal: *: too many open files",
-        "error: *: too many open files",
-        "warning: *: too many open files",
-        "fatal: *: too many open files in system",
-        "error: *: too many open files in system",
-        "warning: *: too many open files in system",
-        "~: error while loading shared libraries: ~: cannot open shared object file: error 24",
-        "~: error while loading shared libraries: ~: cannot open shared object file: too many open files",
-    ],
-)];
-
 /// What ssh says.
 pub(super) const SSH: &[Row] = &[
     row(

@@ -13,6 +13,7 @@ mod git_says;
 mod install;
 mod make;
 mod nix;
+mod nix_cache_says;
 mod nix_says;
 mod shared;
 
@@ -164,6 +165,13 @@ impl Places<'_> {
         if ends(ERRORS) {
             return Some(self.of_errors(line));
         }
+        // A filesystem that is damaged, which is no error of its device.
+        if ends(UNCLEAN) {
+            return Some(match self.named(line) {
+                Named::Target | Named::Nothing => Cause::Damaged,
+                Named::Elsewhere => Cause::Medium,
+            });
+        }
         if ends(FULL) {
             return Some(match self.named(line) {
                 Named::Target | Named::Nothing => Cause::NoRoom,
@@ -184,12 +192,9 @@ impl Places<'_> {
 }
 
 /// What the system says of a device.
-const ERRORS: &[&str] = &[
-    "input/output error",
-    "remote i/o error",
-    "disk i/o error",
-    "structure needs cleaning",
-];
+const ERRORS: &[&str] = &["input/output error", "remote i/o error", "disk i/o error"];
+/// What the system says of a damaged filesystem.
+const UNCLEAN: &[&str] = &["structure needs cleaning"];
 /// What the system says of room.
 const FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
 
@@ -264,6 +269,14 @@ mod tests {
             (
                 "error: writing '/tmp/x': No space left on device",
                 Some(Cause::NoRoomHere),
+            ),
+            (
+                "error: reading '/mnt/x': Structure needs cleaning",
+                Some(Cause::Damaged),
+            ),
+            (
+                "error: reading '/nix/store/x': Structure needs cleaning",
+                Some(Cause::Medium),
             ),
             (
                 "could not open '/mnt/x': Read-only file system",

@@ -4,13 +4,15 @@
 //!
 //! Absent: the machine log (`nixlog`).
 
+use super::nix_cache_says::{
+    LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE, SETTINGS,
+};
 use super::nix_says::{
     BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
-    EVALUATION_SURE, GONE, JSON, LIMITED, MEMORY, MEMORY_OUTSIDE, NIX, NO_ADDRESS, NO_CACHE, NO_KEY,
-    NO_NARINFO, NO_STORE, NOT_HAD, OWN_PLACES, PLACELESS, REFUSED_CACHE, SETTINGS,
+    EVALUATION_SURE, GONE, JSON, MEMORY, MEMORY_OUTSIDE, NIX, NOT_HAD, OWN_PLACES, PLACELESS,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
-use super::{ERRORS, FULL, Named, Places, Row, fits, git, is_any};
+use super::{ERRORS, FULL, Named, Places, Row, UNCLEAN, fits, git, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 use std::collections::BTreeSet;
 
@@ -391,7 +393,7 @@ fn first_own<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str
 /// Whether an error is one of a device, of room, of memory or of the processor, wherever it is met.
 fn is_of_machine(sentence: &str) -> bool {
     let lower = sentence.to_lowercase();
-    [ERRORS, FULL, PLACELESS]
+    [ERRORS, UNCLEAN, FULL, PLACELESS]
         .concat()
         .iter()
         .any(|reason| lower.ends_with(reason))

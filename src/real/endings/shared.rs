@@ -1,9 +1,25 @@
-//! What curl says of a transfer, which both Git and Nix quote behind words of their own. Law: as `endings`; given is curl's part alone.
+//! What curl says of a transfer, which both Git and Nix quote behind words of their own; and that too many files are open, which
+//! programs say in one form. Law: as `endings`; of a transfer, given is curl's part alone.
 //!
 //! Absent: the sentences around it (`git`, `nix`).
 
 use super::{Row, first_row, row};
 use landfall_states::fault::Cause;
+
+/// This machine has too many files open.
+pub(super) const FILES: &[Row] = &[row(
+    Cause::Busy,
+    &[
+        "fatal: *: too many open files",
+        "error: *: too many open files",
+        "warning: *: too many open files",
+        "fatal: *: too many open files in system",
+        "error: *: too many open files in system",
+        "warning: *: too many open files in system",
+        "~: error while loading shared libraries: ~: cannot open shared object file: error 24",
+        "~: error while loading shared libraries: ~: cannot open shared object file: too many open files",
+    ],
+)];
 
 /// Certificates, and who stands between.
 const TLS: &[Row] = &[
