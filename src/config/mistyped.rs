@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
 /// What can be written at all.
-const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
+pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
 const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
 const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
                           ssh as landfall.ssh-key";

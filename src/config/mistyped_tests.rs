@@ -190,6 +190,9 @@ fn what_is_wrong_is_seen_and_what_is_secret_is_not() {
         "https:u:canary@host/r".into(),
         "line\nhttps://u:canary@host/r".into(),
         "~/u:canary@x".into(),
+        "-----BEGIN OPENSSH PRIVATE KEY-----canary-----END OPENSSH PRIVATE KEY-----".into(),
+        "canaryb3BlbnNzaC1rZXktdjE0/canaryZXktdjE0".into(),
+        "AGE-SECRET-KEY-1CANARY/canary".into(),
     ] {
         let (shown, why, fix) = of(&text);
         let told = format!("{shown}{why}{fix}");

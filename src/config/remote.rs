@@ -4,7 +4,7 @@
 //! Absent: the form of an address itself (`landfall_states::remote`), and whether anything answers there.
 
 use super::url::{self, Secret};
-use super::{forge, mistyped, server};
+use super::{forge, mistyped, refused, server};
 use landfall_states::names::{RemoteUrl, quoted};
 use landfall_states::remote::{percent_decoded, redacted};
 use landfall_states::token;
@@ -39,24 +39,35 @@ const PAGES: [&str; 12] = [
 pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
     match text.parse::<RemoteUrl>() {
         Ok(remote) => objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
-        Err(_) => Some((shown(text), mistyped::remote(text))),
+        Err(_) => {
+            let Objection { why, fix } = mistyped::remote(text);
+            Some(match shown(text) {
+                Some(shown) => (shown, Objection { why, fix }),
+                // A form to write would have it in it.
+                None => (
+                    refused::HIDDEN.to_owned(),
+                    Objection {
+                        why,
+                        fix: mistyped::FORMS.to_owned(),
+                    },
+                ),
+            })
+        }
     }
 }
 
-/// A mistyped address: what is wrong at its ends has to be seen.
-fn shown(text: &str) -> String {
+/// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
+fn shown(text: &str) -> Option<String> {
     let plain = text.trim();
-    // In several lines, it is no address.
-    let hidden = plain.contains(['\n', '\r']);
-    match text.find(plain).filter(|_| !hidden) {
-        Some(at) => quoted(&format!(
-            "{}{}{}",
-            &text[..at],
-            redacted(plain),
-            &text[at + plain.len()..]
-        )),
-        None => super::refused::HIDDEN.to_owned(),
-    }
+    let bare = redacted(plain);
+    let at = text
+        .find(plain)
+        .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
+    Some(quoted(&format!(
+        "{}{bare}{}",
+        &text[..at],
+        &text[at + plain.len()..]
+    )))
 }
 
 /// The reason against an address, if there is one.
