@@ -25,7 +25,7 @@ const OPENING: [&str; 14] = [
 ];
 
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
-const OPENERS: [(&str, usize, &str); 33] = [
+const OPENERS: [(&str, usize, &str); 34] = [
     (
         "src/cli/screen/listener.rs",
         1,
@@ -76,6 +76,7 @@ const OPENERS: [(&str, usize, &str); 33] = [
         1,
         "variables of the firmware, which the kernel shows",
     ),
+    ("src/real/process/terminal.rs", 1, "the terminal of this process"),
     ("src/real/disk/mod.rs", 1, "devices, and attributes of the kernel"),
     ("src/real/disk/sysfs.rs", 2, "attributes of the kernel"),
     (
