@@ -526,6 +526,7 @@ fn the_reference_is_whole() {
         "configuration",
         "exit-codes",
         "faults",
+        "messages",
         "events",
         "limits",
     ] {

@@ -123,6 +123,9 @@ pub struct Place<W> {
 
 impl Screen {
     /// Draws there from now on. The error is that of starting a thread.
+    ///
+    /// # Errors
+    /// The thread does not start.
     pub fn on<W: Write + Send + 'static>(
         place: Place<W>,
         clock: impl Fn() -> Clock,
@@ -273,6 +276,9 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
 
 /// A terminal to draw on beside standard output; nothing is read from it. `None`: there is none of that name here, as on a machine
 /// without a screen.
+///
+/// # Errors
+/// The name is that of something else, or it cannot be opened.
 pub fn open(path: &Utf8Path) -> std::io::Result<Option<File>> {
     // Without O_NONBLOCK a line whose modem is silent would not open; nobody waits for what is written afterwards.
     let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

@@ -45,6 +45,9 @@ const KINDS: [Kind; 2] = [
 ];
 
 /// The code that the sector behind an MBR begins.
+///
+/// # Errors
+/// The device reports an error.
 pub fn behind_mbr<D: Read + Seek>(device: &mut D) -> io::Result<Option<Code>> {
     let mut sector = vec![];
     device.seek(SeekFrom::Start(SECTOR))?;

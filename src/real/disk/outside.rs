@@ -98,6 +98,9 @@ pub fn is_large((_, bytes): &(u64, u64)) -> bool {
 }
 
 /// The ranges in no partition; `bare`: nothing lies on the disk as a whole.
+///
+/// # Errors
+/// The device reports an error.
 pub fn beside<D: Read + Seek>(
     file: &mut D,
     on_disk: &OnDisk,
