@@ -7,14 +7,16 @@ use warnings;
 # include/uapi/linux/kd.h: the ioctl; an operation is (op, flags, width, height, charcount, data).
 my ($KDFONTOP, $SET_TALL, $GET_TALL) = (0x4B72, 4, 5);
 open(my $tty, '+<', $ARGV[0]) or die "$ARGV[0]: $!\n";
-my $font = "\0" x (512 * 8 * 128);
-my $op = pack('IIIII x4 P', $GET_TALL, 0, 64, 128, 512, $font);
+# The kernel writes a character every so many rows, whatever its height is.
+my $rows = 128;
+my $font = "\0" x (512 * 8 * $rows);
+my $op = pack('IIIII x4 P', $GET_TALL, 0, 64, $rows, 512, $font);
 ioctl($tty, $KDFONTOP, $op) or die "reading the font: $!\n";
 my (undef, undef, $width, $height, $count) = unpack('IIIII', $op);
 my $pitch = int(($width + 7) / 8);
 my $wide = int((2 * $width + 7) / 8) * 8;
 my $double = '';
-for my $row (0 .. $count * $height - 1) {
+for my $row (map { my $at = $_ * $rows; $at .. $at + $height - 1 } 0 .. $count - 1) {
     my $dots = substr(unpack('B*', substr($font, $row * $pitch, $pitch)), 0, $width);
     $dots =~ s/(.)/$1$1/g;
     $double .= pack('B*', $dots . '0' x ($wide - length $dots)) x 2;
