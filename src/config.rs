@@ -12,9 +12,11 @@ mod finder;
 mod forge;
 mod mistyped;
 mod notation;
+mod objection;
 mod overrides;
 mod parse;
 mod places;
+mod problem;
 mod ranges;
 mod refused;
 mod remote;
@@ -24,9 +26,11 @@ mod tolerant;
 mod url;
 
 pub use check::{disk_name_objection, is_disk_name};
+pub use notation::Notation;
 pub use overrides::Overrides;
-pub use parse::{ConfigError, Notation, Position, Problem};
+pub use parse::ConfigError;
 pub use places::MEDIUM_LABEL;
+pub use problem::{Position, Problem};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Budget;
@@ -34,6 +38,7 @@ use landfall_states::names::*;
 use landfall_states::plan::{
     Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource,
 };
+use landfall_states::remote::RemoteUrl;
 use serde::{Deserialize, Serialize};
 
 /// A whole configuration file.
@@ -110,7 +115,7 @@ impl Config {
     /// # Errors
     /// As [`Config::parse`]; a variable whose value breaks the rule of what it replaces.
     pub fn parse_with(text: &str, notation: Notation, overrides: &Overrides) -> Result<Config, ConfigError> {
-        let text = parse::without_mark(text);
+        let text = notation::without_mark(text);
         let (config, mut problems, out) = parse::all_values(text, notation);
         let mut agreement = Vec::new();
         let config = config.map(|mut config| {

@@ -4,7 +4,6 @@
 //! Absent: chunks, bytes, devices; see the program's `image`.
 
 use crate::names::{Digest, StorePath};
-use crate::plan::SystemSource;
 use serde::{Deserialize, Serialize};
 
 /// How often a chunk of an image is read before its medium is reported as bad.
@@ -67,28 +66,10 @@ impl ImageProgress {
     }
 }
 
-impl SystemSource {
-    /// The system, where it is known before anything is built.
-    pub fn known(&self) -> Option<&StorePath> {
-        match self {
-            SystemSource::Prebuilt(system) => Some(system),
-            SystemSource::Image(image) => Some(&image.system),
-            SystemSource::Flake => None,
-        }
-    }
-
-    /// The image, if the root filesystem is made from one.
-    pub fn image(&self) -> Option<&Image> {
-        match self {
-            SystemSource::Image(image) => Some(image),
-            SystemSource::Prebuilt(_) | SystemSource::Flake => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::SystemSource;
 
     #[test]
     fn only_an_image_is_one() {

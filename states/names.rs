@@ -3,7 +3,6 @@
 //!
 //! Absent: defaults, and any look at the machine.
 
-pub use crate::remote::RemoteUrl;
 use crate::taken::{Put, taken_on_target};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,6 +1,7 @@
 //! Tests of `names`.
 
 use super::*;
+use crate::remote::RemoteUrl;
 
 #[test]
 fn a_quoted_text_shows_what_is_in_it() {

@@ -7,6 +7,7 @@
 pub use crate::identity::DiskIdentity;
 use crate::image::Image;
 use crate::names::*;
+use crate::remote::RemoteUrl;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -185,6 +186,25 @@ pub enum SystemSource {
     Image(Box<Image>),
     /// Built from the cloned flake.
     Flake,
+}
+
+impl SystemSource {
+    /// The system, where it is known before anything is built.
+    pub fn known(&self) -> Option<&StorePath> {
+        match self {
+            SystemSource::Prebuilt(system) => Some(system),
+            SystemSource::Image(image) => Some(&image.system),
+            SystemSource::Flake => None,
+        }
+    }
+
+    /// The image, if the root filesystem is made from one.
+    pub fn image(&self) -> Option<&Image> {
+        match self {
+            SystemSource::Image(image) => Some(image),
+            SystemSource::Prebuilt(_) | SystemSource::Flake => None,
+        }
+    }
 }
 
 /// The part of the configuration that decides what is installed.

@@ -5,12 +5,11 @@
 
 use crate::names::BadValue;
 use crate::token;
+pub use crate::token::{REDACTED, percent_decoded};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// What stands where a credential was.
-pub const REDACTED: &str = "[REDACTED]";
 /// What Git fetches by, over a network.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git+ssh", "git"];
 
@@ -70,22 +69,6 @@ pub fn is_authority(text: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_') || bracketed && b == b':')
         && port.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// A part of a URL as it is meant (RFC 3986, section 2.1); what is no UTF-8 then is replaced.
-pub fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn percent_encoded(text: &str) -> String {

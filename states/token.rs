@@ -3,8 +3,26 @@
 //!
 //! Absent: passwords in the place of a user (`remote`), and keys in a configuration.
 
-use crate::remote::{REDACTED, percent_decoded};
 use std::ops::Range;
+
+/// What stands where a credential was.
+pub const REDACTED: &str = "[REDACTED]";
+
+/// A part of a URL as it is meant (RFC 3986, section 2.1); what is no UTF-8 then is replaced.
+pub fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
 
 /// No token is shorter.
 pub const TOKEN_BYTES_MIN: usize = 20;

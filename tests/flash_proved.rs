@@ -8,9 +8,10 @@
 mod noise;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use landfall::flash::difference::{Cause, Verdict};
 use landfall::flash::error::Error;
 use landfall::flash::source::{Digests, Source};
-use landfall::flash::verdict::{self, Cause, Found};
+use landfall::flash::verdict::{self, Found};
 use landfall::flash::write::{self, Counts, Stick};
 use landfall::flash::{CHUNK_BYTES, HEAD_BYTES, Watch};
 use landfall::image::disk::Disk;
@@ -332,7 +333,7 @@ fn a_record_is_not_believed() {
     }
 }
 
-fn verdict_of(fake: &Fake, image: &Image) -> verdict::Verdict {
+fn verdict_of(fake: &Fake, image: &Image) -> Verdict {
     let (source, digests) = looked(&image.path);
     match flash(fake, &source, &digests, 0, &mut 0) {
         Err(Error::Differs { verdict, .. }) => {

@@ -23,6 +23,8 @@ mod planted;
 mod real_rooms;
 #[path = "tidy/reference.rs"]
 mod reference;
+#[path = "tidy/rooms.rs"]
+mod rooms;
 #[path = "tidy/words.rs"]
 mod words;
 

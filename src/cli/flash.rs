@@ -7,11 +7,12 @@
 //! consent (`flash_consent`), removing keys (`flash_keys`); `flash` writes and verifies.
 
 use super::flash_args::FlashArgs;
+use super::flash_run::{Run, Taken};
 use super::flash_words as words;
 use super::progress::on_stdout;
 use super::service::{self, Doing};
 use super::{Failure, ProgressMode, failure};
-use crate::event::{Event, Reporter};
+use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::flash::error::Error;
 use crate::flash::keys;
@@ -19,8 +20,7 @@ use crate::flash::record::{Place as Kept, Record};
 use crate::flash::source::{Digests, Source, hexadecimal};
 use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
-use crate::flash::write::Stick;
-use crate::flash::{CHUNK_BYTES, Watch, loops};
+use crate::flash::{CHUNK_BYTES, loops};
 use crate::image::disk::FileDisk;
 use crate::os::errno;
 use crate::real::disk::named::{self, Meaning, Named};
@@ -32,66 +32,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use nix::errno::Errno;
 use std::io::Write;
-use std::time::{Duration, Instant};
-
-/// How long the kernel may keep a device in its list after an error.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(100);
-
-/// What a run works with.
-pub(super) struct Run<'a> {
-    pub(super) args: &'a FlashArgs,
-    pub(super) runtime: tokio::runtime::Runtime,
-    pub(super) reporter: Reporter,
-    pub(super) stop: Stop,
-    folder: Utf8PathBuf,
-}
-
-impl Watch for Run<'_> {
-    fn progress(&self, what: &'static str, done: u64, total: u64) {
-        self.reporter.tell(Event::Progress {
-            what: what.to_owned(),
-            done: done.min(total),
-            total: Some(total),
-            unit: "bytes".into(),
-        });
-    }
-
-    fn stops(&self) -> bool {
-        self.stop.is_requested()
-    }
-}
 
 /// The machine's disks at one moment.
 pub(super) struct Seen {
     pub(super) machine: Machine,
     pub(super) links: Vec<(String, (u32, u32))>,
     pub(super) names: Vec<Named>,
-}
-
-/// A stick that nobody else has.
-pub(super) struct Taken {
-    pub(super) held: HeldDisk,
-    pub(super) disk: FileDisk,
-}
-
-impl Taken {
-    /// What is written to. `again` is the command that goes on.
-    pub(super) fn stick<'a>(
-        &'a self,
-        judged: &Judged,
-        again: String,
-        is_gone: &'a (dyn Fn() -> bool + Sync),
-    ) -> Stick<'a> {
-        Stick {
-            disk: &self.disk,
-            name: judged.shown(),
-            sector_bytes: judged.block.identity.sector_bytes,
-            is_gone,
-            again,
-            device: judged.block.device(),
-        }
-    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -564,19 +510,5 @@ impl Run<'_> {
         // The name was opened twice: both are the disk that was agreed to, or the kernel's number of it would be another one.
         held.confirm(&judged.block.identity)?;
         Ok(Taken { held, disk })
-    }
-}
-
-/// Whether the stick is away, asked after an error: the kernel takes a moment to see it.
-pub(super) fn is_gone(held: &HeldDisk) -> bool {
-    let end = Instant::now() + GONE_WITHIN;
-    loop {
-        if held.block().is_err() {
-            return true;
-        }
-        if Instant::now() >= end {
-            return false;
-        }
-        std::thread::sleep(POLL);
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! `flash::sticks` says which disk is which, `real::disk::named` which name can agree, and `flash_words` has the questions.
 
-use super::flash::{Run, Seen, Wrong, output};
+use super::flash::{Seen, Wrong, output};
+use super::flash_run::Run;
 use super::flash_words::{self as words, Question};
 use crate::exit::Exit;
 use crate::flash::error::Error;

@@ -4,7 +4,8 @@
 //!
 //! `flash::keys` overwrites the keys and changes the partition table.
 
-use super::flash::{Run, Seen, Taken, Wrong, is_gone, output};
+use super::flash::{Seen, Wrong, output};
+use super::flash_run::{Run, Taken, is_gone};
 use super::flash_words as words;
 use crate::exit::Exit;
 use crate::flash::error::Error;

@@ -4,7 +4,7 @@
 //!
 //! Errors are in `flash::error`, progress in `progress`.
 
-use super::flash_write::Ejected;
+use super::flash_run::Ejected;
 use super::image::peak_bytes;
 use super::words::{ShownLines, bytes, one_line};
 use super::{Failure, failure as ending, words};

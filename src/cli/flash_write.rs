@@ -5,7 +5,7 @@
 //!
 //! `flash::write` writes, `flash::verdict` reads back and explains differences, `flash::eject` switches the stick off.
 
-use super::flash::{Run, Taken, is_gone};
+use super::flash_run::{Ejected, Run, Taken, is_gone};
 use super::flash_words as words;
 use crate::flash::error::Error;
 use crate::flash::keys::{self, Keys};
@@ -18,18 +18,6 @@ use crate::flash::{HEAD_BYTES, eject, keys_left, verdict};
 use crate::os::said;
 use crate::real::disk::Sysfs;
 use std::time::Instant;
-
-/// How a stick was let go.
-pub(super) enum Ejected {
-    /// It is switched off.
-    Off,
-    /// There is nothing to switch off.
-    Nothing,
-    /// It was to be left on.
-    Left,
-    /// It could not be switched off: why.
-    Failed(String),
-}
 
 impl Run<'_> {
     #[allow(clippy::too_many_arguments)] // what was found and decided so far, each once
@@ -120,7 +108,7 @@ impl Run<'_> {
         kept.forget()?;
         Err(Error::Differs {
             stick: stick.name.clone(),
-            verdict: verdict::Verdict::of_head(digests, differs, stick.disk.length()),
+            verdict: verdict::of_head(digests, differs, stick.disk.length()),
         })
     }
 

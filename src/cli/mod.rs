@@ -14,6 +14,7 @@ pub mod flash;
 pub mod flash_args;
 mod flash_consent;
 mod flash_keys;
+mod flash_run;
 mod flash_words;
 mod flash_write;
 pub mod host;
@@ -34,6 +35,7 @@ pub mod simulate;
 pub mod status;
 mod watch;
 pub mod words;
+mod workers;
 
 use crate::clock::since_boot_ms;
 use crate::exit::Exit;

@@ -3,7 +3,7 @@
 //! It reads the states that power cuts leave in the two slots, and counts them per second and thread. The states come from
 //! `sim::explore::slots`.
 
-use super::simulate::{Shared, ended, lock, progress};
+use super::workers::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs};
 use crate::exit::Exit;
 use crate::sim::explore::slots as saves;

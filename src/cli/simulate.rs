@@ -5,6 +5,7 @@
 //!
 //! `sim` has the simulated world. Whether the real world behaves the same is tested in the laboratory.
 
+use super::workers::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
@@ -25,19 +26,20 @@ use landfall_states::plan::{Machine, Payload};
 use serde_json::json;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often progress is shown, in milliseconds.
-const PROGRESS_EVERY_MS: u64 = 2_000;
 /// Failures that `simulate` prints; the others are counted.
 const FAILURES_SHOWN_MAX: usize = 10;
+
 /// Scenarios by chance that one thread takes at a time.
 const CHANCE_SCENARIOS: u64 = 100;
+
 /// Most random scenario runs where `--minutes` ends them.
 const CHANCE_SCENARIOS_MAX: u64 = 1 << 40;
+
 /// A night, in seconds.
 const NIGHT_S: f64 = 36_000.0;
 
@@ -50,24 +52,6 @@ enum Work {
     Pairs(u64, u64),
     Triples(u64, u64),
     Chance(u64, u64, u64),
-}
-
-/// What all threads share.
-#[derive(Debug, Clone, Default)]
-pub struct Shared {
-    /// Scenarios run so far.
-    pub done: Arc<AtomicU64>,
-    /// Somebody asked to stop.
-    pub stop: Arc<AtomicBool>,
-    /// When no further scenario is begun.
-    pub until: Option<Instant>,
-}
-
-impl Shared {
-    /// Whether another scenario is to be begun.
-    pub fn goes_on(&self) -> bool {
-        !self.stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until)
-    }
 }
 
 /// What is installed. The image itself is not looked at: the scenario is the same with every one.
@@ -184,15 +168,6 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         }
     }
     Ok(ended(coverage.failed, interrupted))
-}
-
-/// How a simulation ends.
-pub(super) fn ended(failed: u64, interrupted: bool) -> Exit {
-    match (failed, interrupted) {
-        (0, true) => Exit::Interrupted,
-        (0, false) => Exit::Ok,
-        (_, _) => Exit::Permanent,
-    }
 }
 
 /// One scenario, line by line.
@@ -319,10 +294,6 @@ fn enumerate(
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn work(args: &SimulateArgs, sorts: &[FaultSort], threads: u64) -> Vec<Work> {
     if let Some(seed) = args.seed
         && args.minutes.is_some()
@@ -392,19 +363,6 @@ fn carry_out(
         coverage.points = 0;
     }
     Ok(coverage)
-}
-
-pub(super) fn progress(shared: &Shared, done: &AtomicBool, what: &str) {
-    let mut waited_ms = 0;
-    let step_ms = 50;
-    while !done.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(step_ms));
-        waited_ms += step_ms;
-        if waited_ms % PROGRESS_EVERY_MS == 0 {
-            let done_count = shared.done.load(Ordering::Relaxed);
-            complain(&format!("{} s: {done_count} {what}", waited_ms / 1_000));
-        }
-    }
 }
 
 /// Ctrl-C, and what a service manager sends.

@@ -5,28 +5,21 @@
 //!
 //! The types check single values; `Plan::derive` checks what depends on the disk.
 
+use super::problem::problem;
 use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, advice,
     places, refused, remote, text, url,
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
-use landfall_states::names::{RefName, RemoteUrl, quoted};
+use landfall_states::names::{RefName, quoted};
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
+use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::redacted;
 
 /// Memory that `libcryptsetup` is asked to use for one guess at the passphrase; it never takes more.
 const LUKS_MEMORY_MAX: u64 = 1 << 30;
-
-pub(super) fn problem(option: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Problem {
-    Problem {
-        option: option.into(),
-        at: None,
-        why: why.into(),
-        fix: Some(fix.into()),
-    }
-}
 
 pub(super) fn label_missing(what: &str) -> Problem {
     problem(

@@ -2,7 +2,8 @@
 //!
 //! Absent: whether the value is allowed.
 
-use super::parse::{Notation, Position, ron_options};
+use super::notation::{Notation, ron_options};
+use super::problem::Position;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::RefCell;
 use std::fmt;

@@ -3,7 +3,7 @@
 //!
 //! Absent: pages that a forge shows to people (`server`).
 
-use super::remote::Objection;
+use super::objection::Objection;
 use landfall_states::names::quoted;
 use landfall_states::remote::percent_decoded;
 

@@ -3,9 +3,11 @@
 //!
 //! Absent: what is refused of a text that is a remote by its form (`remote`).
 
-use super::remote::{self, Objection};
+use super::objection::Objection;
+use super::remote;
 use super::{forge, refused};
-use landfall_states::names::{RefName, RemoteUrl, Revision, quoted};
+use landfall_states::names::{RefName, Revision, quoted};
+use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::{is_account, is_authority};
 use std::net::Ipv6Addr;
 

@@ -5,7 +5,7 @@
 
 use super::{Config, ConfigError, Problem, refused, remote};
 use camino::Utf8PathBuf;
-use landfall_states::names::RemoteUrl;
+use landfall_states::remote::RemoteUrl;
 use std::ffi::OsString;
 
 /// Longest name of a device.

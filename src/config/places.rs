@@ -5,7 +5,7 @@
 //!
 //! Home directories and links of the target are known only on the target (`real::steps::provision`).
 
-use super::{Config, Keys, Problem, SshConfig, SystemConfig, check::problem, refused};
+use super::{Config, Keys, Problem, SshConfig, SystemConfig, problem::problem, refused};
 use camino::Utf8Path;
 use landfall_states::remote::redacted;
 use landfall_states::taken::{Put, taken_on_target};

@@ -6,7 +6,7 @@
 //!
 //! What is allowed comes from the types, `check` and `places`; `parse` names the options.
 
-use super::{OnSuccess, SystemConfig, parse::Notation, ranges};
+use super::{OnSuccess, SystemConfig, notation::Notation, ranges};
 use landfall_states::names::quoted;
 use landfall_states::token;
 use serde::Deserialize;

@@ -5,21 +5,14 @@
 //!
 //! `landfall_states::remote` has the forms of an address. Whether a server answers is tested later.
 
+use super::objection::Objection;
 use super::url::{self, Secret};
 use super::{forge, mistyped, refused, server};
-use landfall_states::names::{RemoteUrl, quoted};
+use landfall_states::names::quoted;
+use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::{percent_decoded, redacted};
 use landfall_states::token;
 use std::net::Ipv6Addr;
-
-/// Why an address is refused, and what to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Objection {
-    /// Why.
-    pub why: String,
-    /// What to write.
-    pub fix: String,
-}
 
 /// Parts of paths that forges have in the addresses of their pages, and a repository has not.
 const PAGES: [&str; 12] = [

@@ -5,7 +5,7 @@
 //!
 //! `url` checks credentials, `remote` the other forms.
 
-use super::remote::Objection;
+use super::objection::Objection;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Forges whose repositories are OWNER/NAME, no more and no less.

@@ -7,7 +7,7 @@
 //! `remote` has the forms of a remote. Whether a server answers is tested later.
 
 use super::mistyped::edges;
-use super::remote::Objection;
+use super::objection::Objection;
 use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;

@@ -3,7 +3,7 @@
 //! No other file makes texts about sticks. Faults of devices and locks are the same as those of an install, and come from
 //! `landfall_states::fault`.
 
-use super::verdict::Verdict;
+use super::difference::Verdict;
 use crate::exit::Exit;
 use crate::os::said;
 use landfall_states::fault::{Fault, Remedy};

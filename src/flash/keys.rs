@@ -12,7 +12,7 @@
 
 use super::Watch;
 use super::error::Error;
-use super::keys_left;
+use super::keys_left::{self, ZERO_BYTES, is_zero};
 use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
@@ -33,10 +33,9 @@ use uuid::Uuid;
 
 /// Longest key.
 const KEY_BYTES_MAX: usize = 64 << 10;
+
 /// Basic data (UEFI 2.10, and Microsoft's documentation of GPT).
 const TYPE_BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0_A0A2_B9E5_4433_87C0_68B6_B726_99C7);
-/// Bytes that are zeroed at once.
-const ZERO_BYTES: usize = 1 << 20;
 
 /// Keys, as they were read.
 #[derive(Debug)]
@@ -396,25 +395,6 @@ fn flush(stick: &Stick<'_>, at: u64, total: u64) -> Result<(), Error> {
         .disk
         .flush()
         .map_err(|error| stick.failed("flushed", at, total, error))
-}
-
-/// Whether all of a place is zeros.
-///
-/// # Errors
-/// The stick cannot be read there.
-pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
-    let mut buffer = Buffer::new(ZERO_BYTES);
-    let mut at = place.from;
-    while at < place.from + place.bytes {
-        let length = (place.from + place.bytes - at).min(ZERO_BYTES as u64) as usize;
-        let bytes = &mut buffer.bytes_mut()[..length];
-        stick.disk.read_exact_at(bytes, at)?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        at += length as u64;
-    }
-    Ok(true)
 }
 
 /// The same, and takes it out of the table that names it.

@@ -5,7 +5,6 @@
 //! Absent: what is in the partition, writing and overwriting it (`keys`).
 
 use super::error::Error;
-use super::keys::is_zero;
 use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
@@ -17,6 +16,9 @@ use crate::real::disk::signature::sniff;
 use crate::real::table::gpt;
 use sha2::{Digest, Sha256};
 use std::io;
+
+/// Bytes that are zeroed at once.
+pub(super) const ZERO_BYTES: usize = 1 << 20;
 
 /// The version of the block that says where keys are.
 pub const VERSION: u32 = 1;
@@ -241,6 +243,25 @@ pub fn all_over(stick: &Stick<'_>, watch: &dyn Watch) -> Result<Left, Error> {
         watch.progress("look for keys", at.min(length), length);
     }
     Ok(left)
+}
+
+/// Whether all of a place is zeros.
+///
+/// # Errors
+/// The stick cannot be read there.
+pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
+    let mut buffer = Buffer::new(ZERO_BYTES);
+    let mut at = place.from;
+    while at < place.from + place.bytes {
+        let length = (place.from + place.bytes - at).min(ZERO_BYTES as u64) as usize;
+        let bytes = &mut buffer.bytes_mut()[..length];
+        stick.disk.read_exact_at(bytes, at)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@
 //! Absent: the command line, questions and the order of it all (`cli::flash`); names, uses and locks of disks (`real::disk`).
 
 pub mod chunks;
+pub mod difference;
 pub mod eject;
 pub mod error;
 pub mod keys;

@@ -160,7 +160,7 @@ fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
 /// How a link becomes the folder that it leads to, where files of a host belong into it.
 fn folder_for_link(root: &Utf8Path, folder: &Utf8Path) -> String {
     let whole = root.join(folder);
-    let real = |path: &Utf8Path| Some(Utf8PathBuf::from_path_buf(fs::canonicalize(path).ok()?).ok()?);
+    let real = |path: &Utf8Path| Utf8PathBuf::from_path_buf(fs::canonicalize(path).ok()?).ok();
     let led = real(&whole).zip(real(root));
     let below = led.and_then(|(led, top)| led.strip_prefix(top).map(Utf8Path::to_owned).ok());
     let folder = shell(folder.as_str());

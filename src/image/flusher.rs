@@ -4,7 +4,7 @@
 //! outlives its flusher. `write` decides when to flush.
 
 use super::disk::Disk;
-use super::{Error, write::flush};
+use super::{Error, Verb};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -63,4 +63,14 @@ impl Drop for Flusher {
         // What was not waited for was not counted: its outcome changes nothing.
         drop(self.end());
     }
+}
+
+/// Flushes a target.
+pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
+    disk.flush().map_err(|error| Error::Target {
+        verb: Verb::Flush,
+        at: 0,
+        bytes: disk.length(),
+        error,
+    })
 }

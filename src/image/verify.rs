@@ -7,10 +7,11 @@
 //! The caller decides what follows.
 
 use super::disk::{Disk, fits};
+use super::flusher::flush;
 use super::manifest::{Extent, digest};
 use super::open::Opened;
 use super::pool::Buffer;
-use super::write::{Stamp, flush, is_unreadable, read_extents, write_extents, zero_extent};
+use super::write::{Stamp, is_unreadable, read_extents, write_extents, zero_extent};
 use super::{CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

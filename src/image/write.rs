@@ -29,6 +29,7 @@ use uuid::Uuid;
 /// How long is written until a flush is begun, but for one chunk that takes longer. While the disk is flushed the next part is
 /// written, and no third one: so what a cut can take is what was written in twice this time.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
+
 /// Chunks in a row that differ, after which a resumed run stops comparing: nothing was written behind them.
 const MISSES_MAX: u32 = 16;
 
@@ -303,16 +304,6 @@ impl Writer {
         self.counts.written_bytes += plain.len() as u64;
         Ok(())
     }
-}
-
-/// Flushes a target.
-pub(super) fn flush(disk: &dyn Disk) -> Result<(), Error> {
-    disk.flush().map_err(|error| Error::Target {
-        verb: Verb::Flush,
-        at: 0,
-        bytes: disk.length(),
-        error,
-    })
 }
 
 /// Whether the device says that it has lost what was there, and not that it is gone.

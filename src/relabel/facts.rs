@@ -4,7 +4,6 @@
 //!
 //! `look` runs the programs, `plan` judges.
 
-use super::generations::Generation;
 use super::label::{self, Bearer};
 use crate::real::disk::proc::{Dev, parse_dev};
 use crate::real::mount::table::{MountEntry, unescape};
@@ -143,6 +142,38 @@ pub struct Swapping {
     pub used_bytes: u64,
     /// Its priority.
     pub priority: i32,
+}
+
+/// The profile whose newest generation is booted.
+pub const PROFILE: &str = "/nix/var/nix/profiles/system";
+
+/// Which of them it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The newest, which is booted by itself.
+    Next,
+    /// One before it, or of another profile.
+    Other {
+        /// The profile, as `nix-env --profile` takes it.
+        profile: String,
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// What can be booted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Which one.
+    pub which: Which,
+    /// A specialisation of it.
+    pub specialisation: Option<String>,
+    /// Its fstab.
+    pub fstab: Vec<FstabLine>,
+    /// The parameters of its kernel.
+    pub kernel_words: Vec<String>,
+    /// Its initrd, a path of the store.
+    pub initrd: Option<String>,
 }
 
 /// Everything that is looked at.

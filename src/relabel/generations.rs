@@ -6,7 +6,7 @@
 //! `making` decides whether a label can change, `next_boot` examines the entry on the ESP.
 
 use super::RelabelError;
-use super::facts::{self, Facts, FstabLine};
+use super::facts::{self, Facts, Generation, PROFILE, Which};
 use super::label::Bearer;
 use super::next_boot::initrd_names;
 use super::plan::{Change, Left, Plan};
@@ -17,39 +17,8 @@ use crate::real::fs::target_root::{self, Root};
 use landfall_states::names::StorePath;
 use std::collections::BTreeMap;
 
-/// The profile whose newest generation is booted.
-pub const PROFILE: &str = "/nix/var/nix/profiles/system";
 /// Where the profiles are that a person named (`nixos-rebuild --profile-name`).
 const FURTHER: &str = "/nix/var/nix/profiles/system-profiles";
-
-/// Which of them it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The newest, which is booted by itself.
-    Next,
-    /// One before it, or of another profile.
-    Other {
-        /// The profile, as `nix-env --profile` takes it.
-        profile: String,
-        /// Its number.
-        number: u64,
-    },
-}
-
-/// What can be booted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generation {
-    /// Which one.
-    pub which: Which,
-    /// A specialisation of it.
-    pub specialisation: Option<String>,
-    /// Its fstab.
-    pub fstab: Vec<FstabLine>,
-    /// The parameters of its kernel.
-    pub kernel_words: Vec<String>,
-    /// Its initrd, a path of the store.
-    pub initrd: Option<String>,
-}
 
 impl Generation {
     /// What of it names a device in a way that fits; without its initrd.

@@ -1,7 +1,7 @@
 //! Labels that other generations, and files, look for.
 
 use super::*;
-use crate::relabel::generations::{Generation, PROFILE, Which};
+use crate::relabel::facts::{Generation, PROFILE, Which};
 
 /// A generation with this fstab and these parameters.
 fn generation(which: Which, lines: &str, words: &[&str]) -> Generation {

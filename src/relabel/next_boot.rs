@@ -6,8 +6,7 @@
 //! The user makes a generation with `nixos-rebuild`.
 
 use super::RelabelError;
-use super::facts::{self, Facts, FstabLine};
-use super::generations::PROFILE;
+use super::facts::{self, Facts, FstabLine, PROFILE};
 use super::plan::Plan;
 use crate::real::boot::bootspec;
 use crate::real::boot::files::observe_boot;

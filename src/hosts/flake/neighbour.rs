@@ -112,7 +112,7 @@ fn is_own(expr: &Expr, is_shared: bool) -> bool {
         Expr::Str(plain) => {
             let is_plain = syntax::string(plain).is_some();
             let is_nothing = text.trim_matches('"').is_empty() || is_system(text.trim_matches('"'));
-            !is_adapted && !is_nothing && !(is_shared && !is_plain)
+            !is_adapted && !is_nothing && (!is_shared || is_plain)
         }
         Expr::Literal(_) => true,
         // `true`, `false` and `null` are names for Nix.

@@ -10,8 +10,9 @@ use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{self, Cause, Fault, Kind, Remedy};
-use landfall_states::names::{RefName, RemoteUrl, Revision};
+use landfall_states::names::{RefName, Revision};
 use landfall_states::plan::Reference;
+use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::redact;
 use std::time::Duration;
 

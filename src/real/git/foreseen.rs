@@ -296,7 +296,7 @@ impl Look<'_> {
         Ok(false)
     }
 
-    fn remote(&self) -> Option<&landfall_states::names::RemoteUrl> {
+    fn remote(&self) -> Option<&landfall_states::remote::RemoteUrl> {
         crate::real::git::source::remote_of(self.source)
     }
 

@@ -6,7 +6,8 @@
 //! other here, and nothing is included.
 
 use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
-use landfall_states::names::{RemoteUrl, Revision, quoted};
+use landfall_states::names::{Revision, quoted};
+use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::redacted;
 
 /// Longest Git configuration of a clone; it has some hundred bytes, and some more for each submodule.

@@ -7,8 +7,9 @@ use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, Remedy, SourceFault};
-use landfall_states::names::{RemoteUrl, Revision};
+use landfall_states::names::Revision;
 use landfall_states::plan::RepositorySource;
+use landfall_states::remote::RemoteUrl;
 use std::io::ErrorKind;
 use std::time::Duration;
 

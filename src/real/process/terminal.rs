@@ -34,6 +34,9 @@ pub fn restore() -> bool {
 }
 
 /// The terminal of this process, whatever its standard input is.
+///
+/// # Errors
+/// The process has no terminal, or it cannot be opened.
 pub fn own() -> io::Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     Ok(nix::fcntl::open("/dev/tty", flags, Mode::empty())?.into())
@@ -68,6 +71,9 @@ impl Drop for Quiet {
 }
 
 /// Reads one line, which is shown or not; `None`: it never ended.
+///
+/// # Errors
+/// The terminal cannot be read.
 pub fn line(terminal: BorrowedFd<'_>, is_shown: bool) -> io::Result<Option<Secret>> {
     let _quiet = match is_shown {
         true => None,

@@ -17,8 +17,9 @@ use landfall_states::actions::clone_configuration::{
     CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing,
 };
 use landfall_states::fault::Fault;
-use landfall_states::names::{RemoteUrl, Revision, StorePath};
+use landfall_states::names::{Revision, StorePath};
 use landfall_states::plan::{Repository, RepositorySource};
+use landfall_states::remote::RemoteUrl;
 use landfall_states::{Step, Verdict};
 use std::time::Duration;
 
