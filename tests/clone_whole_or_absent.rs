@@ -1,6 +1,8 @@
 //! Promise: the configuration repository is cloned at exactly the pinned revision, whole or not at all, from any remote or
 //! bundle; a cut-off transfer is gone on with; what landfall did not make is left alone. With real Git, over `file://`,
 //! `git daemon` on the loopback, and a proxy that cuts connections off.
+//
+// Long because: one kit of remotes serves all of it.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -407,7 +407,8 @@ impl Text {
             } else {
                 "a query (?…)"
             };
-            let why = format!("it goes on behind the repository's path with {what}; Git has no such thing");
+            let why =
+                format!("the text continues behind the repository's path with {what}; Git has no such thing");
             return self.meant(&why, base, &belongs(behind));
         }
         if let Some(inner) = rest.strip_prefix('[')

@@ -290,7 +290,7 @@ fn any_picture() -> impl Strategy<Value = Picture> {
                 (Mood::Asking, "QUESTION"),
                 (Mood::Failed, "FAILED"),
                 (Mood::Landed, "LANDED"),
-                (Mood::Failed, "CUT OFF"),
+                (Mood::Failed, "STOPPED"),
             ][sort];
             Picture {
                 mood,

@@ -76,7 +76,7 @@ mod tests {
             "WAITING",
             "QUESTION",
             "FAILED",
-            "CUT OFF",
+            "STOPPED",
             "LANDED",
             "ENDED",
             "0123456789/",

@@ -266,7 +266,7 @@ impl Picture {
         let (mood, headline) = match &run.ending {
             Some(Ending::Landed { .. }) => (Mood::Landed, "LANDED"),
             Some(Ending::Stopped { .. }) => (Mood::Failed, "FAILED"),
-            None if !alive => (Mood::Failed, "CUT OFF"),
+            None if !alive => (Mood::Failed, "STOPPED"),
             None if run.asking.is_some() => (Mood::Asking, "QUESTION"),
             None if run.retry_at_ms.is_some_and(|at_ms| at_ms > now_ms) => (Mood::Waiting, "WAITING"),
             None => (Mood::Busy, "INSTALLING"),
