@@ -46,4 +46,5 @@ pub use step::{Step, StepProgress, Verdict};
 pub use volume::{Probe, Signature, VolumeState};
 
 #[cfg(test)]
+#[path = "steps_tests.rs"]
 mod tests;
