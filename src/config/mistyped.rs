@@ -249,7 +249,7 @@ impl Text {
             };
         }
         if host.starts_with('-') {
-            return said("its server begins with -, which ssh takes for an option", FORMS);
+            return said("its server begins with -, which ssh reads as an option", FORMS);
         }
         if !host.is_ascii() {
             return said(
@@ -407,8 +407,7 @@ impl Text {
             } else {
                 "a query (?…)"
             };
-            let why =
-                format!("the text continues behind the repository's path with {what}; Git has no such thing");
+            let why = format!("it has {what} after the repository's path, which Git does not support");
             return self.meant(&why, base, &belongs(behind));
         }
         if let Some(inner) = rest.strip_prefix('[')
@@ -446,14 +445,14 @@ impl Text {
             return said("it names no server", FORMS);
         }
         if host.starts_with('-') {
-            return said("its server begins with -, which ssh takes for an option", FORMS);
+            return said("its server begins with -, which ssh reads as an option", FORMS);
         }
         if user.is_none() && !rest.contains(':') {
             return said("it is one word: no address, and no path from / on", FORMS);
         }
         if path.is_empty() {
             return said(
-                "it names a server and no repository",
+                "it names a server, but no repository",
                 &format!("write {account}{host}:OWNER/REPO"),
             );
         }

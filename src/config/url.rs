@@ -259,8 +259,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         ),
         Some(Secret::Query(_)) => refused(
             format!("{scheme}://{address}"),
-            "the part after ? or # is not a setting for reading a store (such as ?priority=40 or ?compression=zstd), and may be a token; \
-             the address is shown in logs and on command lines",
+            "the part after ? or # is not a setting for reading a store (such as ?priority=40 or ?compression=zstd), and may be a token; the address is shown in logs and on command lines",
             "remove it; put a login or a token into /etc/nix/netrc of the installer, or into the file that netrc-file in its nix.conf names",
         ),
         // Nothing of the path of a cache has this sign, and a password may end in it.
