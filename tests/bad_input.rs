@@ -280,7 +280,7 @@ fn a_second_start_says_who_works() {
             &example("plain.ron"),
         ],
         4,
-        &[&me, "landfall status --watch"],
+        &[&me, "landfall status --run-dir", "--watch"],
     );
 }
 

@@ -50,7 +50,7 @@ impl Run<'_> {
             return Err(Error::Refused {
                 stick: judged.shown(),
                 reasons: vec![format!(
-                    "it has changed since it was looked at: it is {} now, and holds {}",
+                    "it changed after landfall checked it: it is now {}, and holds {}",
                     now.shown(),
                     if now.holds.is_empty() {
                         "nothing known".into()
@@ -58,7 +58,7 @@ impl Run<'_> {
                         now.holds.join(", ")
                     }
                 )],
-                next: "landfall flash (lists the sticks)".into(),
+                next: "landfall flash (it lists the sticks)".into(),
                 is_systems: false,
             });
         }

@@ -60,7 +60,7 @@ pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal>
         "labels.luks" => name::<PartitionLabel>(text, "write a label such as luks-web", 36),
         "luks.mapper_name" => name::<MapperName>(
             text,
-            "leave it out for the default, or write a name such as cryptroot",
+            "leave it out to use the default, or write a name such as cryptroot",
             64,
         ),
         "esp_size" | "swap.size" | "luks.memory_min" => size(text),
@@ -279,7 +279,7 @@ fn clone_path(text: &str) -> String {
         .flatten()
         .find_map(|path| write::<ClonePath>(path))
         .unwrap_or_else(|| {
-            "leave it out for the default, or write a path of its own, such as /mnt/etc/nixos".to_owned()
+            "leave it out to use the default, or write a path of its own, such as /mnt/etc/nixos".to_owned()
         })
 }
 

@@ -63,7 +63,7 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
             format!("write {path}{more}")
         }
         (None, _, _) if matches!(&*lower, "path" | "file") => {
-            "write an absolute path of the installer, such as /run/media/nix-config".to_owned()
+            "use an absolute path on the installer, such as /run/media/nix-config".to_owned()
         }
         (None, _, _) => {
             "write the address of the repository that it leads to, such as https://forge.example/OWNER/REPO, or an absolute path"

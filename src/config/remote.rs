@@ -83,7 +83,7 @@ fn of_secret(place: &str) -> Objection {
         why: format!(
             "it has a token in {place}; the address is kept in logs, in the checkpoint and in the clone"
         ),
-        fix: "leave it out: a token is given as the credential landfall.repository-token".into(),
+        fix: "remove it, and provide the token as credential landfall.repository-token".into(),
     }
 }
 
@@ -241,7 +241,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
     }
     if path.trim_matches('/').is_empty() {
         return Some(Objection {
-            why: "it names a server and no repository".into(),
+            why: "it names a server, but no repository".into(),
             fix: format!("write {}:OWNER/REPO", text.trim_end_matches([':', '/'])),
         });
     }

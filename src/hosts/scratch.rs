@@ -91,7 +91,7 @@ fn unnamed(path: &Path) -> HostError {
         path: path.to_string_lossy().into_owned().into(),
         reason: "it is where the flake would be tried, and its name has characters that Nix does not take in the name of a flake"
             .to_owned(),
-        next: "name another folder with TMPDIR (TMPDIR=/tmp)",
+        next: "name another directory with TMPDIR (TMPDIR=/tmp)",
     }
 }
 

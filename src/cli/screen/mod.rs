@@ -284,7 +284,7 @@ impl Picture {
             step: run
                 .step
                 .as_deref()
-                .map_or("looking at the disks", str::trim)
+                .map_or("reading the disks", str::trim)
                 .to_owned(),
             count: run.count.clone(),
             speed: beside.behind_count.clone(),

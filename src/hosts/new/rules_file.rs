@@ -13,7 +13,7 @@ use crate::real::disk::usage::shell;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-const NOT_UTF8: &str = "its path is no text in UTF-8";
+const NOT_UTF8: &str = "its path is not UTF-8";
 
 fn real(path: &Utf8Path) -> Result<Utf8PathBuf, String> {
     let path = match path.as_str() {

@@ -487,7 +487,7 @@ fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
             "correct the address of the cache, in nix.substituters or in /etc/nix/nix.conf of the installer: this Nix knows no such store"
         }
         Cause::NixSettings if says(NO_KEY) => {
-            "copy the whole key that the cache publishes into nix.trusted_public_keys, or into /etc/nix/nix.conf of the installer, as NAME:KEY"
+            "copy the complete key that the cache publishes into nix.trusted_public_keys, or into /etc/nix/nix.conf of the installer, as NAME:KEY"
         }
         // Older versions do not say what came: a page of a network's login, or bytes that were damaged.
         Cause::BadBytes if says(NO_NARINFO) => {
