@@ -425,7 +425,7 @@ fn the_environment_is_read_in_one_place() {
 
 /// Tests in a file of their own.
 fn is_test(name: &str) -> bool {
-    (name.ends_with("_tests.rs") || name.ends_with("/tests.rs"))
+    name.ends_with("_tests.rs")
 }
 
 fn swallowed(name: &str, text: &str) -> Vec<String> {
