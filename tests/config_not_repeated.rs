@@ -267,7 +267,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         (full("luks: true"), "write luks: (enable: true)"),
         (
             full("luks: true"),
-            "luks: it is true or false: options between ( and )",
+            "luks: it is true or false; allowed is options between ( and )",
         ),
         (full("luks: Some((enable: true))"), "remove Some( and its )"),
         (
@@ -309,7 +309,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
     for (rest, words) in [
         ("\"luks\": null", "leave the option out to use its default"),
         ("\"luks\": {\"enable\": null}", "leave the option out"),
-        ("\"luks\": true", "it is true or false: options between { and }"),
+        ("\"luks\": true", "it is true or false; allowed is options between { and }"),
         ("\"luks\": []", "options between { and }"),
         (
             "\"reinstall\": -1",

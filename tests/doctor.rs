@@ -114,7 +114,7 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
         text(&wrong)
     );
     assert!(
-        text(&wrong).starts_with("looking at an installer"),
+        text(&wrong).starts_with("checking an installer"),
         "{}",
         text(&wrong)
     );

@@ -695,7 +695,7 @@ fn a_variable_of_the_firmware_that_starts_something_else_is_named() {
     assert!(
         fault
             .why()
-            .contains("LoaderEntryDefault has the boot loader start loader/entries/windows.conf"),
+            .contains("LoaderEntryDefault makes the boot loader start loader/entries/windows.conf"),
         "{fault}"
     );
     let elsewhere = Variables {

@@ -508,9 +508,7 @@ in
     };
 
     download = {
-      stalledTimeoutSeconds =
-        seconds 3600 30
-          "Seconds without data after which a download is stopped.";
+      stalledTimeoutSeconds = seconds 3600 30 "Seconds without data after which a download is stopped.";
       connectTimeoutSeconds = seconds 3600 15 "Seconds for a connection to be made.";
       deadlineSeconds = seconds 604800 21600 "Seconds that the whole copy or build may take.";
     };

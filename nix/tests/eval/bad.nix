@@ -19,6 +19,8 @@ let
     inherit options says;
     kind = "assertion";
   };
+  # 33 bytes.
+  longKey = "cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 in
 {
   "targetHost with a blank" = typed "targetHost" "web 1" "1 to 63 characters of A-Z a-z 0-9 . _ -";
@@ -113,9 +115,7 @@ in
   "cache without scheme" = typed "substituters" [ "cache.example" ] "binary cache";
   "two caches in one entry" = typed "substituters" [ "https://a https://b" ] "binary cache";
   "cache key cut off" = typed "trustedPublicKeys" [ "cache.example-1:AAAA" ] "43 characters";
-  "cache key too long" =
-    typed "trustedPublicKeys" [ "cache.example-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" ]
-      "43 characters";
+  "cache key too long" = typed "trustedPublicKeys" [ longKey ] "43 characters";
   "stall of zero seconds" = typed "download.stalledTimeoutSeconds" 0 "from 1 to 3600";
   "connection of zero seconds" = typed "download.connectTimeoutSeconds" 0 "from 1 to 3600";
   "deadline of a year" = typed "download.deadlineSeconds" 31536000 "from 1 to 604800";

@@ -117,7 +117,7 @@ const ALL: [Reverted; 7] = [
         name: "mount",
         what: "a root that a killed run had just mounted keeps its peers, in which copies of later mounts stay",
         edits: &[(
-            "src/real/mount/attached.rs",
+            "src/real/attach.rs",
             "                cut_off(target).map_err(|e| io_fault(format!(\"mount at {target}\"), &e))?;\n",
             "",
         )],
