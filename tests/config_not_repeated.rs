@@ -325,7 +325,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         ),
         (
             "\"reinstall\": \"1\"",
-            "it is a text: a whole number from 0 to 255",
+            "it is a text; allowed is a whole number from 0 to 255",
         ),
         ("\"on_success\": 5", "one of PowerOff, Reboot, Stay"),
         ("\"on_success\": null", "one of PowerOff, Reboot, Stay"),
