@@ -329,7 +329,7 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         ),
         ("\"on_success\": 5", "one of PowerOff, Reboot, Stay"),
         ("\"on_success\": null", "one of PowerOff, Reboot, Stay"),
-        ("\"extra_mount_dirs\": {}", "it is a map: a list such as"),
+        ("\"extra_mount_dirs\": {}", "it is a map; allowed is a list such as"),
     ] {
         let error = said(&format!("{{{HEAD},{REMOTE},{rest}}}"), Notation::Json);
         assert!(error.contains(words), "{rest}: {error}");

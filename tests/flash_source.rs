@@ -238,7 +238,7 @@ fn what_is_packed_is_an_image_itself() {
     qcow.resize(MIB, 0);
     for (inside, word) in [
         (qcow, "qcow2"),
-        (packed(&noise(MIB, SEED), "gz"), "once more"),
+        (packed(&noise(MIB, SEED), "gz"), "packed again"),
         (b"<html><body>Not Found".to_vec(), "web page"),
     ] {
         fs_err::write(&path, packed(&inside, "xz")).unwrap();

@@ -484,7 +484,7 @@ fn what_is_used_is_refused_and_nothing_is_written() {
     // The control: free, it is written.
     ended(&stick.flash(&[image.as_str(), &stick.device, "--yes"]), 0);
     for (given, code, word) in [
-        ("/dev/null", 2, "no block device"),
+        ("/dev/null", 2, "not a block device"),
         ("/dev/landfall-absent", 2, "No such file"),
         ("nobody-is-called-so", 2, "no disk has this name"),
     ] {

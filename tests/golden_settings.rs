@@ -127,7 +127,7 @@ fn a_wrong_golden_is_refused() {
     let problem = &error.problems[0];
     assert_eq!(problem.option, "labels.boot");
     assert!(
-        problem.why.contains("known are: efi, root, luks, swap"),
+        problem.why.contains("the options are: efi, root, luks, swap"),
         "{error}"
     );
 }

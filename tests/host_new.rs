@@ -514,7 +514,7 @@ fn a_run_for_another_host_is_finished_and_told() {
     let text = said(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{text}");
     assert!(
-        text.contains("the run for new that was cut off is finished now"),
+        text.contains("host new: its interrupted run is now finished"),
         "{text}"
     );
     assert!(!ground.has("hosts/other/default.nix"));

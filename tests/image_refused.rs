@@ -94,7 +94,7 @@ fn every_next_step_helps() {
     refused(
         6,
         &["write", image, folder.join("absent").as_str()],
-        "that is there",
+        "that exists",
     );
     refused(6, &["write", image, small.as_str()], "name a larger target");
     target(&device, image.into());

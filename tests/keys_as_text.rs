@@ -356,7 +356,7 @@ fn a_key_that_is_of_no_use_to_ssh_is_refused() {
         format!("    {}", text.replace('\n', "\n    ")),
     ] {
         let why = taken(blanks.as_bytes()).unwrap_err();
-        assert!(why.contains("blanks"), "{why}");
+        assert!(why.contains("spaces"), "{why}");
     }
     // Any byte of the key changed: it is refused, or ssh loads it as well (a comment, a number that nobody checks).
     let lines: Vec<&str> = text.lines().collect();

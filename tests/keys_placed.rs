@@ -270,7 +270,7 @@ fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_
     let fault =
         |target: &Target| wanted(&config(Some("eve")), &target.vault, &Root::at(&target.root)).unwrap_err();
     assert!(
-        fault(&target).why().contains("no such user"),
+        fault(&target).why().contains("does not have this user"),
         "{}",
         fault(&target)
     );
