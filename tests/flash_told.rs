@@ -88,7 +88,7 @@ fn every_end_is_told_to_programs() {
         "flashed",
     );
     assert!(
-        done["warning"].as_str().unwrap().contains("unencrypted"),
+        done["warning"].as_str().unwrap().contains("not encrypted"),
         "{done}"
     );
     told(&["--forget-keys", device], 6, "failed");

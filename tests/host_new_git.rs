@@ -28,7 +28,7 @@ fn ground() -> Ground {
 /// The command behind the last `next: `, up to `, and run`.
 fn remedy(text: &str) -> String {
     let next = text.rsplit("next: ").next().unwrap();
-    next.split(", and run the command again")
+    next.split(", then run the command again")
         .next()
         .unwrap()
         .to_owned()
@@ -142,7 +142,7 @@ fn a_hook_that_refuses_without_a_word_is_named() {
     let text = said(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{text}");
     assert!(
-        text.contains("git commit: it ended with 1 and said nothing: a hook"),
+        text.contains("git commit: it ended with 1 without output; a hook"),
         "{text}"
     );
     fs::remove_file(&hook).unwrap();

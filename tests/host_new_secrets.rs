@@ -429,7 +429,7 @@ fn nobody_else_gains_or_loses_a_secret() {
             );
             ground.git(&["add", "--all"]);
             ground.git(&["commit", "--quiet", "--message", "rules"]);
-            if more.len() == 2 && why.contains("something else") {
+            if more.len() == 2 && why.contains("another meaning") {
                 // Left to a person: the key is printed, the rules stay.
                 let text = ground.made("new", more);
                 assert!(

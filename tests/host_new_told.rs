@@ -71,11 +71,11 @@ fn names_that_are_somebody_elses_are_refused() {
     );
     ground.put("hosts/Mixed/default.nix", b"{ }\n");
     let text = ground.refused("mixed", &["--yes"], 6);
-    assert!(text.contains("hosts/Mixed is there"), "{text}");
+    assert!(text.contains("hosts/Mixed exists"), "{text}");
     assert!(
         ground
             .refused("mixed", &["--yes", "--no-flake"], 6)
-            .contains("hosts/Mixed is there")
+            .contains("hosts/Mixed exists")
     );
 }
 
@@ -95,7 +95,7 @@ fn paths_that_lead_nowhere_are_told_with_their_option() {
         ),
         (
             vec!["--identity", ""],
-            "--identity \"\": it is empty\n    next: name the file",
+            "--identity \"\": it is empty\n    next: name a private key file",
         ),
         (
             vec!["--repository", ""],

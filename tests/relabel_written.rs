@@ -217,8 +217,8 @@ fn a_generation_by_uuids_is_told_by_name_also_in_its_initrd() {
     };
     assert_eq!(
         old(Host::new(BY_UUID, "cryptroot /dev/disk/by-partlabel/luks-web")),
-        "/dev/disk/by-uuid/8f1c for /, which is /dev/disk/by-label/root-web then, /dev/disk/by-uuid/4A9B-11C2 for /boot, which is \
-         /dev/disk/by-label/ESP-WEB then"
+        "/dev/disk/by-uuid/8f1c for /, which will be /dev/disk/by-label/root-web, /dev/disk/by-uuid/4A9B-11C2 for /boot, which will be \
+         /dev/disk/by-label/ESP-WEB"
     );
     assert_eq!(
         old(Host::new(

@@ -337,7 +337,7 @@ fn bad_input_has_its_code_and_its_message_and_no_byte_is_written() {
     let (code, text) = landfall(&["image", "write", bad.as_str(), small.as_str()]);
     assert_eq!(code, Some(6), "{text}");
     assert!(
-        text.contains("8192 bytes, the image's filesystem needs")
+        text.contains("8192 bytes, and the image's filesystem needs")
             && text.contains("next: name a larger target"),
         "{text}"
     );
