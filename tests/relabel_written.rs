@@ -225,7 +225,7 @@ fn a_generation_by_uuids_is_told_by_name_also_in_its_initrd() {
             BY_LABEL,
             &format!("cryptroot /dev/disk/by-uuid/{CONTAINER}")
         )),
-        format!("{CONTAINER} for its LUKS container, which is /dev/disk/by-partlabel/luks-web then")
+        format!("{CONTAINER} for its LUKS container, which will be /dev/disk/by-partlabel/luks-web")
     );
 }
 
