@@ -309,7 +309,10 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
     for (rest, words) in [
         ("\"luks\": null", "leave the option out to use its default"),
         ("\"luks\": {\"enable\": null}", "leave the option out"),
-        ("\"luks\": true", "it is true or false; allowed is options between { and }"),
+        (
+            "\"luks\": true",
+            "it is true or false; allowed is options between { and }",
+        ),
         ("\"luks\": []", "options between { and }"),
         (
             "\"reinstall\": -1",
@@ -329,7 +332,10 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
         ),
         ("\"on_success\": 5", "one of PowerOff, Reboot, Stay"),
         ("\"on_success\": null", "one of PowerOff, Reboot, Stay"),
-        ("\"extra_mount_dirs\": {}", "it is a map; allowed is a list such as"),
+        (
+            "\"extra_mount_dirs\": {}",
+            "it is a map; allowed is a list such as",
+        ),
     ] {
         let error = said(&format!("{{{HEAD},{REMOTE},{rest}}}"), Notation::Json);
         assert!(error.contains(words), "{rest}: {error}");

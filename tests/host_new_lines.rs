@@ -187,7 +187,10 @@ fn values_of_every_kind_are_told() {
             assert!(!has_nix(), "{text}");
             continue;
         }
-        assert!(text.contains(&format!("no other host to compare with: {told};")), "{text}");
+        assert!(
+            text.contains(&format!("no other host to compare with: {told};")),
+            "{text}"
+        );
     }
 }
 

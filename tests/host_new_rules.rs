@@ -72,7 +72,10 @@ fn rules_that_read_the_folder_of_hosts_are_asked_with_the_new_one_in_it() {
     ground.put("secrets/of-new.age", &encrypted(b"other\n", &[&op], false));
     committed(&ground, &[]);
     let text = ground.refused("new", &["--yes"], 6);
-    assert!(text.contains("of-new.age would have a rule that it did not have"), "{text}");
+    assert!(
+        text.contains("of-new.age would have a rule that it did not have"),
+        "{text}"
+    );
 }
 
 #[test]
