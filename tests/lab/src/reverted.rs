@@ -144,8 +144,8 @@ const ALL: [Reverted; 7] = [
         what: "a generation that a killed nix-env was making stays among the profiles",
         edits: &[(
             "src/real/boot/leftovers.rs",
-            "            (Generation::InTheMaking, Some(_)) => UNFINISHED,\n",
-            "            (Generation::InTheMaking, Some(_)) if name.is_empty() => UNFINISHED,\n",
+            "            (Generation::Incomplete, Some(_)) => UNFINISHED,\n",
+            "            (Generation::Incomplete, Some(_)) if name.is_empty() => UNFINISHED,\n",
         )],
         checks: &[Check {
             command: &["halfway", "install", "--point", "24:kill"],
