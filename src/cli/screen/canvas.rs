@@ -12,6 +12,8 @@ use super::{Mood, Picture};
 const WHOLE_EVERY_MS: u64 = 10_000;
 /// Columns that whoever asks may put around a question, and that an answer takes.
 const ANSWER_COLUMNS: usize = 60;
+/// A terminal with fewer lines has no room for what explains a question and for the question.
+const SMALL_LINES: usize = 20;
 /// The last picture has at least so many lines, however much is said below it.
 const LAST_LINES_MIN: usize = 4;
 
@@ -99,7 +101,16 @@ impl Canvas {
         // A free line, the question's own, which its asker writes, and the answer.
         let lines = 1 + (columns + ANSWER_COLUMNS).div_ceil(width);
         let spare = height.saturating_sub(lines);
-        let laid = layout(picture, self.room(width, spare));
+        let mut laid = layout(picture, self.room(width, spare));
+        if !laid.is_whole && picture.scan.is_none() && height < SMALL_LINES && spare >= 2 {
+            // The question itself, which its asker writes, says in one line what explains it.
+            let bare = Picture {
+                question: None,
+                events: vec![],
+                ..picture.clone()
+            };
+            laid = layout(&bare, self.room(width, spare));
+        }
         let before = if self.size.is_none() {
             "\n".repeat(height)
         } else {

@@ -243,6 +243,26 @@ fn a_question_is_never_drawn_over() {
     }
 }
 
+/// On a small screen the headline and the question stand, where what explains the question has no room.
+#[test]
+fn a_small_screen_has_the_headline_and_the_question() {
+    const PROMPT: &str = "ERASE the whole disk of serial LFTARGET, 4294967296 bytes (no partition table; whole disk: blank where it \
+                          was read (not all of it was read))? Type yes:";
+    let explained = "ERASE the whole disk of the disk with serial LFTARGET, 4294967296 bytes\n  no partition table\n  whole disk: blank \
+                     where it was read (not all of it was read)\nEverything listed will be lost. Type yes to continue.";
+    let size = (40, 12);
+    let (mut canvas, mut glass) = (Canvas::new(SHOWS), Glass::new(size));
+    glass.take(&canvas.show(&picture(1_000), size, 1_000, None));
+    let scrolled = glass.scrolled;
+    let picture_of_it = asked(PROMPT, Some(explained));
+    glass.take(&canvas.show(&picture_of_it, size, 2_000, Some((1, PROMPT.len()))));
+    glass.take(&format!("{PROMPT} yes"));
+    let text = glass.text();
+    assert_eq!(glass.scrolled, scrolled, "{text:#?}");
+    assert!(text[0].starts_with(" QUESTION web"), "{text:#?}");
+    assert!(text.concat().contains("Type yes: yes"), "{text:#?}");
+}
+
 #[test]
 fn a_question_without_room_is_written_whole() {
     let long: String = (0..60).map(|at| format!("  partition {at}: ext4\n")).collect();

@@ -72,6 +72,8 @@ pub struct Laid {
 const LARGE_HEIGHT: usize = 40;
 /// See [`LARGE_HEIGHT`].
 const LARGE_WIDTH: usize = 100;
+/// From this height on there are free lines between the parts, and texts have as many lines as they need.
+const MANY_LINES: usize = 20;
 /// From this width on a phase has its task beside its name, and an event its time.
 const WIDE: usize = 60;
 /// Columns that a phase needs in a grid: a margin, its mark, its name.
@@ -125,7 +127,7 @@ pub fn layout(picture: &Picture, room: Room) -> Laid {
         spare -= usize::from(is_there);
         if is_there { vec![vec![]] } else { vec![] }
     };
-    let has_many_lines = height >= 20;
+    let has_many_lines = height >= MANY_LINES;
     let gaps = if has_many_lines {
         [gap(), gap(), gap()]
     } else {
@@ -175,8 +177,11 @@ fn fitted(mut blocks: Vec<Vec<Line>>, rows: usize, width: usize) -> Vec<Line> {
             break;
         }
         longest.pop();
-        if let Some(Span { text, .. }) = longest.last_mut().and_then(|line| line.last_mut()) {
-            *text = more_follows(text, width);
+        if let Some(line) = longest.last_mut() {
+            let before: usize = columns(line) - line.last().map_or(0, |span| span.text.chars().count());
+            if let Some(Span { text, .. }) = line.last_mut() {
+                *text = more_follows(text, width.saturating_sub(before));
+            }
         }
     }
     let mut lines = blocks.concat();
@@ -436,7 +441,11 @@ fn now(picture: &Picture, room: Room) -> Vec<Vec<Line>> {
     if picture.mood == Mood::Waiting {
         return blocks;
     }
-    blocks.push(entry("now", &picture.step, Kind::Strong, room));
+    let at_most = |lines: usize, block: Vec<Line>| {
+        let is_small = room.height < MANY_LINES;
+        fitted(vec![block], if is_small { lines } else { usize::MAX }, room.width)
+    };
+    blocks.push(at_most(1, entry("now", &picture.step, Kind::Strong, room)));
     let Some(count) = &picture.count else {
         return blocks;
     };
@@ -445,7 +454,7 @@ fn now(picture: &Picture, room: Room) -> Vec<Vec<Line>> {
         format!(" of {}", words::amount(total, &count.unit))
     });
     let text = format!("{}: {done}{of}{}", count.what, picture.speed);
-    blocks.push(entry("count", &text, Kind::Plain, room));
+    blocks.push(at_most(2, entry("count", &text, Kind::Plain, room)));
     if let Some(total) = count.total.filter(|total| *total > 0) {
         blocks.push(vec![bar(count.done, total, room.width)]);
     }
