@@ -51,7 +51,7 @@ impl Hands {
     /// Runs a program to its end.
     ///
     /// # Errors
-    /// As [`Command::run`].
+    /// As [`Program::run`].
     pub async fn run(&self, program: Program<'_>) -> Result<Ended, Fault> {
         self.with_env(program).run(&self.reporter, &self.stop).await
     }
@@ -59,7 +59,7 @@ impl Hands {
     /// As [`Hands::run`], where what it prints is a secret.
     ///
     /// # Errors
-    /// As [`Command::run_for_secret`].
+    /// As [`Program::run_for_secret`].
     pub async fn run_for_secret(&self, program: Program<'_>) -> Result<(Ended, Secret), Fault> {
         self.with_env(program)
             .run_for_secret(&self.reporter, &self.stop)

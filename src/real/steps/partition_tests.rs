@@ -521,7 +521,7 @@ fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
         // As after stage 1: the mount cannot be seen any more, the loop device still reads from it.
         run("umount", &["-l", &point]).await;
         let seen = uses().await;
-        assert!(seen.iter().any(|l| l.contains("lies on the disk")), "{seen:?}");
+        assert!(seen.iter().any(|l| l.contains("is on the disk")), "{seen:?}");
         run("losetup", &["-d", &upper]).await;
         stick.detach().await;
     });

@@ -42,7 +42,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     (
         "\"root-lab\"",
         "\"ESP-LAB\"",
-        &["labels.root", "labels.efi has it already"],
+        &["labels.root", "labels.efi already has it"],
     ),
     (
         "repository: (",
