@@ -454,7 +454,7 @@ fn now(picture: &Picture, room: Room) -> Vec<Vec<Line>> {
         format!(" of {}", words::amount(total, &count.unit))
     });
     let text = format!("{}: {done}{of}{}", count.what, picture.speed);
-    blocks.push(at_most(2, entry("count", &text, Kind::Plain, room)));
+    blocks.push(at_most(3, entry("count", &text, Kind::Plain, room)));
     if let Some(total) = count.total.filter(|total| *total > 0) {
         blocks.push(vec![bar(count.done, total, room.width)]);
     }
