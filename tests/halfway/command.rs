@@ -12,6 +12,34 @@ use camino::Utf8Path;
 use landfall::sim::model::leftovers;
 use std::process::ExitCode;
 
+/// A part of many points, spread over all of them: the parts 1/N to N/N are all, each point once.
+#[derive(Clone, Copy)]
+pub struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl Part {
+    /// Whether the point at this place is in it.
+    pub fn takes(self, index: usize) -> bool {
+        index % self.of == self.number - 1
+    }
+}
+
+impl std::str::FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Part { number, of }),
+            _ => Err(format!("--part {text}: a part is NUMBER/OF, such as 2/8")),
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Default)]
 pub struct Asked {
@@ -23,6 +51,8 @@ pub struct Asked {
     pub all: bool,
     /// Every so manieth.
     pub every: Option<usize>,
+    /// Of all of them in the machine, this part.
+    pub part: Option<Part>,
     /// The folders of a step stay.
     pub keep: bool,
     /// No kills of folders: power cuts alone.
@@ -48,6 +78,11 @@ impl Asked {
         (whole || its_own) && self.point.is_none()
     }
 
+    /// Of all points of a step in the machine, whether the one at this place is asked for.
+    pub fn takes(&self, index: usize) -> bool {
+        self.part.is_none_or(|part| part.takes(index))
+    }
+
     /// Whether so many of so many are to be tried that their figures say something of the step.
     pub fn is_broad(&self) -> bool {
         self.point.is_none() && (self.all || self.every.is_some())
@@ -67,6 +102,7 @@ impl Asked {
                 "--machine" => asked.machine = true,
                 "--point" => asked.point = Some(rest.next().ok_or("--point CALL:WHAT")?.parse()?),
                 "--system" => asked.system = rest.next().cloned().unwrap_or_default(),
+                "--part" => asked.part = Some(rest.next().ok_or("--part NUMBER/OF")?.parse()?),
                 "--every" => {
                     let every = rest.next().and_then(|number| number.parse().ok());
                     asked.every = Some(every.filter(|every| *every > 0).ok_or("--every NUMBER")?);

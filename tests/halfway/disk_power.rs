@@ -79,7 +79,7 @@ fn moments(asked: &Asked, calls: &[Call]) -> (BTreeSet<usize>, usize) {
     for all in [places(true), places(false)] {
         of += all.len();
         let taken = match (asked.all || asked.point.is_some(), asked.every) {
-            (true, _) => vec![true; all.len()],
+            (true, _) => (0..all.len()).map(|index| asked.takes(index)).collect(),
             (false, Some(every)) => (0..all.len()).map(|at| at.is_multiple_of(every)).collect(),
             (false, None) => spread(all.len(), &BTreeSet::new(), MOMENTS),
         };

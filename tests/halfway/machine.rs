@@ -79,7 +79,7 @@ fn kills(
         report.there.there_is(&format!("{number}:{what}"));
     }
     let taken = match (asked.all, asked.every) {
-        (true, _) => vec![true; all.len()],
+        (true, _) => (0..all.len()).map(|index| asked.takes(index)).collect(),
         (false, Some(every)) => (0..all.len()).map(|index| index.is_multiple_of(every)).collect(),
         (false, None) => {
             // Of too many kinds a part.

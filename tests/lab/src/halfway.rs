@@ -59,6 +59,9 @@ pub struct Arguments {
     /// Every point of the steps in the machine too: hours
     #[arg(long)]
     all: bool,
+    /// With --all, the part K of N of the points in the machine, spread over all of them: 1/N to N/N are every point once
+    #[arg(long, value_name = "K/N", requires = "all", value_parser = part)]
+    part: Option<String>,
     /// Every N-th point, of the steps on this computer too
     #[arg(long, value_name = "N", conflicts_with_all = ["all", "point"], value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
@@ -66,7 +69,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     nixos_tools: Option<std::path::PathBuf>,
     /// Write the tables in docs/design/failure-model.md anew; of steps that are not tried, the figures stay
-    #[arg(long, conflicts_with_all = ["point", "every"])]
+    #[arg(long, conflicts_with_all = ["point", "every", "part"])]
     write: bool,
     /// Keep the folders of each step
     #[arg(long)]
@@ -158,6 +161,17 @@ fn point(text: &str) -> Result<String, String> {
     }
 }
 
+/// A part, as the test reads it.
+fn part(text: &str) -> Result<String, String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(number, of)| Some((number.parse::<u32>().ok()?, of.parse::<u32>().ok()?)));
+    match numbers {
+        Some((number, of)) if (1..=of).contains(&number) => Ok(text.to_owned()),
+        _ => Err("a part is K/N, such as 2/8".to_owned()),
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     sensible(arguments)?;
@@ -238,7 +252,7 @@ fn shown(cache: &Cache, arguments: &Arguments, ended_well: bool, told: &Told) ->
         }
     }
     for [step, what, some, of] in &told.sampled {
-        println!("{step}: {some} of {of} {what} were tried (--all: every one)");
+        println!("{step}: {some} of {of} {what} were tried (--all without --part: every one)");
     }
     for skipped in &told.skipped {
         println!("not tried: {skipped}");
@@ -295,6 +309,9 @@ fn told(cache: &Cache, arguments: &Arguments) -> Result<(bool, Told)> {
     }
     if let Some(every) = arguments.every {
         options.extend(["--every".to_owned(), every.to_string()]);
+    }
+    if let Some(part) = &arguments.part {
+        options.extend(["--part".to_owned(), part.clone()]);
     }
     if every || !here.is_empty() {
         ended_well &= on_this_computer(cache, &here, &options, |line| told.take(line))?;

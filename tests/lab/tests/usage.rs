@@ -43,6 +43,10 @@ fn what_cannot_be_done_is_refused_in_words() {
         ("halfway clone --every -1", "unexpected argument"),
         ("halfway clone --every 2 --all", "cannot be used with"),
         ("halfway clone --every 2 --point 5:kill", "cannot be used with"),
+        ("halfway install --all --part 3/2", "a part is K/N"),
+        ("halfway install --all --part 0/2", "a part is K/N"),
+        ("halfway install --part 1/2", "--all"),
+        ("halfway install --all --part 1/2 --write", "cannot be used with"),
         ("halfway clone --every 2 --write", "cannot be used with"),
         (
             "chaos --layout banana",
