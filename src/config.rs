@@ -8,6 +8,7 @@
 
 mod advice;
 mod check;
+mod edges;
 mod finder;
 mod forge;
 mod mistyped;

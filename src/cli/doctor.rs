@@ -5,7 +5,7 @@
 //!
 //! The checks themselves are in `doctor`. Nothing is written.
 
-use super::{CONFIG_FILES, DoctorArgs, Failure, failure, status, words};
+use super::{CONFIG_FILES, DoctorArgs, Failure, failure, report, words};
 use crate::config::{Config, Overrides};
 use crate::doctor::{self, CHECKS, Check, Finding, Outcome, Place, Scene};
 use crate::event::Reporter;
@@ -156,7 +156,7 @@ fn scene(
             let read = Config::read_with(&file, &scene.overrides).map_err(|error| error.to_string());
             (file, read)
         });
-        scene.last_run = status::last_run(run_dir)?;
+        scene.last_run = report::last_run(run_dir)?;
         scene.addresses = addresses()?;
     }
     scene.flake = flake;

@@ -4,10 +4,10 @@
 //!
 //! `progress::LogFile` writes the log.
 
-use super::progress::Line;
+use super::line::{Line, plain_line};
+use super::report;
 use super::run_dir;
-use super::status;
-use super::words::{self, Weight};
+use super::words;
 use super::{Failure, LogArgs};
 use crate::event::Event;
 use crate::exit::Exit;
@@ -55,7 +55,7 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
         out.flush()?;
         std::thread::sleep(Duration::from_millis(250));
         // Looked for before the rest is read: what it still wrote is shown.
-        gone_times = match file.is_none() && status::is_gone(run_dir)? {
+        gone_times = match file.is_none() && report::is_gone(run_dir)? {
             true => gone_times + 1,
             false => 0,
         };
@@ -167,14 +167,4 @@ fn copy(reader: &mut BufReader<File>, json: bool, out: &mut dyn Write) -> std::i
             Err(_) => writeln!(out, "(not an event) {}", words::one_line(text))?,
         }
     }
-}
-
-/// One line for people, with the seconds since boot.
-pub(super) fn plain_line(at_ms: u64, event: &Event) -> String {
-    let (weight, text) = words::of(event);
-    let mark = match weight {
-        Weight::Detail | Weight::Count | Weight::Line => ' ',
-        Weight::Alarm => '!',
-    };
-    format!("[{:>6}.{:03}]{mark}{text}", at_ms / 1_000, at_ms % 1_000)
 }

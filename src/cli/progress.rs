@@ -5,17 +5,18 @@
 //!
 //! `words` makes the texts of events.
 
+use super::line::{Clock, Line, Patient, Speed, clock, plain_line};
+use super::run_status::Status;
 use super::screen::listener::{Place, Screen};
+use super::screen::terminal::{self, draws, size_of};
 use super::words::{self, Weight};
-use super::{ProgressMode, complain, screen, since_boot_ms, status};
+use super::{ProgressMode, complain};
 use crate::event::{Event, Listener};
 use crate::foreign;
 use crate::os::said;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
 
 /// Time between two counts of the same work as plain lines: serial consoles are slow.
 const PLAIN_COUNT_EVERY_MS: u64 = 5_000;
@@ -25,25 +26,6 @@ const TTY_DRAW_EVERY_MS: u64 = 100;
 const FILE_COUNT_EVERY_MS: u64 = 1_000;
 /// Size at which a log is put aside, once.
 const LOG_BYTES_MAX: u64 = 16 << 20;
-
-/// A line of a log or of `--progress json`: an event with the milliseconds since boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Milliseconds since boot, suspend included.
-    #[serde(rename = "at_ms")]
-    pub at_ms: u64,
-    /// The event.
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// A clock in milliseconds that never goes back.
-pub type Clock = Box<dyn Fn() -> u64 + Send>;
-
-/// The clock of this machine.
-pub fn clock() -> Clock {
-    Box::new(since_boot_ms)
-}
 
 /// What an install shows on this process's standard output: the screen, where one can be drawn; on a serial line, in a pipe and with
 /// `--verbose`, whose trace goes to the same terminal, lines.
@@ -60,7 +42,7 @@ pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
         out: std::io::stdout(),
         name: "the terminal".to_owned(),
         size: Box::new(|| size_of(std::io::stdout())),
-        shows: screen::listener::shows(),
+        shows: terminal::shows(),
         is_told_below: std::io::stderr().is_terminal(),
     };
     match Screen::on(place, clock, verbose) {
@@ -74,14 +56,14 @@ pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
 
 /// The screen on another terminal. What is wrong with it ends no install.
 pub fn on_terminal(path: &Utf8Path, verbose: bool) -> Option<Box<dyn Listener>> {
-    let screen = screen::listener::open(path).and_then(|opened| {
+    let screen = terminal::open(path).and_then(|opened| {
         let Some(terminal) = opened else { return Ok(None) };
         let sized = terminal.try_clone()?;
         let place = Place {
             out: terminal,
             name: path.to_string(),
             size: Box::new(move || size_of(&sized)),
-            shows: screen::listener::shows(),
+            shows: terminal::shows(),
             is_told_below: false,
         };
         Screen::on(place, clock, verbose).map(Some)
@@ -93,19 +75,6 @@ pub fn on_terminal(path: &Utf8Path, verbose: bool) -> Option<Box<dyn Listener>> 
             None
         }
     }
-}
-
-/// Columns and lines of a terminal that says them.
-pub(super) fn size_of(terminal: impl AsFd) -> Option<(u16, u16)> {
-    terminal_size::terminal_size_of(terminal)
-        .map(|(columns, lines)| (columns.0, lines.0))
-        .filter(|(columns, lines)| *columns > 0 && *lines > 0)
-}
-
-/// Whether standard output is a terminal that can be drawn on.
-pub(super) fn draws() -> bool {
-    let term = std::env::var_os("TERM").map(|term| term.to_string_lossy().into_owned());
-    screen::listener::can_draw_on(std::io::stdout(), term.as_deref())
 }
 
 /// The listener that `--progress` asks for, on this process's standard output.
@@ -121,35 +90,7 @@ pub fn on_stdout(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
 
 /// Colours, unless `NO_COLOR` holds anything (no-color.org).
 fn colour() -> bool {
-    screen::listener::shows().colour
-}
-
-/// A writer that says once when it can write no more, and is silent from then on.
-pub(super) struct Patient<W> {
-    what: String,
-    out: Option<W>,
-}
-
-impl<W: Write> Patient<W> {
-    pub(super) fn new(what: impl Into<String>, out: W) -> Self {
-        Patient {
-            what: what.into(),
-            out: Some(out),
-        }
-    }
-
-    pub(super) fn write(&mut self, text: &str) {
-        if let Some(out) = &mut self.out
-            && let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
-        {
-            self.out = None;
-            complain(&format!(
-                "landfall: {} cannot be written: {}; the work continues",
-                self.what,
-                said(&error)
-            ));
-        }
-    }
+    terminal::shows().colour
 }
 
 /// Lets a count through when enough time went by, when another thing is counted, or when it is complete.
@@ -180,47 +121,6 @@ impl Pace {
             self.last = Some((what.clone(), now_ms));
         }
         admits
-    }
-}
-
-/// How fast a count goes, from the first one that was seen of it.
-#[derive(Default)]
-pub(super) struct Speed {
-    /// What is counted, with the first count and its time.
-    first: Option<(String, u64, u64)>,
-}
-
-impl Speed {
-    /// Forgets what was counted: another step has begun.
-    pub(super) fn begin(&mut self) {
-        self.first = None;
-    }
-
-    /// The rate and the time left, to be put behind a count; empty while they are not known. Every count has to be shown here.
-    pub(super) fn of(&mut self, event: &Event, now_ms: u64) -> String {
-        let Event::Progress {
-            what,
-            done,
-            total,
-            unit,
-        } = event
-        else {
-            return String::new();
-        };
-        let first = match &self.first {
-            Some((counted, first, at_ms)) if counted == what && first <= done => (*first, *at_ms),
-            Some(_) | None => {
-                self.first = Some((what.clone(), *done, now_ms));
-                (*done, now_ms)
-            }
-        };
-        let rate = words::rate(first, (*done, now_ms), unit);
-        let left = words::left(first, (*done, now_ms), *total, unit);
-        [rate, left]
-            .into_iter()
-            .flatten()
-            .map(|text| format!(", {text}"))
-            .collect()
     }
 }
 
@@ -333,8 +233,7 @@ impl<W: Write> Plain<W> {
             Weight::Line | Weight::Alarm => true,
         };
         if shown {
-            self.out
-                .write(&format!("{}{speed}\n", super::log::plain_line(now_ms, event)));
+            self.out.write(&format!("{}{speed}\n", plain_line(now_ms, event)));
             // Without the time before them: what stands before a line on its way to a console takes columns enough.
             self.out.write(&drawn(event, "", ""));
         }
@@ -507,7 +406,7 @@ impl LogFile {
             }
             Err(error) => {
                 // Going on would fill the memory that tmpfs lives in.
-                self.out.out = None;
+                self.out.give_up();
                 complain(&format!(
                     "landfall: the log cannot be written any more and ends here: {}",
                     said(&error)
@@ -528,7 +427,7 @@ impl Listener for LogFile {
             return;
         }
         let line = json_line(now_ms, event);
-        if self.written + line.len() as u64 > self.bytes_max && self.out.out.is_some() {
+        if self.written + line.len() as u64 > self.bytes_max && self.out.is_open() {
             self.rotate();
         }
         self.written += line.len() as u64;
@@ -539,7 +438,7 @@ impl Listener for LogFile {
 /// `status.json`: where the run is, replaced as a whole so that a reader never sees half of it.
 pub struct StatusFile {
     path: Utf8PathBuf,
-    status: status::Status,
+    status: Status,
     clock: Clock,
     pace: Pace,
     silent: bool,
@@ -551,7 +450,7 @@ impl StatusFile {
         let clock = clock();
         StatusFile {
             path: run_dir.join("status.json"),
-            status: status::Status::begin(std::process::id(), clock()),
+            status: Status::begin(std::process::id(), clock()),
             clock,
             pace: Pace::new(FILE_COUNT_EVERY_MS),
             silent: false,

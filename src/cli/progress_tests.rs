@@ -234,5 +234,5 @@ fn a_dead_listener_does_not_end_the_install() {
     }
     let mut plain = Plain::new(Full, ticking(), true);
     story().iter().for_each(|event| plain.take(event));
-    assert!(plain.out.out.is_none());
+    assert!(!plain.out.is_open());
 }

@@ -3,7 +3,7 @@
 //!
 //! Absent: the rules themselves (`landfall_states::names`), and options whose rules are in `check`, `places` and `url`.
 
-use super::mistyped::{edges, is_invisible};
+use super::edges::{edges, is_invisible};
 use super::refused::{Refusal, may_be_secret};
 use landfall_states::names::{
     ClonePath, EspLabel, Ext4Label, HostName, MapperName, PartitionLabel, RefName, Revision, Size, StorePath,
@@ -34,7 +34,7 @@ pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal>
         return None;
     }
     if option == "repository.remote" {
-        let (shown, objection) = super::remote::of_text(text)?;
+        let (shown, objection) = super::mistyped::of_text(text)?;
         return Some(Refusal {
             why: format!("remote {shown} is not allowed: {}", objection.why),
             fix: Some(objection.fix),

@@ -8,7 +8,7 @@
 use super::problem::problem;
 use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, advice,
-    places, refused, remote, text, url,
+    mistyped, places, refused, remote, text, url,
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
@@ -228,7 +228,7 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
     }
     if let Some((shown, refused)) = remote
         .as_ref()
-        .and_then(|remote| remote::of_text(remote.expose()))
+        .and_then(|remote| mistyped::of_text(remote.expose()))
     {
         found.push(problem(
             "repository.remote",

@@ -3,13 +3,13 @@
 //!
 //! Absent: what is refused of a text that is a remote by its form (`remote`).
 
+use super::edges::{called, edges, is_invisible};
 use super::objection::Objection;
-use super::remote;
+use super::remote::{self, FORMS};
 use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::{is_account, is_authority};
-use std::net::Ipv6Addr;
+use landfall_states::remote::{is_account, is_authority, redacted};
 
 /// A form to write may be mistyped as well; so often it is looked at again.
 const AGAIN_MAX: u8 = 4;
@@ -17,48 +17,48 @@ const AGAIN_MAX: u8 = 4;
 const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
-/// What can be written at all.
-pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
 const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
 const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
                           ssh as landfall.ssh-key";
 
+/// A text that is given for a remote, as it is shown, and what stands against it. What is taken has nothing.
+pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
+    match text.parse::<RemoteUrl>() {
+        Ok(remote) => remote::objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
+        Err(_) => {
+            let Objection { why, fix } = remote(text);
+            Some(match shown(text) {
+                Some(shown) => (shown, Objection { why, fix }),
+                // A form to write would have it in it.
+                None => (
+                    refused::HIDDEN.to_owned(),
+                    Objection {
+                        why,
+                        fix: FORMS.to_owned(),
+                    },
+                ),
+            })
+        }
+    }
+}
+
+/// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
+fn shown(text: &str) -> Option<String> {
+    let plain = text.trim();
+    let bare = redacted(plain);
+    let at = text
+        .find(plain)
+        .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
+    Some(quoted(&format!(
+        "{}{bare}{}",
+        &text[..at],
+        &text[at + plain.len()..]
+    )))
+}
+
 /// Why a text is refused as a remote, and what to write.
 pub(super) fn remote(text: &str) -> Objection {
     Text { again: 0 }.objection(text)
-}
-
-/// Signs that nobody sees.
-pub(super) fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
-}
-
-fn is_edge(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || is_invisible(c)
-}
-
-/// What a sign is called.
-fn called(c: char) -> String {
-    match c {
-        ' ' => "a space".into(),
-        '\n' => "a line feed".into(),
-        '\r' => "a carriage return".into(),
-        '\t' => "a tab".into(),
-        c => format!("an invisible sign (U+{:04X})", u32::from(c)),
-    }
-}
-
-/// What is wrong at the ends of a text, and the text without that.
-pub(super) fn edges(text: &str) -> Option<(String, &str)> {
-    let plain = text.trim_matches(is_edge);
-    if plain == text || plain.is_empty() {
-        return None;
-    }
-    let (sign, place) = match text.chars().next().filter(|c| is_edge(*c)) {
-        Some(first) => (first, "before it"),
-        None => (text.chars().next_back()?, "behind it"),
-    };
-    Some((format!("{} stands {place}", called(sign)), plain))
 }
 
 /// What stands behind `?` or `#`, as words for where it belongs.
@@ -282,7 +282,7 @@ impl Text {
                     "write an address without %, or the server's name",
                 );
             }
-            if address.parse::<Ipv6Addr>().is_ok() {
+            if address.parse::<std::net::Ipv6Addr>().is_ok() {
                 return self.meant("an address of IPv6 stands in brackets", &form(address), "");
             }
         }
@@ -380,7 +380,8 @@ impl Text {
                 .split_once('@')
                 .map_or((None, inner), |(user, host)| (Some(user), host));
             if account.is_none_or(is_account) && !path.contains('@') {
-                return self.bracketed(account, host, path);
+                let (why, form) = remote::without_brackets(account, host, path);
+                return self.meant(&why, &form, "");
             }
         }
         if user == Some("") && !rest.contains('@') {
@@ -413,7 +414,8 @@ impl Text {
         if let Some(inner) = rest.strip_prefix('[')
             && let Some((host, path)) = inner.split_once("]:")
         {
-            return self.bracketed(user, host, path);
+            let (why, form) = remote::without_brackets(user, host, path);
+            return self.meant(&why, &form, "");
         }
         let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
         match rest.split_once('/') {
@@ -463,20 +465,6 @@ impl Text {
             return self.meant("it names no account for ssh", &format!("git@{rest}"), "");
         }
         said("its server is no name of one", FORMS)
-    }
-
-    /// `[host:port]:path`, as ssh and Git take it in some places.
-    fn bracketed(self, user: Option<&str>, host: &str, path: &str) -> Objection {
-        let account = user.map_or(String::new(), |user| format!("{user}@"));
-        let why = "brackets belong to an address of IPv6, and a port into an address with a scheme";
-        let path = path.trim_start_matches('/');
-        let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
-        let host = if is_ipv6 {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        self.meant(why, &format!("ssh://{account}{host}/{path}"), "")
     }
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::remote::of_text;
+use super::of_text;
 
 fn of(text: &str) -> (String, String, String) {
     let (shown, objection) = of_text(text).unwrap_or_else(|| panic!("{text:?} is taken"));

@@ -3,7 +3,7 @@
 //! A variable follows the same rule as its option. An empty variable counts as not set, because service managers pass empty ones. No
 //! other variable is read.
 
-use super::{Config, ConfigError, Problem, refused, remote};
+use super::{Config, ConfigError, Problem, mistyped, refused};
 use camino::Utf8PathBuf;
 use landfall_states::remote::RemoteUrl;
 use std::ffi::OsString;
@@ -49,7 +49,7 @@ impl Overrides {
             }
         };
         let repo_remote =
-            text("REPO_REMOTE", &mut problems).and_then(|value| match remote::of_text(&value) {
+            text("REPO_REMOTE", &mut problems).and_then(|value| match mistyped::of_text(&value) {
                 None => value.parse::<RemoteUrl>().ok(),
                 Some((shown, refused)) => {
                     problems.push(Problem {

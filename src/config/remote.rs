@@ -7,10 +7,9 @@
 
 use super::objection::Objection;
 use super::url::{self, Secret};
-use super::{forge, mistyped, refused, server};
-use landfall_states::names::quoted;
+use super::{forge, server};
 use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::{percent_decoded, redacted};
+use landfall_states::remote::percent_decoded;
 use landfall_states::token;
 use std::net::Ipv6Addr;
 
@@ -30,40 +29,8 @@ const PAGES: [&str; 12] = [
     "/archive/",
 ];
 
-/// A text that is given for a remote, as it is shown, and what stands against it. What is taken has nothing.
-pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
-    match text.parse::<RemoteUrl>() {
-        Ok(remote) => objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
-        Err(_) => {
-            let Objection { why, fix } = mistyped::remote(text);
-            Some(match shown(text) {
-                Some(shown) => (shown, Objection { why, fix }),
-                // A form to write would have it in it.
-                None => (
-                    refused::HIDDEN.to_owned(),
-                    Objection {
-                        why,
-                        fix: mistyped::FORMS.to_owned(),
-                    },
-                ),
-            })
-        }
-    }
-}
-
-/// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
-fn shown(text: &str) -> Option<String> {
-    let plain = text.trim();
-    let bare = redacted(plain);
-    let at = text
-        .find(plain)
-        .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
-    Some(quoted(&format!(
-        "{}{bare}{}",
-        &text[..at],
-        &text[at + plain.len()..]
-    )))
-}
+/// What can be written at all.
+pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
 
 /// The reason against an address, if there is one.
 pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
@@ -221,6 +188,21 @@ fn behind(query: &str) -> Objection {
     }
 }
 
+/// `[host:port]:path`, as ssh and Git take it in some places: why it is refused, and the address that was meant.
+pub(super) fn without_brackets(user: Option<&str>, host: &str, path: &str) -> (String, String) {
+    let account = user.map_or(String::new(), |user| format!("{user}@"));
+    let path = path.trim_start_matches('/');
+    let host = if host.parse::<Ipv6Addr>().is_ok() {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    (
+        "brackets belong to an address of IPv6, and a port into an address with a scheme".to_owned(),
+        format!("ssh://{account}{host}/{path}"),
+    )
+}
+
 fn of_ssh(text: &str) -> Option<Objection> {
     let (user, rest) = text
         .split_once('@')
@@ -228,7 +210,15 @@ fn of_ssh(text: &str) -> Option<Objection> {
     let (host, path) = if let Some(inner) = rest.strip_prefix('[') {
         let end = rest.find("]:")?;
         if inner[..end - 1].parse::<Ipv6Addr>().is_err() {
-            return Some(mistyped::remote(text));
+            let path = &rest[end + 2..];
+            let (why, form) = without_brackets(user, &inner[..end - 1], path);
+            let remote = form.parse::<RemoteUrl>().ok();
+            let fix = match remote.map(|remote| (objection(&remote), remote)) {
+                Some((None, remote)) => format!("write {remote}"),
+                Some((Some(objection), _)) => objection.fix,
+                None => FORMS.to_owned(),
+            };
+            return Some(Objection { why, fix });
         }
         (&rest[..=end], &rest[end + 2..])
     } else {

@@ -6,7 +6,7 @@
 //!
 //! `remote` has the forms of a remote. Whether a server answers is tested later.
 
-use super::mistyped::edges;
+use super::edges::edges;
 use super::objection::Objection;
 use super::{refused, server};
 use base64::Engine as _;

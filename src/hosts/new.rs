@@ -7,6 +7,7 @@
 
 mod already;
 mod given;
+mod outcome;
 mod rules_file;
 mod secrets;
 mod written;
@@ -26,8 +27,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::{Size, UserName};
 use landfall_states::remote::RemoteUrl;
-use secrets::Secrets;
-use written::Written;
+use outcome::{Secrets, Written};
 
 /// The release that landfall's own templates are of, where Nix does not say that of the flake.
 const RELEASE: &str = "26.05";

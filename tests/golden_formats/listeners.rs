@@ -5,8 +5,8 @@ mod examples;
 
 use crate::kit::{folder, golden, read, system};
 use examples::examples;
-use landfall::cli::progress::Line;
-use landfall::cli::status::{Count, Ending, Status};
+use landfall::cli::line::Line;
+use landfall::cli::run_status::{Count, Ending, Status};
 use landfall::event::Event;
 use landfall::event::FaultTold;
 use landfall::hosts::transaction::{Entry, Journal};

@@ -36,7 +36,7 @@ const NAMED_BY_RUST: [(&str, &str); 5] = [
         "the answer of `landfall simulate`, kept by nobody",
     ),
     (
-        "src/cli/status.rs: Report",
+        "src/cli/report.rs: Report",
         "the answer of `landfall status --json`, kept by nobody",
     ),
 ];

@@ -27,7 +27,7 @@ const OPENING: [&str; 14] = [
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
 const OPENERS: [(&str, usize, &str); 34] = [
     (
-        "src/cli/screen/listener.rs",
+        "src/cli/screen/terminal.rs",
         1,
         "a terminal that is named to be drawn on; not waited for, and it must be one",
     ),
@@ -36,7 +36,7 @@ const OPENERS: [(&str, usize, &str); 34] = [
         3,
         "its own /proc entry; a target that `foreign::storage` looked at; a folder, to flush it",
     ),
-    ("src/cli/status.rs", 1, "/proc"),
+    ("src/cli/report.rs", 1, "/proc"),
     (
         "src/flash/eject.rs",
         1,

@@ -1,8 +1,8 @@
 //! Tests of what is written to a terminal, on a terminal of our own that knows what the screen uses, and nothing else.
 
 use super::*;
+use crate::cli::run_status::Status;
 use crate::cli::screen::{Beside, Picture};
-use crate::cli::status::Status;
 use crate::event::Event;
 
 /// A grid of characters, a cursor, and a wrap that waits for the next character, as terminals have it (DEC VT100, `xterm`, Linux).

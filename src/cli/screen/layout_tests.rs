@@ -1,8 +1,8 @@
 //! Tests of the layout: pictures as text, and what holds of every picture in every room.
 
 use super::*;
+use crate::cli::run_status::Status;
 use crate::cli::screen::Beside;
-use crate::cli::status::Status;
 use crate::event::{Event, FaultTold};
 use expect_test::expect_file;
 use landfall_states::fault::{Fault, FaultClass};
@@ -301,7 +301,7 @@ fn any_picture() -> impl Strategy<Value = Picture> {
                 phase_age_ms,
                 attempt,
                 step: word(),
-                count: Some(crate::cli::status::Count {
+                count: Some(crate::cli::run_status::Count {
                     what: word(),
                     done,
                     total,

@@ -54,7 +54,7 @@ fn asking() -> Event {
 #[test]
 fn a_question_stands_before_it_is_asked_and_a_signal_is_told_below_it() {
     let tape = Tape::default();
-    let mut screen = Screen::on(place(tape.clone(), true), crate::cli::progress::clock, false).unwrap();
+    let mut screen = Screen::on(place(tape.clone(), true), crate::cli::line::clock, false).unwrap();
     screen.take(&asking());
     let before = tape.text();
     assert!(
@@ -75,12 +75,8 @@ fn a_question_stands_before_it_is_asked_and_a_signal_is_told_below_it() {
 fn a_failure_is_on_the_last_picture_unless_it_is_told_below() {
     for is_told_below in [false, true] {
         let tape = Tape::default();
-        let mut screen = Screen::on(
-            place(tape.clone(), is_told_below),
-            crate::cli::progress::clock,
-            false,
-        )
-        .unwrap();
+        let mut screen =
+            Screen::on(place(tape.clone(), is_told_below), crate::cli::line::clock, false).unwrap();
         screen.take(&stopped());
         let text = tape.text();
         assert!(text.contains("FAILED"), "{text}");
@@ -97,7 +93,7 @@ fn a_failure_is_on_the_last_picture_unless_it_is_told_below() {
 fn a_run_that_tells_no_ending_is_not_at_work_any_more() {
     for (claimed, headline) in [(Some(Phase::Landed), " LANDED"), (None, " ENDED")] {
         let tape = Tape::default();
-        let mut screen = Screen::on(place(tape.clone(), true), crate::cli::progress::clock, false).unwrap();
+        let mut screen = Screen::on(place(tape.clone(), true), crate::cli::line::clock, false).unwrap();
         screen.take(&Event::Decided {
             rules: vec![16],
             what: "this install has landed".into(),
@@ -123,7 +119,7 @@ fn a_terminal_that_takes_nothing_holds_up_no_install() {
             Ok(())
         }
     }
-    let mut screen = Screen::on(place(Stuck, false), crate::cli::progress::clock, false).unwrap();
+    let mut screen = Screen::on(place(Stuck, false), crate::cli::line::clock, false).unwrap();
     let begun = Instant::now();
     for _ in 0..1_000 {
         screen.take(&Event::Step { what: "x".into() });
@@ -132,28 +128,4 @@ fn a_terminal_that_takes_nothing_holds_up_no_install() {
     screen.take(&asking());
     drop(screen);
     assert!(begun.elapsed() < WAIT_MAX * 4, "{:?}", begun.elapsed());
-}
-
-#[test]
-fn only_terminals_that_can_be_drawn_on_are() {
-    let file = tempfile::tempfile().unwrap();
-    assert!(!can_draw_on(&file, Some("xterm")));
-    assert!(!can_draw_on(
-        fs_err::File::open("/dev/null").unwrap(),
-        Some("xterm")
-    ));
-    let pty = nix::pty::openpty(None, None).unwrap();
-    for (term, wanted) in [
-        (Some("xterm-256color"), true),
-        (Some("linux"), true),
-        (Some("dumb"), false),
-        (Some(""), false),
-        (None, false),
-    ] {
-        assert_eq!(can_draw_on(&pty.slave, term), wanted, "{term:?}");
-    }
-    let name = nix::unistd::ttyname(&pty.slave).unwrap();
-    assert!(open(Utf8Path::from_path(&name).unwrap()).unwrap().is_some());
-    assert!(open(Utf8Path::new("/dev/no-such-terminal")).unwrap().is_none());
-    assert!(open(Utf8Path::new("/dev/null")).is_err());
 }

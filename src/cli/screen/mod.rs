@@ -10,10 +10,11 @@ pub mod canvas;
 pub mod layout;
 mod letters;
 pub mod listener;
+pub mod terminal;
 mod text;
 
-use super::progress::Speed;
-use super::status::{Count, Ending, Status};
+use super::line::Speed;
+use super::run_status::{Count, Ending, Status};
 use super::words::{self, Weight};
 use crate::event::{Event, FaultTold};
 use landfall_states::Phase;

@@ -4,7 +4,7 @@
 //!
 //! `rules` and `rekey` do the work.
 
-use super::written::Written;
+use super::outcome::{Rekeyed, Secrets, Written};
 use super::{FLAKE, Work, argument};
 use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
@@ -22,18 +22,6 @@ use std::collections::BTreeMap;
 
 /// No file that rules read a key from is longer, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// A secret encrypted again: its file, its bytes, how many can read it.
-type Rekeyed = (Utf8PathBuf, Vec<u8>, usize);
-
-/// What is written about the host's key, and about secrets.
-#[derive(Default)]
-pub(super) struct Secrets {
-    pub(super) edited: Edited,
-    pub(super) rekeyed: Vec<Rekeyed>,
-    pub(super) notes: Vec<String>,
-    pub(super) has_rules: bool,
-}
 
 /// What helps where a secret is not encrypted again.
 fn helps(why: &NotRekeyed, place: &Utf8Path, anew: &str) -> String {

@@ -5,7 +5,7 @@
 //!
 //! `flake` finds the ways, `templates` has the files.
 
-use super::secrets::Secrets;
+use super::outcome::{Secrets, Written};
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::hosts::error::HostError;
 use crate::hosts::evaluate::{Copy, Difference, Names, difference};
@@ -15,16 +15,6 @@ use crate::hosts::syntax;
 use crate::hosts::templates::HostText;
 use camino::Utf8Path;
 use landfall_states::remote::{RemoteUrl, is_over_ssh};
-
-/// The host as it goes into the flake.
-pub(super) struct Written {
-    pub(super) flake: Option<String>,
-    pub(super) files: HostFiles,
-    pub(super) host: String,
-    pub(super) installer: String,
-    pub(super) attributes: Option<Vec<String>>,
-    pub(super) notes: Vec<String>,
-}
 
 impl Work<'_> {
     /// Where the repository is fetched from, and what of that is worth a note.

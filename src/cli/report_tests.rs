@@ -1,6 +1,7 @@
-//! Tests of `status`.
+//! Tests of what is known of a run.
 
 use super::*;
+use crate::event::FaultTold;
 use landfall_states::checkpoint::Mark;
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::Digest;
