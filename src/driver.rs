@@ -269,6 +269,9 @@ impl<W: World> Run<'_, W> {
             self.claim = state.claim();
             if self.claim.phase() >= Phase::Realised {
                 self.unverified = false;
+            } else if self.world.has_seen_damage() {
+                self.unverified = true;
+                state = state.distrusted();
             }
             state = match state {
                 State::Planned(s) => {
@@ -342,6 +345,11 @@ impl<W: World> Run<'_, W> {
             let step = action(consent.clone());
             let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
+                    if self.world.has_seen_damage() && !self.unverified {
+                        // The repair takes files away: a run that is killed behind it must not have ended in good order.
+                        (self.unverified, self.dirty) = (true, true);
+                        self.save(Mark::Begun).await?;
+                    }
                     self.after(fault, &mut retry).await?;
                     continue;
                 }

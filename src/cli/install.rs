@@ -167,7 +167,8 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it.
-    credentials::remove_keys(&run_dir)
+    credentials::unmount_medium(&reporter)
+        .and_then(|()| credentials::remove_keys(&run_dir))
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
         .map_err(|fault| Stopped { phase: None, fault }.going_on(options))?;
     let ended = travel(options, session)

@@ -5,6 +5,7 @@
 //!
 //! `sim` has the simulated world. Whether the real world behaves the same is tested in the laboratory.
 
+use super::next_step::word;
 use super::workers::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
@@ -112,7 +113,8 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         });
         let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
-            "landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
+            "landfall simulate --config {} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
+            word(path.as_str()),
             env!("CARGO_PKG_VERSION")
         )
     };

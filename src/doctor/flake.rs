@@ -163,7 +163,7 @@ async fn evaluated(
     attribute: &str,
     function: &str,
 ) -> Result<Ended, NoAnswer> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
         .args(["--option", "eval-cache", "false"])

@@ -515,7 +515,7 @@ pub(super) async fn service(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     let unit = format!("{host}-auto-install.service");
-    let asked = Program::new("systemctl")
+    let asked = Program::that_looks("systemctl")
         .args([
             "show",
             "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus",

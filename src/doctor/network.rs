@@ -240,7 +240,7 @@ async fn all_caches(scene: &Scene, config: &Config) -> (Vec<String>, Vec<String>
 
 /// What Nix is set to; `None`: it does not say.
 async fn nix_setting(scene: &Scene, name: &str) -> Option<Vec<String>> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args([
             "--extra-experimental-features",
             "nix-command",

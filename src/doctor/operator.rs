@@ -39,7 +39,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     // Git takes no lock for looking, and nothing of the repository's is run.
-    let asked = Program::new("git")
+    let asked = Program::that_looks("git")
         .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
         .args([
             "-C",

@@ -24,6 +24,7 @@ use crate::real::volume::slots::{self, Slots};
 use camino::Utf8Path;
 use landfall_states::Probe;
 use landfall_states::actions::partition_disk::GptCopy;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, GptTable, Plan};
 use std::borrow::Cow;
@@ -509,13 +510,16 @@ impl Contents {
 }
 
 /// Asks `blkid` of every piece that our own readers do not know, and takes in what it says.
+///
+/// # Errors
+/// The run is to stop.
 pub async fn ask_blkid(
     device: &Utf8Path,
     size_bytes: u64,
     contents: &mut Contents,
     reporter: &Reporter,
     stop: &Stop,
-) {
+) -> Result<(), Fault> {
     let has_table = has_table(&contents.on_disk) || contents.on_disk.empty_mbr;
     let pieces: Vec<(usize, u64, u64, bool)> = contents
         .signatures
@@ -533,13 +537,14 @@ pub async fn ask_blkid(
         .take(PIECES_MAX)
         .collect();
     for (index, from, bytes, whole) in pieces {
-        let ended = Program::new("blkid")
+        let ended = Program::that_looks("blkid")
             .args(["-p", "-o", "export", "-O", &from.to_string()])
             .args(["-S", &bytes.to_string(), device.as_str()])
             .run(reporter, stop)
             .await;
         let said = match ended {
             Ok(ended) => opinion(ended.code, &ended.stdout, whole && has_table),
+            Err(fault) if fault.class == FaultClass::Interrupted => return Err(fault),
             Err(fault) => Err(fault.to_string()),
         };
         match said {
@@ -552,6 +557,7 @@ pub async fn ask_blkid(
         }
     }
     contents.judge();
+    Ok(())
 }
 
 /// What `blkid -p -o export` says, by its exit code and output: nothing, or a signature. ZFS is left to our own reader, because

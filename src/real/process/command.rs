@@ -151,6 +151,10 @@ impl Ended {
 }
 
 impl<'a> Program<'a> {
+    /// A program that only looks: a stop ends it at once.
+    pub fn that_looks(name: impl Into<String>) -> Self {
+        Program::new(name).on_stop(OnStop::End)
+    }
     /// A program by name (looked up in `PATH`) or path. Deadline: one minute.
     pub fn new(name: impl Into<String>) -> Self {
         Program {
@@ -414,6 +418,10 @@ impl<'a> Program<'a> {
                 () = tokio::time::sleep_until(wake) => {
                     if drain_until.is_some() {
                         continue;
+                    }
+                    // A program that takes too long to end on its own is the reason for the wait, not for the end of the run.
+                    if stop.is_requested() {
+                        break Err(stop.fault());
                     }
                     let (limit, most) = if Instant::now() >= end {
                         (Limit::Deadline, self.deadline)

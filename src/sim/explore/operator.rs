@@ -165,6 +165,11 @@ impl Harness {
         }
         // What it found is in the coverage.
         let _stopped = runner.perform(action, scenario, schedule);
+        if runner.coverage.scenarios == 0 {
+            return Err(format!(
+                "--operator-action {name}: schedule {schedule}: the action is not possible on the disk that the first run leaves; choose another point of the first run, or another configuration"
+            ));
+        }
         Ok(runner.coverage)
     }
 }

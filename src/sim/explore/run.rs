@@ -8,6 +8,7 @@ use crate::driver::{Halt, Outcome, Request};
 use crate::sim::check::invariants::Breach;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::Checks;
+use crate::sim::inject::faults::Injection;
 #[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::planted::planted;
@@ -166,6 +167,16 @@ impl ScenarioRun {
                 point
                     .objection(shot.what)
                     .map(|why| format!("{}: {why}", point.label))
+                    .or_else(|| {
+                        let hinders = "an earlier fault of the schedule already makes it fail, so this one does not happen";
+                        let is_hindered = world.not_applied.contains(&shot.at);
+                        is_hindered.then(|| format!("{}: {hinders}", point.label))
+                    })
+                    .or_else(|| {
+                        let late = "the disk is not looked for by its name any more in this run, so another one in its place is not seen";
+                        let is_late = shot.what == Injection::Swap && world.swapped;
+                        is_late.then(|| format!("{}: {late}", point.label))
+                    })
                     .or_else(|| {
                         (named? >= pending).then(|| {
                             format!(

@@ -155,6 +155,8 @@ pub struct SimWorld {
     pub stop: bool,
     /// Somebody changes the disk before it is identified the next time.
     pub swapped: bool,
+    /// Points at which the schedule has a fault that an earlier one keeps from happening.
+    pub not_applied: Vec<u32>,
     /// Requests that fail yet.
     pub flaps: u32,
     /// What ends as nobody knows it, and how often it did.
@@ -208,6 +210,7 @@ impl SimWorld {
             right: false,
             stop: false,
             swapped: false,
+            not_applied: vec![],
             flaps: 0,
             strange: None,
             came: None,
@@ -285,7 +288,12 @@ impl SimWorld {
         if (at == 0 && what.is_none()) || self.every_point {
             self.snap(at, Moment::Before);
         }
-        self.hindered(point, label)?;
+        if let Err(fault) = self.hindered(point, label) {
+            if what.is_some() {
+                self.not_applied.push(at);
+            }
+            return Err(fault);
+        }
         match what {
             None => {
                 let acts = point.acts;
