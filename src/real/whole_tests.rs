@@ -138,7 +138,7 @@ async fn damaged_root(r: &mut Real) {
     ))
     .await;
     r.attach(Attach::Target).await.unwrap();
-    let fault = std::fs::read_dir("/mnt/damaged")
+    let fault = fs::read_dir("/mnt/damaged")
         .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
         .unwrap_err();
     assert_eq!(
