@@ -11,7 +11,7 @@ use super::words;
 use super::{Failure, LogArgs};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::shown::Shown;
@@ -105,7 +105,7 @@ fn is_there(path: &Utf8Path) -> Result<bool, Failure> {
 
 /// A log, of ours or named by a person.
 fn open(path: &Utf8Path) -> Result<BufReader<File>, Failure> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| {
+    let file = safe_open::open(path, Links::Follow).map_err(|refused| {
         if let Refused::Os(error) = &refused
             && error.kind() == ErrorKind::PermissionDenied
         {

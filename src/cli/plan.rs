@@ -7,9 +7,9 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::foreign;
 use crate::real::disk::image;
 use crate::real::volume::root_image;
+use crate::safe_open;
 use camino::Utf8Path;
 use landfall_states::actions::anchor_checkpoint::AnchorCheckpoint;
 use landfall_states::actions::clone_configuration::CloneConfiguration;
@@ -146,7 +146,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
             ));
         }
         (Some(image), _) => {
-            if let Err(refused) = foreign::storage(image) {
+            if let Err(refused) = safe_open::storage(image) {
                 return Err(Failure::new(
                     Exit::Usage,
                     format!(

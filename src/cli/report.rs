@@ -11,7 +11,7 @@ use super::{since_boot_ms, words};
 use crate::doctor::{Finding, LastRun};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::checkpoint::{Record, SlotError};
@@ -127,7 +127,7 @@ impl Report {
         super::run_dir::is_directory(run_dir, "status")?;
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
-            match foreign::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
+            match safe_open::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
                 Ok(bytes) => Ok(bytes),
                 Err(Refused::Os(e)) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
                     Exit::NeedsChange,
@@ -398,7 +398,7 @@ pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
 /// The last events of the run that began then, the newest last; details and counts are left out. None where there is no log to read.
 pub(super) fn last_events(run_dir: &Utf8Path, began_ms: u64) -> Result<Vec<Line>, Failure> {
     let path = run_dir.join("log.jsonl");
-    let mut file = match foreign::open(&path, Links::Refuse) {
+    let mut file = match safe_open::open(&path, Links::Refuse) {
         Ok(file) => file,
         Err(Refused::Absent) => return Ok(vec![]),
         Err(refused) => {

@@ -51,7 +51,7 @@ fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path>
             Ok(behind) if is_last => match errno(error).map(Errno::from_raw) {
                 Some(Errno::EISDIR) => behind.is_dir(),
                 Some(Errno::EEXIST | Errno::ENOTDIR) => !behind.is_dir(),
-                // Refused before it was opened (`foreign`).
+                // Refused before it was opened (`safe_open`).
                 None if error.kind() == io::ErrorKind::InvalidInput => !found.is_file(),
                 Some(_) | None => false,
             },

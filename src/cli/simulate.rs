@@ -9,7 +9,7 @@ use super::workers::{Shared, ended, lock, progress};
 use super::{Failure, SimulateArgs, comparison, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::foreign;
+use crate::safe_open;
 use crate::sim;
 use crate::sim::check::coverage::{Coverage, Matrix};
 use crate::sim::explore::enumerate::Explorer;
@@ -408,7 +408,7 @@ fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Res
         text.push('\n');
     }
     // In a directory that everybody writes to: a link of that name is replaced, not followed.
-    foreign::replace(&path, 0o600, text.as_bytes())?;
+    safe_open::replace(&path, 0o600, text.as_bytes())?;
     Ok(path)
 }
 

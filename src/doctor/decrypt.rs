@@ -6,11 +6,11 @@
 //! Not promised: that nothing of a key is left in this process's memory. The crate age copies parts of it while it reads
 //! (`real::secrets::age_identity`), and one chunk of 64 KiB of plain text while it decrypts.
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::secret::Secret;
 use crate::real::secrets::age_file::{self, Undecrypted};
 use crate::real::secrets::age_identity::{self, Found, NoKey};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use std::io::Read;
 
@@ -47,7 +47,7 @@ pub(super) enum KeyError {
 
 /// A private key from a file of this machine.
 pub(super) fn key_file(path: &Utf8Path) -> Result<PrivateKey, KeyError> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| KeyError::Unreadable(refused.why()))?;
+    let file = safe_open::open(path, Links::Follow).map_err(|refused| KeyError::Unreadable(refused.why()))?;
     key_from(file)
 }
 
@@ -152,5 +152,5 @@ impl Unopened {
 
 /// An encrypted file of this machine.
 pub(super) fn encrypted(path: &Utf8Path) -> Result<std::fs::File, Refused> {
-    foreign::open(path, Links::Follow)
+    safe_open::open(path, Links::Follow)
 }

@@ -17,13 +17,13 @@ use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
 use super::write::Stick;
-use crate::foreign::{self, Links};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use crate::real::secrets::{credentials, key_text, passphrase};
 use crate::real::table::gpt;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use gptman::{GPT, GPTPartitionEntry};
 use landfall_states::fault::Fault;
@@ -86,9 +86,9 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     for name in credentials::NAMES {
         let path = folder.join(name);
         let what = path.to_string();
-        let file = match foreign::open(&path, Links::Refuse) {
+        let file = match safe_open::open(&path, Links::Refuse) {
             Ok(file) => file,
-            Err(foreign::Refused::Absent) => continue,
+            Err(safe_open::Refused::Absent) => continue,
             Err(refused) => return Err(refused.fault(what).into()),
         };
         let failed = |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "check the file");

@@ -2,8 +2,8 @@
 //!
 //! No other file makes texts of these errors. `cli::host` maps them to exit codes.
 
-use crate::foreign::Refused;
 use crate::real::disk::usage::shell;
+use crate::safe_open::Refused;
 use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::names::BadValue;

@@ -9,7 +9,7 @@
 //! Absent: which disk (`real::disk`), and the lock on the run directory and on the machine.
 
 use super::holders::{self, Process};
-use crate::foreign;
+use crate::safe_open;
 use camino::Utf8Path;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
@@ -53,11 +53,11 @@ impl TargetLock {
             .read(true)
             .write(true)
             .custom_flags((OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits());
-        let named = foreign::storage(device).map_err(|refused| match refused {
-            foreign::Refused::Absent => Refused::Io(Errno::ENOENT.into()),
+        let named = safe_open::storage(device).map_err(|refused| match refused {
+            safe_open::Refused::Absent => Refused::Io(Errno::ENOENT.into()),
             other => Refused::Io(other.into_io(device)),
         })?;
-        let file = options.open(foreign::through(&named)).map_err(Refused::Io)?;
+        let file = options.open(safe_open::through(&named)).map_err(Refused::Io)?;
         let file = file.into_parts().0;
         let wanted = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,

@@ -5,11 +5,11 @@
 
 use super::secrets::RulesFile;
 use super::{Work, argument};
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::rules;
 use crate::hosts::transaction::FILE_BYTES_MAX;
 use crate::real::disk::usage::shell;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
@@ -84,7 +84,7 @@ impl Work<'_> {
                 continue;
             }
             let whole = root.join(&path);
-            let bytes = foreign::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
+            let bytes = safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
                 .map_err(|refused| HostError::refused(whole, refused))?;
             let is_rules = bytes.is_some_and(|bytes| String::from_utf8_lossy(&bytes).contains("publicKeys"));
             others.extend(is_rules.then_some(path));

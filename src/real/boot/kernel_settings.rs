@@ -5,8 +5,8 @@
 //! Absent: what a reboot undoes by itself and nothing in the installer needs.
 
 use crate::event::Reporter;
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root::io_fault;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::io::ErrorKind;
@@ -68,7 +68,7 @@ fn keep_below(top: &Utf8Path, run_dir: &Utf8Path) -> Result<(), Fault> {
     }
     let text = text(&kept);
     fs_err::create_dir_all(run_dir)
-        .and_then(|()| foreign::replace(&file, 0o600, text.as_bytes()))
+        .and_then(|()| safe_open::replace(&file, 0o600, text.as_bytes()))
         .map_err(|e| io_fault(file.as_str(), &e))
 }
 
@@ -82,7 +82,7 @@ pub fn put_back(run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
 
 fn put_back_below(top: &Utf8Path, run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
     let file = run_dir.join(KEPT);
-    let kept = foreign::read_if_there(&file, Links::Refuse, KEPT_BYTES_MAX)
+    let kept = safe_open::read_if_there(&file, Links::Refuse, KEPT_BYTES_MAX)
         .map_err(|refused| refused.fault(file.as_str()))?;
     let Some(bytes) = kept else { return Ok(()) };
     let text = String::from_utf8_lossy(&bytes);

@@ -5,9 +5,9 @@
 
 use super::io_fault;
 use super::sysfs::device_number;
-use crate::foreign::{self, Links};
 use crate::lock::holders::Process;
 use crate::lock::target::{Refused, TargetLock};
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{DeviceFault, Fault};
 use std::os::unix::fs::MetadataExt;
@@ -93,7 +93,7 @@ fn backing_file(whole: &std::path::Path) -> std::io::Result<Option<Utf8PathBuf>>
         return Ok(None);
     };
     // A page is what sysfs gives at most.
-    let name = foreign::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
+    let name = safe_open::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
     let name = name.and_then(|name| String::from_utf8(name).ok());
     Ok(name.map(|name| name.trim_end_matches('\n').into()))
 }

@@ -3,9 +3,9 @@
 //!
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::io_fault;
 use crate::real::fs::target_root::{self, Root};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use landfall_states::actions::land::Receipt;
 use landfall_states::fault::Fault;
@@ -200,7 +200,7 @@ pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Faul
 /// The log cannot be read.
 pub fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
     let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
-    let mut file = match foreign::open(path, Links::Refuse) {
+    let mut file = match safe_open::open(path, Links::Refuse) {
         Ok(file) => file,
         Err(Refused::Absent) => return Ok((vec![], None)),
         Err(refused) => return Err(refused.fault(format!("log {path}"))),

@@ -5,11 +5,11 @@
 //! What is committed is another thing: that is the operator's own configuration. Absent: reading settings (`gitconfig`), what follows
 //! (`states::actions::clone_configuration`, `clone`).
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::fs::target_root;
 use crate::real::git::command;
 use crate::real::git::settings::{self, BYTES_MAX, Judged, Of, Setting};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::CloneConfiguration;
 use landfall_states::fault::{Fault, SourceFault};
@@ -170,7 +170,7 @@ fn kind(path: &Path) -> io::Result<Kind> {
 
 /// At most so many bytes of a file; `None`: it has more.
 fn bytes(path: &Utf8Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    match foreign::read(path, Links::Refuse, bytes_max) {
+    match safe_open::read(path, Links::Refuse, bytes_max) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Refused::TooLong { .. }) => Ok(None),
         Err(refused) => Err(refused.into_io(path)),

@@ -4,13 +4,13 @@
 //! Absent: judging a clone (`states::actions::clone_configuration`), making it (`clone`).
 
 use super::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root;
 pub use crate::real::git::clone::perform_clone;
 use crate::real::git::command::{self, Access};
 use crate::real::git::guard::{self, Found};
 use crate::real::git::soundness;
 use crate::real::process::context::Hands;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
@@ -73,7 +73,7 @@ struct Asked<'a> {
 fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
     let fault = |e: std::io::Error| target_root::io_fault(format!("bundle {file}"), &e);
     let mut head = Vec::new();
-    let opened = foreign::open(Utf8Path::new(file), Links::Follow)
+    let opened = safe_open::open(Utf8Path::new(file), Links::Follow)
         .map_err(|refused| refused.fault(format!("bundle {file}")))?;
     opened
         .take(BUNDLE_HEAD_BYTES_MAX)

@@ -7,7 +7,6 @@
 //! ([`REGISTRATION`]), and the target's database is made of it after landing, in one transaction.
 
 use crate::event::Event;
-use crate::foreign::{self, Links};
 use crate::image::pack::{Contents, Packed, pack};
 use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::boot::{bootspec, host_loader};
@@ -15,6 +14,7 @@ use crate::real::fs::target_root::{self, Root};
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::volume::block_io::tool_fault;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
@@ -210,7 +210,7 @@ const LIST_BYTES_MAX: u64 = 512 << 20;
 fn read_closure(info: &Utf8Path) -> Result<Closure, Fault> {
     let file = |name: &str| {
         let path = info.join(name);
-        foreign::read(&path, Links::Follow, LIST_BYTES_MAX).map_err(|refused| refused.fault(path.as_str()))
+        safe_open::read(&path, Links::Follow, LIST_BYTES_MAX).map_err(|refused| refused.fault(path.as_str()))
     };
     Ok(Closure {
         paths: paths_of(&String::from_utf8_lossy(&file("store-paths")?))?,

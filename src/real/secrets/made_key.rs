@@ -6,10 +6,10 @@
 //! Absent: how the public half is drawn (`cli::progress`), and keys that come from elsewhere (`secrets`).
 
 use crate::event::Event;
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::process::context::Hands;
 use crate::real::secret::Secret;
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Cause, Fault, Kind, SecretFault};
 use landfall_states::names::HostName;
@@ -100,7 +100,7 @@ pub fn of_this_boot(dir: &Utf8Path, host: &HostName) -> Result<MadeKey, Fault> {
 
 /// The public half of what was made before in this boot. What is no key any more is made anew.
 fn kept(file: &Utf8Path) -> Result<Option<String>, Fault> {
-    let open = match foreign::open(file, Links::Refuse) {
+    let open = match safe_open::open(file, Links::Refuse) {
         Ok(open) => open,
         Err(Refused::Absent) => return Ok(None),
         Err(refused) => return Err(refused.fault(format!("key {file}"))),
