@@ -7,8 +7,8 @@
 
 mod record;
 
+use crate::checkpoint_store::{Place, Store};
 use crate::event::Event;
-use crate::store::{Place, Store};
 use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;

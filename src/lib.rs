@@ -3,6 +3,7 @@
 // Tests beside the code may have helpers of any kind.
 #![cfg_attr(not(test), warn(unreachable_pub))]
 
+pub mod checkpoint_store;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,5 +22,4 @@ pub mod real;
 pub mod relabel;
 pub mod safe_open;
 pub mod sim;
-pub mod store;
 pub mod world;

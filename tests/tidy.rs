@@ -1,8 +1,8 @@
 //! Promise: the house stays tidy. Law: every check is a pure function over a file's name and text, and stands beside a
 //! bad sample that it must catch (a check that cannot fail is none).
 //!
-//! Who may import whom: `states` imports nothing of ours; `world` and `store` import `states`; the driver `states`,
-//! `world`, `store` and `event`; `real` and `sim` never each other, and only `sim` the driver, which its harness runs; `relabel`
+//! Who may import whom: `states` imports nothing of ours; `world` and `checkpoint_store` import `states`; the driver `states`,
+//! `world`, `checkpoint_store` and `event`; `real` and `sim` never each other, and only `sim` the driver, which its harness runs; `relabel`
 //! `real`; `cli` everything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
@@ -156,19 +156,28 @@ fn imports(name: &str, text: &str) -> Vec<String> {
         "safe_open" => &["safe_open", "os"],
         "config" => &["config", "safe_open"],
         "world" => &["world", "event"],
-        "store" => &["store", "world", "event"],
+        "checkpoint_store" => &["checkpoint_store", "world", "event"],
         "doctor" => &["doctor", "real", "config", "event", "safe_open", "os"],
-        "driver" => &["driver", "store", "world", "event"],
+        "driver" => &["driver", "checkpoint_store", "world", "event"],
         "os" => &["os"],
         "qr" => &["qr"],
         "image" => &["image", "safe_open", "os"],
         "real" => &[
-            "real", "image", "config", "store", "world", "event", "clock", "safe_open", "os", "lock",
+            "real",
+            "image",
+            "config",
+            "checkpoint_store",
+            "world",
+            "event",
+            "clock",
+            "safe_open",
+            "os",
+            "lock",
         ],
         "relabel" => &["relabel", "real", "event", "exit", "safe_open", "os"],
         "flash" => &["flash", "real", "image", "safe_open", "os", "exit"],
         // Its harness runs the driver.
-        "sim" => &["sim", "config", "store", "driver", "world", "event"],
+        "sim" => &["sim", "config", "checkpoint_store", "driver", "world", "event"],
         other => {
             return vec![format!(
                 "{other} is a new room: say in tests/tidy.rs what it may import"
@@ -589,7 +598,7 @@ fn nobody_reads_debug_text() {
         "src/driver.rs",
         "src/event.rs",
         "src/lock.rs",
-        "src/store.rs",
+        "src/checkpoint_store.rs",
         "src/os.rs",
         "src/real",
         "src/hosts",

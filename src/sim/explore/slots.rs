@@ -9,11 +9,11 @@
 //!
 //! Absent: the FAT around the slots, which is never written again once they are allocated.
 
+use crate::checkpoint_store::Store;
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::model::crash::mix;
 use crate::sim::model::disk::{SECTOR_BYTES, SLOT_SECTORS};
 use crate::sim::model::setting::Setting;
-use crate::store::Store;
 use crate::world::Media;
 use landfall_states::authentic::{Authenticity, RecordKeys};
 use landfall_states::checkpoint::{Choice, Mark, Record, SLOT_BYTES, SlotError, choose};
