@@ -16,7 +16,7 @@ pub mod formats;
 pub mod hosts;
 pub mod image;
 pub mod lock;
-pub mod os;
+pub mod os_error;
 pub mod qr;
 pub mod real;
 pub mod relabel;

@@ -42,7 +42,7 @@ pub enum LockError {
     #[error("another landfall is running: {}", describe(.0, *.1))]
     Held(Option<Holder>, u64),
     /// It cannot be had at all.
-    #[error("landfall cannot take the lock: {}", crate::os::said(.0))]
+    #[error("landfall cannot take the lock: {}", crate::os_error::said(.0))]
     Io(#[from] std::io::Error),
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Absent: the target (`real::rooted`), devices that are meant (`real::disk`, `image::disk`), the kernel's own files.
 
-use crate::os;
+use crate::os_error;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, PlaceFault, Remedy};
 use nix::errno::Errno;
@@ -55,7 +55,7 @@ impl From<Errno> for Refused {
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
-        match os::errno(&error).map(Errno::from_raw) {
+        match os_error::errno(&error).map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENOTDIR) => Refused::Absent,
             _ => Refused::Os(error),
         }
@@ -74,7 +74,7 @@ impl Refused {
             Refused::TooLong { max } => {
                 format!("it is longer than {max} bytes, which is the most that landfall reads of such a file")
             }
-            Refused::Os(error) => os::said(error),
+            Refused::Os(error) => os_error::said(error),
         }
     }
 
@@ -84,7 +84,7 @@ impl Refused {
         match self {
             Refused::Absent => PlaceFault::FileUnusable {
                 on,
-                os: os::of(&Errno::ENOENT.into()),
+                os: os_error::of(&Errno::ENOENT.into()),
             }
             .into(),
             Refused::NotRegular(kind) => PlaceFault::NotRegular {
@@ -98,7 +98,7 @@ impl Refused {
             }
             .into(),
             Refused::TooLong { max } => PlaceFault::FileTooLong { on, max }.into(),
-            Refused::Os(error) => os::fault(on, &error),
+            Refused::Os(error) => os_error::fault(on, &error),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
 use crate::real::disk::outside;
 use crate::real::disk::taken::{disks_below, loops_on, take_now};

@@ -5,7 +5,7 @@
 use super::words::{self, Weight};
 use super::{complain, since_boot_ms};
 use crate::event::Event;
-use crate::os::said;
+use crate::os_error::said;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 

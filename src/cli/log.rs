@@ -90,7 +90,7 @@ fn unread(path: &Utf8Path, error: &std::io::Error) -> Failure {
         Exit::Usage,
         format!(
             "log {path}: {}\n    next: name a log of landfall's: landfall log --file FILE",
-            crate::os::said(error)
+            crate::os_error::said(error)
         ),
     )
 }

@@ -12,7 +12,7 @@ use super::screen::terminal::{self, draws, size_of};
 use super::words::{self, Weight};
 use super::{ProgressMode, complain};
 use crate::event::{Event, Listener};
-use crate::os::said;
+use crate::os_error::said;
 use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;

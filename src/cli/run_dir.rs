@@ -6,7 +6,7 @@
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::os::{errno, said};
+use crate::os_error::{errno, said};
 use crate::real::RUN_DIR;
 use camino::Utf8Path;
 use nix::errno::Errno;

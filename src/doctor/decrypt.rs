@@ -58,7 +58,7 @@ pub(super) fn key_below(root: &Root, path: &str) -> Result<Option<PrivateKey>, K
 }
 
 fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
-    let unreadable = |e: std::io::Error| KeyError::Unreadable(crate::os::said(&e));
+    let unreadable = |e: std::io::Error| KeyError::Unreadable(crate::os_error::said(&e));
     let bytes = Secret::read(file, KEY_BYTES_MAX)
         .map_err(unreadable)?
         .ok_or_else(|| KeyError::NoKey(format!("it has more than {KEY_BYTES_MAX} bytes")))?;
@@ -103,7 +103,7 @@ pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecryp
     let mut bytes = vec![];
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+        .map_err(|e| Undecrypted::Unread(crate::os_error::said(&e)))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Undecrypted::TooLong(FILE_BYTES_MAX));
     }
@@ -111,7 +111,7 @@ pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecryp
     let identities = identities.map(|identity| identity.as_ref() as &dyn age::Identity);
     age_file::decrypted(&bytes, identities, |plain| {
         let mut buffer =
-            Secret::with_room(BUFFER_BYTES).map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+            Secret::with_room(BUFFER_BYTES).map_err(|e| Undecrypted::Unread(crate::os_error::said(&e)))?;
         loop {
             match plain.read(buffer.spare()) {
                 Ok(0) => return Ok(()),

@@ -303,7 +303,7 @@ impl Check {
         {
             // The handle is let go of: what hangs cannot be joined.
             Ok(_thread) => {}
-            Err(e) => return Outcome::skipped(format!("no thread: {}", crate::os::said(&e))),
+            Err(e) => return Outcome::skipped(format!("no thread: {}", crate::os_error::said(&e))),
         }
         match outcome.recv_timeout(deadline + grace) {
             Ok(Some(outcome)) => outcome,
@@ -332,7 +332,12 @@ fn bounded(check: &Check, scene: &Scene, deadline: Duration) -> Option<Outcome> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(e) => return Some(Outcome::skipped(format!("no runtime: {}", crate::os::said(&e)))),
+        Err(e) => {
+            return Some(Outcome::skipped(format!(
+                "no runtime: {}",
+                crate::os_error::said(&e)
+            )));
+        }
     };
     let looked = runtime.block_on(async { tokio::time::timeout(deadline, (check.look)(scene)).await.ok() });
     runtime.shutdown_background();

@@ -70,13 +70,13 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     };
     let listing = fs_err::read_dir(folder).map_err(|error| {
         bad(
-            crate::os::said(&error),
+            crate::os_error::said(&error),
             format!("name the directory with the keys: --keys DIR ({folder} was given)"),
         )
     })?;
     for entry in listing {
         let entry =
-            entry.map_err(|error| bad(crate::os::said(&error), "check the disk of that directory"))?;
+            entry.map_err(|error| bad(crate::os_error::said(&error), "check the disk of that directory"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !credentials::NAMES.contains(&name.as_str()) {
             keys.passed_over.push(name);
@@ -91,7 +91,12 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
             Err(safe_open::Refused::Absent) => continue,
             Err(refused) => return Err(refused.fault(what).into()),
         };
-        let failed = |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "check the file");
+        let failed = |error: io::Error| {
+            bad(
+                format!("{what}: {}", crate::os_error::said(&error)),
+                "check the file",
+            )
+        };
         let mode = file.metadata().map_err(failed)?.mode();
         if name != "consent" && mode & 0o077 != 0 {
             return Err(bad(
@@ -327,7 +332,7 @@ fn change_gpt(
     }
     change(&mut table[number], sector);
     gpt::write_both(&mut disk, table, sector, |disk| disk.flush()).map_err(|error| {
-        match crate::os::errno(&error) {
+        match crate::os_error::errno(&error) {
             Some(_) => stick.failed("written", 0, stick.disk.length(), error),
             // Nothing was written.
             None => bad(

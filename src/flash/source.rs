@@ -133,7 +133,7 @@ impl Source {
             Some((packing, _)) if error.raw_os_error().is_none() => Error::Packed {
                 path,
                 packing,
-                reason: crate::os::said(&error),
+                reason: crate::os_error::said(&error),
                 at,
             },
             Some(_) | None => Error::Source { path, at, error },

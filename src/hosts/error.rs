@@ -216,7 +216,7 @@ impl HostError {
     pub(crate) fn file(path: impl Into<Utf8PathBuf>, error: &std::io::Error) -> HostError {
         HostError::File {
             path: path.into(),
-            reason: crate::os::said(error),
+            reason: crate::os_error::said(error),
             next: match error.kind() {
                 ErrorKind::PermissionDenied => {
                     "make it readable and writable for this account, or use the account that owns it"

@@ -25,7 +25,7 @@ pub(crate) fn identities<C: Callbacks>(
 ) -> Result<Vec<Box<dyn Identity>>, String> {
     let file = safe_open::open(path, Links::Follow).map_err(|refused| refused.why())?;
     let bytes = Secret::read(file, IDENTITY_BYTES_MAX)
-        .map_err(|e| crate::os::said(&e))?
+        .map_err(|e| crate::os_error::said(&e))?
         .ok_or_else(|| format!("it has more than {IDENTITY_BYTES_MAX} bytes"))?;
     age_locked::found(bytes.bytes(), path.as_str(), callbacks)
 }
@@ -117,7 +117,7 @@ fn encrypted(
         writer.write_all(plain.bytes())?;
         writer.finish()?.finish()
     };
-    written().map_err(|e| crate::os::said(&e))
+    written().map_err(|e| crate::os_error::said(&e))
 }
 
 /// Whether the new host can read a secret as it is.

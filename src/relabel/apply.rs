@@ -11,7 +11,7 @@ use super::label::Bearer;
 use super::look::{ConfigurationFile, Places, leads_to, mounts, probe, run, succeed};
 use super::plan::{Change, How, Plan};
 use super::table_name::{self, TableError};
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk;
 use crate::real::disk::locked::forget_cache;
 use crate::real::disk::open;

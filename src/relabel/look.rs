@@ -98,7 +98,7 @@ impl ConfigurationFile {
         }
         let parent = self.path.parent().unwrap_or(Utf8Path::new("/"));
         let writable = nix::unistd::access(parent.as_std_path(), nix::unistd::AccessFlags::W_OK);
-        writable.err().map(|errno| crate::os::said(&errno.into()))
+        writable.err().map(|errno| crate::os_error::said(&errno.into()))
     }
 
     /// The devices that it names, and the labels that it looks for.
@@ -171,7 +171,7 @@ async fn devices() -> Result<Vec<Device>, RelabelError> {
 fn read(path: &str) -> Result<String, RelabelError> {
     let text = Sysfs::real().text(path).map_err(|e| RelabelError::Unread {
         file: format!("/{path}").into(),
-        why: crate::os::said(&e),
+        why: crate::os_error::said(&e),
     })?;
     Ok(text.unwrap_or_default())
 }

@@ -394,7 +394,7 @@ const ROOMS: [(&str, &str); 11] = [
     ("The plan and the checkpoint", "states"),
     (
         "The driver and what it knows of the machine",
-        "src/driver.rs src/world.rs src/lock src/os.rs src/qr.rs",
+        "src/driver.rs src/world.rs src/lock src/os_error.rs src/qr.rs",
     ),
     ("The install", "src/real"),
     ("Images", "src/image"),

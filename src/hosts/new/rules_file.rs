@@ -20,7 +20,7 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, String> {
         "" => Utf8Path::new("."),
         _ => path,
     };
-    let found = fs::canonicalize(path).map_err(|e| crate::os::said(&e))?;
+    let found = fs::canonicalize(path).map_err(|e| crate::os_error::said(&e))?;
     Utf8PathBuf::from_path_buf(found).map_err(|_| NOT_UTF8.to_owned())
 }
 

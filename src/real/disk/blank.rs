@@ -10,7 +10,7 @@
 
 use super::signature::HEAD;
 use super::sysfs::Sysfs;
-use crate::os;
+use crate::os_error;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
@@ -217,7 +217,7 @@ impl Look {
                 match read.map(|()| stranger(piece)) {
                     Ok(None) => {}
                     Ok(Some(index)) => return Blankness::Data(at + index as u64),
-                    Err(error) => return Blankness::Unreadable(at, os::said(&error)),
+                    Err(error) => return Blankness::Unreadable(at, os_error::said(&error)),
                 }
                 at += bytes;
                 looked += bytes;

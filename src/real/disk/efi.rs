@@ -257,7 +257,7 @@ pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
         match fs_err::read(dir.join(file)) {
             Ok(bytes) => Some(Ok(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => Some(Err(crate::os::said(&e))),
+            Err(e) => Some(Err(crate::os_error::said(&e))),
         }
     };
     let numbers = |name: &str, strange: &mut Vec<String>| -> Vec<u16> {

@@ -15,7 +15,7 @@ use super::usage::Machine;
 use super::{io_fault, open};
 use crate::config::{Config, KeyMedium};
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::disk::kind::no_disk;
 use crate::real::disk::locked::forget_cache;
 use crate::real::disk::scan;
@@ -218,7 +218,7 @@ fn read_labels(blocks: &[Block]) -> Vec<String> {
         match labels_on(block) {
             Ok(names) => labelled.extend(names),
             // A drive without a disc, or a disk that is broken: no keys are there.
-            Err(error) => tracing::info!(disk = %block.name, said = os::said(&error), "its labels"),
+            Err(error) => tracing::info!(disk = %block.name, said = os_error::said(&error), "its labels"),
         }
     }
     labelled

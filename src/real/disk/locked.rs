@@ -7,7 +7,7 @@
 use super::{Sysfs, io_fault, open, taken};
 use crate::event::Reporter;
 use crate::lock::target::TargetLock;
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
@@ -262,7 +262,7 @@ impl HeldDisk {
                     return Err(DeviceFault::DiskLocked {
                         disk: self.what(),
                         waited_s: LOCK_WAIT_MAX.as_secs(),
-                        os: os::of(&errno.into()),
+                        os: os_error::of(&errno.into()),
                     }
                     .into());
                 }

@@ -51,13 +51,13 @@ pub mod sysfs;
 pub mod taken;
 pub mod usage;
 
-pub(crate) use crate::os::errno as os_code;
+pub(crate) use crate::os_error::errno as os_code;
 pub use locked::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io;
 use crate::real::volume::slots;
@@ -120,7 +120,7 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    os::fault_in(what, Some(doing), error)
+    os_error::fault_in(what, Some(doing), error)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.

@@ -13,7 +13,7 @@ use super::usage::{Machine, Own, Uses};
 use super::{controllers, efi, io_fault, kind, lsblk, open, os_code, other_system, select};
 use crate::config::Config;
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::disk::known_ids;
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::stop::Stop;
@@ -313,8 +313,8 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
                 Ok(contents)
             }
             Ok(Err(error)) => {
-                let why = os::said(&error);
-                let is_device = os::fault("disk", &error).class == FaultClass::Hardware;
+                let why = os_error::said(&error);
+                let is_device = os_error::fault("disk", &error).class == FaultClass::Hardware;
                 failing = is_device.then(|| why.clone());
                 Err(why)
             }

@@ -8,7 +8,7 @@
 //!
 //! Absent: what the files mean.
 
-pub use crate::os::fault as io_fault;
+pub use crate::os_error::fault as io_fault;
 use crate::real::MOUNT_ROOT;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, PlaceFault};
@@ -476,7 +476,7 @@ fn in_the_way(dir: &OwnedFd, name: &str, path: &str, error: &io::Error) -> Fault
         Ok(to) => PlaceFault::LinkUnusable {
             path: format!("{path} on the target"),
             to: to.to_string_lossy().into_owned(),
-            os: crate::os::of(error),
+            os: crate::os_error::of(error),
         }
         .into(),
         Err(_) => PlaceFault::FileType {

@@ -3,7 +3,7 @@
 //!
 //! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
 
-use crate::os::{self, errno};
+use crate::os_error::{self, errno};
 use crate::real::MOUNT_ROOT;
 use crate::real::fs::target_root::{Dir, Root};
 use crate::real::mount::table::{MountEntry, parse_mountinfo};
@@ -137,7 +137,7 @@ fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
         .into(),
         Some(libc::EINVAL | libc::EUCLEAN) => PlaceFault::FilesystemRefused {
             on: what,
-            os: os::of(error),
+            os: os_error::of(error),
         }
         .into(),
         Some(_) | None => io_fault(what, error),

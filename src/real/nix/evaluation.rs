@@ -3,7 +3,7 @@
 //!
 //! Absent: how Nix is called, copying, and what is recorded of it (`closure`); what makes a repository strange (`guard`).
 
-use crate::os;
+use crate::os_error;
 use crate::real::boot::host_loader;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
@@ -30,7 +30,7 @@ fn other_owner(clone: &Utf8Path) -> Result<Option<u32>, Fault> {
             Ok(found) if found.uid() != own => return Ok(Some(found.uid())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(os::fault(format!("owner of {path}"), &error)),
+            Err(error) => return Err(os_error::fault(format!("owner of {path}"), &error)),
         }
     }
     Ok(None)

@@ -6,7 +6,7 @@
 
 use crate::event::{Event, Reporter};
 use crate::lock::target;
-use crate::os;
+use crate::os_error;
 use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
 use crate::real::secret::Secret;
@@ -269,7 +269,8 @@ impl<'a> Program<'a> {
         reporter: &Reporter,
         stop: &Stop,
     ) -> Result<(Ended, Secret), Fault> {
-        let room = Secret::with_room(SECRET_BYTES_MAX).map_err(|e| os::fault("memory for a secret", &e))?;
+        let room =
+            Secret::with_room(SECRET_BYTES_MAX).map_err(|e| os_error::fault("memory for a secret", &e))?;
         self.secret = Some(room);
         self.report = false;
         let (ended, secret) = self.run_to_end(reporter, stop).await?;
@@ -318,7 +319,7 @@ impl<'a> Program<'a> {
         // descriptor is the child's copy of one that the lock keeps open.
         unsafe {
             command.pre_exec(move || {
-                nix::sys::stat::umask(os::everybody_may_read());
+                nix::sys::stat::umask(os_error::everybody_may_read());
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
                 let data = data.min(hard);
@@ -349,13 +350,13 @@ impl<'a> Program<'a> {
         let io = |e: std::io::Error| {
             Fault::from(MachineFault::Pipe {
                 program: name.to_owned(),
-                os: os::of(&e),
+                os: os_error::of(&e),
             })
         };
         let mut command = self.command().map_err(io)?;
         let mut child = command.spawn().map_err(|e| MachineFault::ToolNotStarted {
             program: name.to_owned(),
-            os: os::of(&e),
+            os: os_error::of(&e),
         })?;
         let group = child
             .id()

@@ -68,7 +68,7 @@ impl Undecrypted {
     /// Of an error while the plain text is read, out of memory.
     pub fn while_read(error: &io::Error) -> Undecrypted {
         match error.raw_os_error() {
-            Some(_) => Undecrypted::Unread(crate::os::said(error)),
+            Some(_) => Undecrypted::Unread(crate::os_error::said(error)),
             None => Undecrypted::Damaged(error.to_string()),
         }
     }

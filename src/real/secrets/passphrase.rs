@@ -21,7 +21,7 @@ const STEADY: &str = "bcdefghijklnoprstuvxBCDEFGHIJKLNOPRSTUVX";
 /// It is no line that can be typed at boot: the reason.
 pub fn line(bytes: &Secret, on: &str) -> Result<SecretText, Fault> {
     match judged(bytes.expose_secret()) {
-        Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os::fault(on, &e)),
+        Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os_error::fault(on, &e)),
         Err(reason) => Err(SecretFault::Unusable {
             on: on.to_owned(),
             reason,

@@ -3,7 +3,7 @@
 //!
 //! Absent: which device (the held disk says that), and what is written.
 
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::endings::{self, Places};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -21,7 +21,7 @@ pub const PAGE_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-pub use crate::os::fault as io_fault;
+pub use crate::os_error::fault as io_fault;
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {

@@ -7,7 +7,7 @@
 //! Absent: swap without such a mapping. Where it cannot be had, that is told, and the build has the machine's memory alone.
 
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{io_fault, tool_fault};
@@ -98,7 +98,7 @@ pub async fn end() -> Result<bool, Fault> {
         });
         match ended.await {
             Ok(()) => break,
-            Err((what, error)) => match os::errno(&error).map(Errno::from_raw) {
+            Err((what, error)) => match os_error::errno(&error).map(Errno::from_raw) {
                 // It was not swapped to.
                 Some(Errno::EINVAL) => break,
                 // What a program that just ended had in memory is on its way to be free.

@@ -6,7 +6,7 @@
 //!
 //! Source: `linux/dm-ioctl.h`, version 4 of the interface; the structure is 312 bytes long on every architecture.
 
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::volume::block_io::io_fault;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;

@@ -17,7 +17,7 @@ use crate::image::pool::Buffer;
 use crate::image::verify::verify;
 use crate::image::write::{Stamp, Writer};
 use crate::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error};
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, io_fault, tool_fault};
@@ -340,7 +340,7 @@ pub fn fault(what: &str, error: Error) -> Fault {
             image,
             part,
             reads: READS_MAX,
-            said: os::said(&error),
+            said: os_error::said(&error),
         }
         .into(),
         Error::SourceBytes { part } => ImageFault::PartWrong {
@@ -352,7 +352,7 @@ pub fn fault(what: &str, error: Error) -> Fault {
         Error::Target { error, .. } | Error::TargetRead { error, .. } | Error::Io { error, .. } => {
             let os = Os {
                 doing: None,
-                errno: os::errno(&error),
+                errno: os_error::errno(&error),
                 // Which part of what, and the error's own words.
                 said,
             };
