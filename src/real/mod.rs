@@ -8,7 +8,6 @@ mod attach;
 pub(crate) mod bench;
 pub mod boot;
 pub mod disk;
-pub mod endings;
 pub mod fs;
 pub mod git;
 pub mod mount;
@@ -21,6 +20,7 @@ pub mod secrets;
 mod steps;
 pub mod survey;
 pub mod table;
+pub mod tool_errors;
 pub mod volume;
 
 pub mod world;

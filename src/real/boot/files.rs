@@ -9,11 +9,11 @@ use crate::real::boot::bootspec;
 use crate::real::boot::loader::{Variables, is_pe};
 use crate::real::boot::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, open_esp};
 use crate::real::boot::{activation, leftovers};
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::Root;
 use crate::real::fs::{skeleton, target_root};
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
+use crate::real::tool_errors::{self, Places};
 use landfall_states::actions::install_boot_loader::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;
@@ -232,7 +232,7 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
     let said = ended.said();
     let at = root.as_arg();
     let places = Places(&[&at]);
-    Err(endings::install(
+    Err(tool_errors::install(
         "boot loader installer",
         ended.how(),
         &said,

@@ -11,13 +11,13 @@
 //!
 //! Absent: repairing a database; a list of error texts; what is in the store (`contents`).
 
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use crate::real::nix::client::Stores;
 use crate::real::nix::integrity;
 use crate::real::process::command::Ended;
 use crate::real::process::context::Hands;
+use crate::real::tool_errors::{self, Places};
 use crate::real::volume::free_space;
 use camino::Utf8Path;
 use landfall_states::actions::realise_system::{Database, PutAside};
@@ -227,7 +227,7 @@ fn said_no(root: &Root, ended: Ended) -> Result<Option<String>, Fault> {
         let how = ended.how();
         return Err(Fault::program(FaultClass::Transient, on, how, Remedy::resume()));
     }
-    let fault = endings::nix_plain(&on, ended.how(), &ended.said(), Places(&[&root.as_arg()]));
+    let fault = tool_errors::nix_plain(&on, ended.how(), &ended.said(), Places(&[&root.as_arg()]));
     if fault.cause() == Some(Cause::Memory) {
         return Err(fault);
     }

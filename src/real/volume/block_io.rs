@@ -4,7 +4,7 @@
 //! Absent: which device (the held disk says that), and what is written.
 
 use crate::os_error::errno;
-use crate::real::endings::{self, Places};
+use crate::real::tool_errors::{self, Places};
 use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -26,7 +26,7 @@ pub use crate::os_error::fault as io_fault;
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
     let said = how.last_lines.join("\n");
-    endings::make(&what.into(), how, &said, Places(&["/dev"]))
+    tool_errors::make(&what.into(), how, &said, Places(&["/dev"]))
 }
 
 mod read_only_ioctl {

@@ -164,9 +164,9 @@ mod tests {
     use super::*;
     use crate::event::Reporter;
     use crate::real::bench::block_on;
-    use crate::real::endings;
     use crate::real::process::command::Program;
     use crate::real::process::stop::Stop;
+    use crate::real::tool_errors;
     use camino::Utf8PathBuf;
     use landfall_states::fault::Remedy;
     use std::io::Write;
@@ -233,7 +233,7 @@ mod tests {
             last_lines: vec![said.into()],
             note: None,
         };
-        let network = endings::git("fetch", how, said, endings::Places(&[]));
+        let network = tool_errors::git("fetch", how, said, tool_errors::Places(&[]));
         assert_eq!(explain(network.clone()), network, "the cause is another one");
         assert_eq!(
             refusal(&Root::at(&root)).unwrap().as_deref(),

@@ -1,5 +1,5 @@
 //! Endings of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap, swaplabel, sgdisk,
-//! wipefs, mount, cryptsetup. Law: as `endings`, with words instead of whole sentences: they work on the device that they are given and on no
+//! wipefs, mount, cryptsetup. Law: as `tool_errors`, with words instead of whole sentences: they work on the device that they are given and on no
 //! other, so that what they say of errors and of room is about it. They quote nothing but our own names; of a checker's lines about a file,
 //! what stands before its name.
 //!

@@ -1,5 +1,5 @@
-//! The sentences of Nix, its builders and its collector. Law: as `endings`; templates in lower case, without the marks `error:` and `warning:`.
-//! Sources: the samples in tests/endings, and Nix 2.3 to 2.34.
+//! The sentences of Nix, its builders and its collector. Law: as `tool_errors`; templates in lower case, without the marks `error:` and `warning:`.
+//! Sources: the samples in tests/tool_errors, and Nix 2.3 to 2.34.
 //!
 //! Absent: which of them counts before another (`nix`).
 

@@ -1,4 +1,4 @@
-//! Endings of Git and of the ssh that it starts. Law: as `endings`. A line that begins with `remote:`, and one that a forge's ssh server
+//! Endings of Git and of the ssh that it starts. Law: as `tool_errors`. A line that begins with `remote:`, and one that a forge's ssh server
 //! prints before it hangs up (`ERROR:`), is the other side's: it counts where Git was refused and nobody else says why, and never says
 //! anything of this machine. A banner of an ssh server has no mark; ssh is told to print none (`git`). What nobody gives a reason for has none here.
 //!

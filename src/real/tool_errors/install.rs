@@ -1,5 +1,5 @@
 //! Endings of `nixos-install`, of `nixos-enter`, and of what they run in the target: the activation, `switch-to-configuration`, the
-//! installers of boot loaders, `bootctl`. Law: as `endings`. All of them write to the same two streams, and so does every activation script and
+//! installers of boot loaders, `bootctl`. Law: as `tool_errors`. All of them write to the same two streams, and so does every activation script and
 //! hook; so only whole sentences of a known form count, and the last of them, because an activation that failed is passed over by
 //! `nixos-enter`. Nix itself speaks before the activation begins; where it began, Nix had done its part.
 //!

@@ -1,4 +1,4 @@
-//! Endings of Nix. Law: as `endings`. What Nix said is sorted first: its own sentences; those of the Git that it starts; its warnings; the
+//! Endings of Nix. Law: as `tool_errors`. What Nix said is sorted first: its own sentences; those of the Git that it starts; its warnings; the
 //! lines of a build's log; the page that a server sent with a refusal; and what the configuration throws. Only the first decide by
 //! themselves. Of a message with places and traces the innermost sentence alone is the error; a trace may be the configuration's own text.
 //!

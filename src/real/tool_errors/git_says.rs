@@ -1,4 +1,4 @@
-//! The sentences of Git, of ssh, and of forges. Law: as `endings`; templates in lower case. Sources: the samples in tests/endings, Git 2.39 to
+//! The sentences of Git, of ssh, and of forges. Law: as `tool_errors`; templates in lower case. Sources: the samples in tests/tool_errors, Git 2.39 to
 //! 2.47, OpenSSH 9.2, and what forges are known to print.
 //!
 //! Absent: which of them counts before another (`git`).

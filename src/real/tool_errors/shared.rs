@@ -1,5 +1,5 @@
 //! What curl says of a transfer, which both Git and Nix quote behind words of their own; and that too many files are open, which
-//! programs say in one form. Law: as `endings`; of a transfer, given is curl's part alone.
+//! programs say in one form. Law: as `tool_errors`; of a transfer, given is curl's part alone.
 //!
 //! Absent: the sentences around it (`git`, `nix`).
 
