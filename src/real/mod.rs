@@ -3,9 +3,6 @@
 
 pub mod ask;
 mod attach;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)] // a test may end where it stands
-pub(crate) mod bench;
 pub mod boot;
 pub mod disk;
 pub mod fs;
@@ -20,6 +17,9 @@ pub mod secrets;
 mod steps;
 pub mod survey;
 pub mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+pub(crate) mod test_support;
 pub mod tool_errors;
 pub mod volume;
 

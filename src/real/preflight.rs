@@ -429,10 +429,11 @@ mod tests {
         let source = RepositorySource::Remote("https://forge.example/o/r".parse().unwrap());
         let ask = |digits: usize| {
             let revision = "a".repeat(digits).parse().unwrap();
-            crate::real::bench::block_on(evaluable(&hands(), &source, &revision))
+            crate::real::test_support::block_on(evaluable(&hands(), &source, &revision))
         };
         ask(40).unwrap();
-        let Ok(version) = crate::real::bench::block_on(hands().run(Program::new("nix").arg("--version")))
+        let Ok(version) =
+            crate::real::test_support::block_on(hands().run(Program::new("nix").arg("--version")))
         else {
             return;
         };

@@ -64,7 +64,7 @@ const OPENERS: [(&str, usize, &str); 34] = [
         1,
         "a disk, or a file that stands for one, that `safe_open::storage` looked at",
     ),
-    ("src/real/bench.rs", 1, "tests"),
+    ("src/real/test_support.rs", 1, "tests"),
     ("src/real/volume/block_io.rs", 5, "block devices of the held disk"),
     (
         "src/real/volume/key_derivation.rs",

@@ -21,7 +21,7 @@ const ROOMS: [&str; 12] = [
 const WHOLE: [&str; 6] = ["ask", "attach", "preflight", "run", "survey", "world"];
 
 fn is_test(name: &str) -> bool {
-    name.ends_with("_tests.rs") || name == "src/real/bench.rs"
+    name.ends_with("_tests.rs") || name == "src/real/test_support.rs"
 }
 
 /// The file's code in front of its tests.

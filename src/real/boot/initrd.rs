@@ -147,9 +147,9 @@ fn by_its_end(bytes: &[u8], at: u64) -> Appended {
 mod tests {
     use super::*;
     use crate::event::Reporter;
-    use crate::real::bench::block_on;
     use crate::real::process::command::Program;
     use crate::real::process::stop::Stop;
+    use crate::real::test_support::block_on;
 
     /// An archive, made by hand as cpio makes it: one file, and the trailer.
     fn archive() -> Vec<u8> {

@@ -172,7 +172,7 @@ fn below(sys: &Utf8Path, (major, minor): (u32, u32)) -> std::io::Result<Vec<Utf8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::bench::block_on;
+    use crate::real::test_support::block_on;
     use fs_err::os::unix::fs::symlink;
     use landfall_states::fault::Kind;
 

@@ -117,8 +117,8 @@ mod tests {
         for (text, wanted) in [
             (key.to_owned(), "lines false"),
             (format!("# public key: x\r\n{key}\r\n"), "lines false"),
-            (crate::real::bench::SSH_KEY.to_owned(), "ssh"),
-            (format!("# of web\n{}", crate::real::bench::SSH_KEY), "ssh"),
+            (crate::real::test_support::SSH_KEY.to_owned(), "ssh"),
+            (format!("# of web\n{}", crate::real::test_support::SSH_KEY), "ssh"),
             (format!("{key}X"), "Line(1)"),
             (format!("{key}\nnothing\n"), "Line(2)"),
             (

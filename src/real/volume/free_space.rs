@@ -163,9 +163,9 @@ pub fn explained<T>(root: &Root, ended: Result<T, Fault>) -> Result<T, Fault> {
 mod tests {
     use super::*;
     use crate::event::Reporter;
-    use crate::real::bench::block_on;
     use crate::real::process::command::Program;
     use crate::real::process::stop::Stop;
+    use crate::real::test_support::block_on;
     use crate::real::tool_errors;
     use camino::Utf8PathBuf;
     use landfall_states::fault::Remedy;
