@@ -54,7 +54,7 @@ let
 
   isBelow = dir: path: path == dir || lib.hasPrefix (dir + "/") path;
 
-  # Places of the target that others use, as in states/taken.rs.
+  # Places of the target that others use, as in states/reserved_paths.rs.
   owned = [
     "/boot"
     "/nix/store"

@@ -4,7 +4,7 @@
 //!
 //! Absent: what is written (`table`, and the filesystems' makers).
 
-use super::{Sysfs, io_fault, open, taken};
+use super::{Sysfs, disk_lock, io_fault, open};
 use crate::event::Reporter;
 use crate::lock::target::TargetLock;
 use crate::os_error;
@@ -42,7 +42,7 @@ pub struct HeldDisk {
     sequence: Option<String>,
     file: File,
     lock: Option<Flock<File>>,
-    /// Of the whole run; see `taken`.
+    /// Of the whole run; see `disk_lock`.
     taken: Option<TargetLock>,
 }
 
@@ -232,7 +232,7 @@ impl HeldDisk {
     /// Another landfall, or a program that it left, is at work on the disk.
     pub async fn take(&mut self) -> Result<(), Fault> {
         if self.taken.is_none() {
-            let taken = taken::take(&self.what(), &self.device()).await?;
+            let taken = disk_lock::take(&self.what(), &self.device()).await?;
             taken.inherit();
             self.taken = Some(taken);
             // The node was opened by its name a second time.

@@ -27,6 +27,7 @@ pub mod amount;
 pub mod blank;
 pub mod contents;
 pub mod controllers;
+pub mod disk_lock;
 pub mod efi;
 mod extent;
 pub mod image;
@@ -48,7 +49,6 @@ pub mod scan;
 pub mod select;
 pub mod signature;
 pub mod sysfs;
-pub mod taken;
 pub mod usage;
 
 pub(crate) use crate::os_error::errno as os_code;
