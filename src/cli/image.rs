@@ -458,7 +458,7 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Wrong> {
         Probe::Found(_) | Probe::Ambiguous(_) => return occupied(seen.to_string()),
     }
     // That blkid knows nothing does not make it blank: an archive, or a volume without a header, has no signature.
-    let size = disk::image::size(device)?;
+    let size = disk::disk_image::size(device)?;
     let look = || {
         let named = safe_open::storage(device).map_err(|refused| refused.into_io(device))?;
         let mut file = fs::File::open(safe_open::through(&named))?;

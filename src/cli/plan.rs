@@ -7,7 +7,7 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::real::disk::image;
+use crate::real::disk::disk_image;
 use crate::real::volume::root_image;
 use crate::safe_open;
 use camino::Utf8Path;
@@ -156,7 +156,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                     ),
                 ));
             }
-            described(image::size(image)?)
+            described(disk_image::size(image)?)
         }
         (None, Some(size_bytes)) => described(*size_bytes),
         (None, None) => disks::chosen(&config, &overrides)?,
@@ -440,7 +440,7 @@ struct Decided {
 
 impl Decided {
     fn about(image: &Utf8Path, config: &Config, plan: &Plan) -> Result<Decided, Failure> {
-        let (evidence, contents) = image::look(image, &plan.disk, config)?;
+        let (evidence, contents) = disk_image::look(image, &plan.disk, config)?;
         let decision = decide(&Situation {
             host: &plan.host,
             layout: &plan.layout,

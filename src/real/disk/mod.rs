@@ -12,7 +12,7 @@
 //! | `named` | which disk a name means, and whether it may agree to an erasure |
 //! | `place`, `serial` | bus addresses; which words can be a name |
 //! | `gather` | looking at all of it, bounded, without writing |
-//! | `image` | the same for an image of a disk |
+//! | `disk_image` | the same for an image of a disk |
 //! | `key_media` | which medium of keys is believed, and in what |
 //! | `labels` | planned labels that other disks have too |
 //! | `other_system` | whether a disk is plainly another system's |
@@ -27,10 +27,10 @@ pub mod amount;
 pub mod blank;
 pub mod contents;
 pub mod controllers;
+pub mod disk_image;
 pub mod disk_lock;
 pub mod efi;
 mod extent;
-pub mod image;
 pub mod key_media;
 pub mod kind;
 pub mod known_ids;
