@@ -5,8 +5,12 @@
 //!
 //! `sim` has the simulated world. Whether the real world behaves the same is tested in the laboratory.
 
-use super::workers::{Shared, ended, lock, progress};
-use super::{Failure, SimulateArgs, comparison, complain, config_path};
+mod comparison;
+mod slots;
+mod workers;
+
+use self::workers::{Shared, ended, lock, progress};
+use super::{Failure, SimulateArgs, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::safe_open;
@@ -100,7 +104,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     };
     watch_for_interrupt(shared.stop.clone())?;
     if let Some(states) = args.slot_states {
-        return super::saves::checkpoint(&subject, case, states, args, &shared, out);
+        return slots::checkpoint(&subject, case, states, args, &shared, out);
     }
     let coverage = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
