@@ -5,7 +5,7 @@
 
 use landfall_states::Phase;
 use landfall_states::fault::{Fault, FaultClass, FaultRecord};
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -33,10 +33,10 @@ pub mod plan;
 pub mod recovery;
 pub mod remote;
 pub mod reserved_paths;
-pub mod shown;
 pub mod state;
 pub mod step;
 pub mod token;
+pub mod untrusted_text;
 pub mod utc;
 pub mod volume;
 

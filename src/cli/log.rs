@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};

@@ -19,7 +19,7 @@ pub(super) fn is_directory(path: &Utf8Path, command: &str) -> Result<(), Failure
             Exit::Usage,
             format!(
                 "--run-dir {}: it is not a directory\n    next: landfall --run-dir DIR {command}, or leave --run-dir out",
-                landfall_states::shown::Shown::line(path.as_str())
+                landfall_states::untrusted_text::Shown::line(path.as_str())
             ),
         )),
         Ok(_) | Err(_) => Ok(()),

@@ -16,7 +16,7 @@ use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::ConfigFault;
 use landfall_states::remote::redact;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::fmt;
 use std::io::ErrorKind;
 

@@ -1,7 +1,7 @@
 //! Text in columns. Law: every character that comes out of here takes exactly one column of any terminal; another one is
 //! written as what it resembles or as its number. So a line has as many columns as characters.
 //!
-//! Absent: what a text means; cutting what others chose to a length that can be kept (`shown`).
+//! Absent: what a text means; cutting what others chose to a length that can be kept (`untrusted_text`).
 
 /// What says that something was cut off.
 const CUT: &str = "...";

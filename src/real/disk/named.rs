@@ -12,7 +12,7 @@ use landfall_states::disk_name::{is_bus_address, is_of_model_alone, is_unique, l
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::io;
 
 /// Folders of links below `/dev/disk` that lead to disks by names that last.

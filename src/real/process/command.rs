@@ -12,7 +12,7 @@ use crate::real::process::stop::Stop;
 use crate::real::secret::Secret;
 use landfall_states::fault::{self, Fault, Kind, Limit, MachineFault, Remedy};
 use landfall_states::remote::redacted;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};

@@ -6,7 +6,7 @@
 
 use crate::real::secret::{Secret, SecretText};
 use landfall_states::fault::{Fault, SecretFault};
-use landfall_states::shown;
+use landfall_states::untrusted_text;
 use secrecy::ExposeSecret;
 
 /// Longest passphrase: `cryptsetup` reads no more from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and neither does the question at boot.
@@ -85,7 +85,7 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
 /// container is made with exactly the text that was given, or with none.
 fn untypeable(c: char) -> Option<&'static str> {
     let code = u32::from(c);
-    if shown::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
+    if untrusted_text::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
         return Some("a control character or an invisible character, which cannot be typed; remove it");
     }
     if c.is_whitespace() && c != ' ' {
