@@ -25,7 +25,7 @@ let
   plain = "[A-Za-z0-9._-]";
 
   # What the values of the replaced module become; types here judge that.
-  old = import ./old.nix { inherit lib; };
+  old = import ./legacy_values.nix { inherit lib; };
 
   # Bytes of a size such as 8G, or null.
   sizeBytes =
