@@ -1,4 +1,4 @@
-//! ImageProgress. Law: the receipt and the log are on the target, re-read, before anything is taken apart; the devices are flushed
+//! Landing. Law: the receipt and the log are on the target, re-read, before anything is taken apart; the devices are flushed
 //! after the last thing was taken apart; what is then seen is seen from the devices.
 //!
 //! Absent: the claim that it landed (the driver saves it, after this), powering off.

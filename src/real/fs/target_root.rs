@@ -36,22 +36,23 @@ const DEPTH_MAX: usize = 512;
 /// what is below it is opened by the functions of this module, which no link leads out of.
 ///
 /// ```
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
-/// assert!(landfall::real::rooted::read(&root, "/etc/passwd").unwrap().is_none());
+/// use landfall::real::fs::target_root::{self, Root};
+/// let root = Root::at("/nonexistent");
+/// assert!(target_root::read(&root, "/etc/passwd").unwrap().is_none());
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0599
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _ = root.join("etc/passwd"); // where a link of the target would lead into the running system
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0277
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _ = format!("{root}/etc/passwd");
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0599
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _: &camino::Utf8Path = root.as_ref();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

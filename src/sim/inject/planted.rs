@@ -33,7 +33,7 @@ pub enum Bug {
     BothSlots,
     /// A slot is written and not flushed.
     SlotUnflushed,
-    /// ImageProgress neither unmounts nor flushes, and says that it did.
+    /// Landing neither unmounts nor flushes, and says that it did.
     LandUnflushed,
     /// The boot loader is taken to be right because its installer ended well.
     TrustExitCode,
