@@ -1,9 +1,11 @@
-//! The boot loader, proved from the ESP. Law: every file that firmware and loader will read is read back from the device
-//! and compared with the store; exit codes prove nothing (inside a chroot `bootctl` may do nothing and exit 0). Whatever is
-//! on the ESP is a fact: a name with nothing in it, a directory in a file's place, a temporary file of an installer. What
-//! is wrong is deleted before the installer runs, which takes everything that is there for its own work.
+//! Checks the boot loader on the ESP, and runs its installer.
 //!
-//! Absent: the proof of unified kernel images and of other loaders (they are named), and judging (`states::actions::install_boot_loader`).
+//! Every file that firmware and boot loader will read is read back from the device and compared with the store. Exit codes
+//! prove nothing (inside a chroot `bootctl` may do nothing and exit 0). Whatever is on the ESP is a fact: a name with no file
+//! behind it, a directory in the place of a file, a temporary file of an installer. Wrong files are deleted before the
+//! installer runs, because the installer takes every file that exists for its own work.
+//!
+//! Unified kernel images and other boot loaders are named, not checked. `states::actions::install_boot_loader` judges.
 
 use crate::real::boot::bootspec;
 use crate::real::boot::loader::{Variables, is_pe};

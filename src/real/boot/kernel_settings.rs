@@ -1,8 +1,10 @@
-//! Settings of the running kernel that an activation changes. Law: NixOS's activation writes paths of the target's store into
-//! them, also when it runs in `nixos-enter`; in the installer these paths lead nowhere, so what was there is put back: after
-//! the program, whatever became of it, and at the next start when this one was killed.
+//! Restores the settings of the running kernel that an activation changes.
 //!
-//! Absent: what a reboot undoes by itself and nothing in the installer needs.
+//! NixOS's activation writes paths of the target's store into them, even in `nixos-enter`. In the installer these paths lead
+//! nowhere. landfall restores the old values after the program, whatever its result, and at the next start if landfall itself
+//! was killed.
+//!
+//! Other settings are left: a reboot restores them, and nothing in the installer needs them.
 
 use crate::event::Reporter;
 use crate::real::fs::target_root::io_fault;

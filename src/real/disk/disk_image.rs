@@ -1,6 +1,6 @@
-//! An image of a disk, looked at as the disk would be. Law: opened for reading only.
+//! Looks at an image of a disk in the same way as at the disk.
 //!
-//! Absent: the identity of the disk, which no image holds; the caller says whose image it is.
+//! The image is opened for reading only. An image does not contain the identity of its disk, so the caller supplies it.
 
 use super::{io_fault, open};
 use crate::config::Config;

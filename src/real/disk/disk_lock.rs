@@ -1,7 +1,9 @@
-//! The lock on the disk for the whole of a run. Law: it is on the whole disk, whatever of it is named: a partition, or what is mapped
-//! upon one; what a killed landfall left and still writes is waited for, and another landfall is not.
+//! Takes the lock on the disk for a whole run.
 //!
-//! Absent: the lock itself (`lock::target`), and the one that keeps udev off while something is written (`held`).
+//! The lock is always on the whole disk, even if a partition of it, or a mapping on it, is named. landfall waits for programs
+//! of a killed landfall that still write; it does not wait for another landfall.
+//!
+//! `lock::target` has the lock itself; `locked` has the one that keeps udev away during a write.
 
 use super::io_fault;
 use super::sysfs::device_number;

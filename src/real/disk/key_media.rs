@@ -1,10 +1,11 @@
-//! Media with the label of keys: which one is believed, and in what. Law: a label proves nobody; where the medium sits says who can
-//! have put it there. The medium that this system was started from is worth what landfall itself is worth. One that a hand can plug in
-//! (USB, a card, a disc) gives what the configuration says that such a medium may give. A disk inside the machine gives nothing: whoever
-//! had the machine before can have written there. Two that could be believed are a doubt, and nothing is taken.
+//! Media with the label for keys: which one is trusted, and for what.
 //!
-//! Absent: mounting and reading (`secrets`), and whether the medium is the disk that is to be written (`secrets` as well: the choice
-//! comes later).
+//! A label proves nothing. The location of the medium decides what is taken from it. The boot medium is trusted like landfall
+//! itself. A medium that can be plugged in (USB, a card, a disc) gives what the configuration allows for such a medium. A
+//! disk inside the machine gives nothing, because an earlier owner of the machine can have written it. If two media could be
+//! trusted, that is a doubt, and nothing is taken from either.
+//!
+//! `secrets::credentials` mounts and reads the medium, and checks that it is not the disk to be written.
 
 pub use crate::config::MEDIUM_LABEL as LABEL;
 

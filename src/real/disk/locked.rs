@@ -1,8 +1,10 @@
-//! The confirmed disk, open. Law: it is found by its identity, addressed by its open file, and identified again whenever
-//! somebody is about to destroy something; its partitions are found below it, by number, place and PARTUUID, never by a
-//! label or a global link. While it is locked, udev keeps its hands off (systemd's block device locking).
+//! The confirmed disk, open.
 //!
-//! Absent: what is written (`table`, and the filesystems' makers).
+//! It is found by its identity, addressed by its open file, and identified again before every destructive operation. Its
+//! partitions are found below it, by number, place and PARTUUID, never by a label or a global link. While it is locked, udev
+//! does not touch it (systemd's block device locking).
+//!
+//! `table` and `volume` write it.
 
 use super::{Sysfs, disk_lock, io_fault, open};
 use crate::event::Reporter;

@@ -1,8 +1,10 @@
-//! Names of disks. Law: one place answers which disk a name means, and whether the name may agree to an erasure: for
-//! `INSTALL_DISK`, `--erase-disk`, `unattended.disk`, the credential, and for what is printed as the name to use. What is printed
-//! is accepted. A name that could mean two disks means none.
+//! Names of disks.
 //!
-//! Absent: what speaks against a disk (`select`), asking (`ask`).
+//! This module alone decides which disk a name means, and whether the name may agree to an erasure. It is used for
+//! `INSTALL_DISK`, `--erase-disk`, `unattended.disk`, the credential, and for every name that landfall prints. A printed name
+//! is always accepted. A name that could mean two disks means none.
+//!
+//! `select` has the objections to a disk, and `real::ask` asks.
 
 use super::sysfs::{Block, Sysfs};
 use super::{io_fault, proc::Dev, proc::parse_dev};

@@ -1,7 +1,8 @@
-//! Looking at the machine's disks. Law: nothing is written, nothing is mounted, every look is bounded; what cannot be
-//! read is said, not left out.
+//! Looks at the machine's disks.
 //!
-//! Absent: deciding (`select`, `usage`).
+//! Nothing is written or mounted, and every read is bounded. What cannot be read is reported, not left out.
+//!
+//! `select` and `usage` decide.
 
 use super::amount;
 use super::contents::{self, Contents};

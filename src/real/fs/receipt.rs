@@ -1,7 +1,9 @@
-//! Landing. Law: the receipt and the log are on the target, re-read, before anything is taken apart; the devices are flushed
-//! after the last thing was taken apart; what is then seen is seen from the devices.
+//! Landing: the receipt and the log on the target.
 //!
-//! Absent: the claim that it landed (the driver saves it, after this), powering off.
+//! They are written and read back before anything is detached. The devices are flushed after the last detaching, and the
+//! final look reads from the devices.
+//!
+//! The driver saves the claim that the install landed, after this. landfall does not power off.
 
 use crate::real::fs::target_root::io_fault;
 use crate::real::fs::target_root::{self, Root};

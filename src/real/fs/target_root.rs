@@ -1,12 +1,14 @@
-//! Files below a target root. Law: a path of the target is resolved as the target itself would resolve it, so no symbolic
-//! link in it leads out (`openat2(2)`, `RESOLVE_IN_ROOT`); a file is written beside its place, flushed, renamed, and its
-//! directory flushed; a filesystem is synced through a descriptor on it, which reports write errors.
+//! Files below a target root.
 //!
-//! [`Root`] is the only name of a target's root, and what is below it can be opened here and nowhere else: the type gives no
-//! path that something could be joined to. A program that has to be told a place below it is told where the place *is*
-//! ([`Dir::path`]): a path without a link in it.
+//! A path of the target is resolved as the target itself would resolve it, so no symbolic link in it leads out (`openat2(2)`,
+//! `RESOLVE_IN_ROOT`). A file is written beside its place, flushed and renamed, and its directory is flushed. A filesystem is
+//! synced through a descriptor on it, which reports write errors.
 //!
-//! Absent: what the files mean.
+//! [`Root`] is the only name of a target's root, and files below it can be opened here and nowhere else: the type gives no
+//! path that something could be joined to. A program that needs a place below it is given the real path of that place
+//! ([`Dir::path`]), without a link in it.
+//!
+//! The callers know what the files mean.
 
 pub use crate::os_error::fault as io_fault;
 use crate::real::MOUNT_ROOT;

@@ -1,7 +1,9 @@
-//! Git, as landfall runs it. Law: no prompt, no configuration but ours, known hosts only, a limit on silence; what Git says
-//! is classified by its words. Pure parsers for what it prints.
+//! Git, as landfall runs it.
 //!
-//! Absent: what is cloned and where to; see `repository`.
+//! Git asks nothing, reads no configuration but ours, connects to known hosts only, and has a limit on silence. What Git
+//! prints is classified by its sentences, and parsed by pure functions.
+//!
+//! `git::clone` and `git::repository` decide what is cloned and where.
 
 use crate::real::fs::target_root::Root;
 use crate::real::process::command::{Ended, OnStop, Program};

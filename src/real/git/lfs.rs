@@ -1,8 +1,8 @@
-//! Files of Git LFS: what a clone has in the place of large files. Law: a pointer is what git-lfs writes, to the letter (its
-//! `docs/spec.md`): a file of less than 1,024 bytes, whose first line names the version, with an object's digest and size. A text that
-//! speaks of pointers is none.
+//! Files of Git LFS: what a clone has in the place of large files.
 //!
-//! Absent: fetching them. The system is built without, and a notice says so.
+//! A pointer is exactly what git-lfs writes (its `docs/spec.md`): a file of less than 1,024 bytes whose first line names the
+//! version, with the digest and size of an object. A file that only mentions a pointer is not one. The files are not fetched:
+//! the system is built without them, and a notice says so.
 
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;

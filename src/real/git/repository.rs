@@ -1,7 +1,9 @@
-//! The configuration repository: resolved before the first write, looked at where it is cloned to. Law: exactly the pinned
-//! revision ends up at its place, whole or not at all; what does not carry this install's mark is never touched.
+//! The configuration repository: resolved before the first write, and looked at where it is cloned to.
 //!
-//! Absent: judging a clone (`states::actions::clone_configuration`), making it (`clone`).
+//! Exactly the pinned revision ends up at its place, completely or not at all. A directory that does not carry this install's
+//! mark is never touched.
+//!
+//! `states::actions::clone_configuration` judges a clone, and `git::clone` makes it.
 
 use super::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::real::fs::target_root;
