@@ -1,5 +1,9 @@
-//! The real world: this machine's disks, programs and network. Law: one file per concern; nothing here decides what to do
-//! next. Absent: the driver, the simulated world.
+//! The real world: this machine's disks, programs and network.
+//!
+//! One folder per subject (ARCHITECTURE.md has the map); `steps` has one file per action. Nothing here decides what to do
+//! next.
+//!
+//! `driver` decides that by asking the states, and `sim` is the simulated world.
 
 pub mod ask;
 mod attach;

@@ -1,5 +1,6 @@
 //! The real world as the driver sees it: every trait of [`crate::world`], put together from the files beside this one.
-//! Law: nothing is decided here.
+//!
+//! It decides nothing; the one place where it writes a checkpoint slot is `write_slot`.
 
 use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;

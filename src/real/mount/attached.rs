@@ -1,7 +1,11 @@
-//! Attaching: the LUKS mapping and the mounts of this install. Law: the kernel's tables are the only truth about what is
-//! attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
+//! The LUKS mapping and the single mounts of this install.
 //!
-//! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
+//! The kernel's tables are the only truth about what is attached. Attaching twice is attaching once, also after a killed run.
+//! What does not belong to this install is left alone (I17). No record of the mounts is kept on a disk (after a kill it would
+//! be wrong), and no process is killed.
+//!
+//! `real::attach` calls this module for the whole install; `mount::hooks` makes extra directories and runs the user's
+//! commands.
 
 use crate::os_error::{self, errno};
 use crate::real::MOUNT_ROOT;

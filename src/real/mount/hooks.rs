@@ -1,8 +1,8 @@
-//! Extra directories and the user's commands after mounting. Law: each command is a step of its own, its exit code counts,
-//! and it runs once after every mounting of the target: what it mounted there is taken down with the target, and what it did to
-//! the live system is gone after a reboot.
+//! Extra directories and the user's commands after mounting.
 //!
-//! Absent: a shell anywhere else in landfall.
+//! Each command is a step of its own, its exit code counts, and it runs once after every mounting of the target: what it
+//! mounted there is detached together with the target, and its changes to the live system are gone after a reboot. This is
+//! the only shell in landfall.
 
 use crate::real::RUN_DIR;
 use crate::real::fs::target_root;

@@ -1,7 +1,9 @@
-//! From the clone to the system: what Nix evaluates and builds. Law: Nix reads no repository that gives orders, and no cache of a
-//! former run; the flake is that of the revision, whatever the work tree holds; a host that cannot be installed is not built first.
+//! From the clone to the system: what Nix evaluates and builds.
 //!
-//! Absent: how Nix is called, copying, and what is recorded of it (`closure`); what makes a repository strange (`guard`).
+//! Nix reads no repository that gives orders, and no cache of an earlier run. The flake is that of the revision, whatever the
+//! work tree holds. A host that cannot be installed is refused before it is built.
+//!
+//! `nix::store` copies and records, `nix::client` calls Nix, and `git::guard` decides which repository is safe to read.
 
 use crate::os_error;
 use crate::real::boot::host_loader;

@@ -1,7 +1,9 @@
-//! `nixos-install`. Law: the trace of a finished activation is written by landfall, after the program ended well and the
-//! filesystem was synced; until then the program is run again, from its beginning.
+//! Runs `nixos-install`.
 //!
-//! Absent: the boot loader's proof (`boot`).
+//! landfall writes the trace of a finished activation after the program ended well and the filesystem was synced. Without the
+//! trace the program is run again from its beginning.
+//!
+//! `boot::files` checks the boot loader.
 
 use crate::real::boot::{activation, host_loader, leftovers};
 use crate::real::fs::target_root::Root;

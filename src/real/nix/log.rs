@@ -1,7 +1,10 @@
-//! What Nix says. Law: pure; the machine log (`--log-format internal-json`) is parsed line by line into counts and plain
-//! messages, and sorted by who said it. A line that is not understood is kept as a message.
+//! What Nix prints.
 //!
-//! Absent: running Nix, and what its endings mean (`tool_errors`). Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
+//! Pure. The machine log (`--log-format internal-json`) is parsed line by line into counts and plain messages, sorted by who
+//! said them. A line that is not understood is kept as a message. Source of the numbers: `ActivityType` and `ResultType` in
+//! Nix's `logging.hh` (2.8 to 2.26).
+//!
+//! `nix::client` runs Nix, and `tool_errors` says what its errors mean.
 
 use crate::real::tool_errors;
 use serde::Deserialize;

@@ -1,10 +1,13 @@
-//! An image from a closure. Law: the same closure gives the same bytes on every machine: files are staged without their owners,
-//! times, extended attributes and links among each other, in the order of their names; what Nix knows of where a path came
-//! from, which is the machine's and not the closure's, is left out; ids are fixed; what `mke2fs` takes over from the machine all the same is
-//! taken out again (`image::ext4::normalise`). No privilege is needed, and nothing is mounted.
+//! Makes an image from a closure.
 //!
-//! Absent: Nix's database itself, which has times in it and is not equal twice. The image carries what is to be registered
-//! ([`REGISTRATION`]), and the target's database is made of it after landing, in one transaction.
+//! The same closure gives the same bytes on every machine. Files are staged without their owners, times, extended attributes
+//! and links among each other, in the order of their names. What Nix knows about the origin of a path belongs to the machine
+//! and is left out. Ids are fixed. What `mke2fs` still takes over from the machine is removed afterwards
+//! (`image::ext4::normalise`). No privilege is needed, and nothing is mounted.
+//!
+//! Nix's database is not in the image, because it contains times and so differs from copy to copy. The image has the list to
+//! be registered ([`REGISTRATION`]), and after landing `nix-store --load-db` makes the target's database from it, in one
+//! transaction.
 
 use crate::event::Event;
 use crate::image::pack::{Contents, Packed, pack};

@@ -1,8 +1,10 @@
-//! External programs. Law: a program is started here and nowhere else: by argument list, never through a shell (the
-//! user's hooks name the shell themselves), with a clean environment, its own process group, a deadline, and a limit on
-//! silence and on memory; it dies with its whole group, and with landfall.
+//! Runs external programs.
 //!
-//! Absent: judging. A program's exit code is reported, not believed.
+//! A program is started here and nowhere else: by argument list, never through a shell (the user's hooks name the shell
+//! themselves), with a clean environment, its own process group, a deadline, and a limit on silence and on memory. It ends
+//! with its whole group, and with landfall. An exit code is reported, not trusted.
+//!
+//! `tool_errors` says what an exit means.
 
 use crate::event::{Event, Reporter};
 use crate::lock::target;

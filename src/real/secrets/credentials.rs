@@ -1,9 +1,11 @@
-//! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
-//! tmpfs that only root reads and that goes with the run (the ssh key, the repository's token), or in the file on the target that it was asked for, with that owner and mode;
-//! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
+//! Where secrets come from, and the two places they go to.
+//!
+//! A secret is in memory that is wiped, in a file in tmpfs that only root reads and that is deleted with the run (the ssh
+//! key, the repository's token), or in the file on the target that it was requested for, with the requested owner and mode.
+//! It is never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
-//! Absent: asking (`ask`), judging (`states::actions::provision_secrets`).
+//! `real::ask` asks, and `states::actions::provision_secrets` judges.
 
 use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;

@@ -1,8 +1,10 @@
-//! The text of a passphrase. Law: what is taken can be typed at the question that the booting machine asks, character for
-//! character: one line, no byte that a keyboard does not give, no longer than the question takes. A refusal comes before
-//! the first write and never repeats the text.
+//! The text of a passphrase.
 //!
-//! Absent: where a passphrase comes from (`secrets`, `ask`), and whether it opens anything (`luks`).
+//! An accepted passphrase can be typed at the question of the booting machine, character by character: one line, no byte that
+//! a keyboard does not give, no longer than the question accepts. A refusal comes before the first write and never repeats
+//! the text.
+//!
+//! `secrets::credentials` and `real::ask` get a passphrase, and `volume::luks` tries it.
 
 use crate::real::secret::{Secret, SecretText};
 use landfall_states::fault::{Fault, SecretFault};

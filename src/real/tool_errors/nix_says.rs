@@ -1,7 +1,9 @@
-//! The sentences of Nix, its builders and its collector. Law: as `tool_errors`; templates in lower case, without the marks `error:` and `warning:`.
+//! The sentences of Nix, its builders and its collector, as templates in lower case, without the marks `error:` and
+//! `warning:`.
+//!
 //! Sources: the samples in tests/tool_errors, and Nix 2.3 to 2.34.
 //!
-//! Absent: which of them counts before another (`nix`).
+//! `tool_errors::nix` decides which of them counts first.
 
 use super::nix_cache_says::{NO_CACHE, NO_KEY, NO_STORE};
 use super::{Row, row};

@@ -1,7 +1,9 @@
-//! Block devices, and plain files that stand for them in tests. Law: a write counts only after a flush of the device
-//! itself, and a read that is to prove something comes from the device, not from a cache.
+//! Block devices, and plain files that stand for them in tests.
 //!
-//! Absent: which device (the held disk says that), and what is written.
+//! A write counts only after a flush of the device itself. A read that has to prove something comes from the device, not from
+//! a cache.
+//!
+//! `disk::locked` says which device it is, and the callers say what is written.
 
 use crate::os_error::errno;
 use crate::real::tool_errors::{self, Places};

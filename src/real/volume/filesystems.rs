@@ -1,7 +1,9 @@
-//! The root filesystem and swap. Law: a volume is made under its provisional id, flushed and checked; only then it gets its
-//! planned id, which is the commit record, and is flushed again.
+//! The root filesystem and swap.
 //!
-//! Absent: the ESP (`esp`), the container around the root (`luks`), mounting.
+//! A volume is made under its provisional id, flushed and checked. Only then it gets its planned id, which is the commit
+//! record, and is flushed again.
+//!
+//! `volume::esp` makes the ESP, `volume::luks` the container around the root, and `mount::attached` mounts.
 
 use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;

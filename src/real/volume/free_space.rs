@@ -1,7 +1,9 @@
-//! Whether a program failed for want of room on the target. Law: the filesystem is asked, by writing to it, and not the program: Git
-//! says of a full one that a directory is missing, and SQLite that the device has errors.
+//! Decides whether a program failed because there is no free space on the target.
 //!
-//! Absent: how much an install needs (`preflight`).
+//! The filesystem is asked, by writing to it, and not the program: on a full filesystem Git says that a directory is missing,
+//! and SQLite that the device has errors.
+//!
+//! `real::preflight` computes how much space an install needs.
 
 use crate::real::fs::target_root::{self, Dir, Root};
 use crate::real::volume::esp;
