@@ -1,11 +1,13 @@
-//! Files that somebody else may have put there. Law: a name is looked at before it is opened, so that nothing but a regular file
-//! is ever opened by it: no FIFO that waits for a writer, no device that does something when it is opened, no directory; a link
-//! only where links are meant; and what is read has a bound that is known before the first byte.
+//! Opens files that somebody else may have put there.
 //!
-//! Every process that hangs in `open(2)` is deaf to SIGTERM: that is why there is one way, and `tests/tidy.rs` holds the rest
-//! of the sources to it.
+//! A name is looked at before it is opened, so that only a regular file is ever opened by it: no FIFO that waits for a
+//! writer, no device that acts when it is opened, no directory. A link is followed only where links are allowed. What is read
+//! has a bound that is known before the first byte.
 //!
-//! Absent: the target (`real::rooted`), devices that are meant (`real::disk`, `image::disk`), the kernel's own files.
+//! A process that hangs in `open(2)` does not react to SIGTERM. That is why there is one way to open a file, and
+//! `tests/tidy.rs` checks that the rest of the sources use it.
+//!
+//! `real::fs::target_root` opens files of the target, and `real::disk` and `image::disk` open devices.
 
 use crate::os_error;
 use camino::Utf8Path;

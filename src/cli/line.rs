@@ -1,6 +1,6 @@
-//! An event as a line, its time, the rate of a count, and the writer that lines go to.
+//! An event as a line: its time, the rate of a count, and the writer that lines go to.
 //!
-//! Absent: the text of an event (`words`), where lines go (`progress`, `log`).
+//! `cli::words` makes the text of an event; `cli::progress` and `cli::log` choose where lines go.
 
 use super::words::{self, Weight};
 use super::{complain, since_boot_ms};

@@ -1,7 +1,9 @@
-//! What is known of the run of this boot: its status, whether its process lives, its last events, the checkpoint in tmpfs. Law: a
-//! process that ended without an end of its own is told as gone; no disk is read (after a reboot, `landfall resume` reads it).
+//! What is known about the run of this boot: its status, whether its process lives, its last events, the checkpoint in tmpfs.
 //!
-//! Absent: the commands that show it (`status`, `watch`, `doctor`).
+//! A process that ended without reporting a result is shown as ended. No disk is read; after a reboot, `landfall resume` does
+//! that.
+//!
+//! `cli::status`, `cli::watch` and `cli::doctor` show it.
 
 use super::Failure;
 use super::line::{Line, plain_line};

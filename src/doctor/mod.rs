@@ -1,6 +1,8 @@
-//! `landfall doctor`: looks at everything that the troubleshooting table speaks of. Law: no check writes anything; each is bounded in time,
-//! has a name that is used nowhere else, and says what it found, what is wrong with the command that helps, or why it could not look.
-//! What an install checks before its first write is asked by the same functions here (`real::preflight`).
+//! `landfall doctor`: checks what the troubleshooting table lists, where landfall runs.
+//!
+//! No check writes anything. Each is bounded in time, has a unique name, and reports what it found, what is wrong with the
+//! command that helps, or why it could not look. What an install checks before its first write is checked by the same
+//! functions here (`real::preflight`).
 //!
 //! | file | what it has |
 //! |---|---|
@@ -10,9 +12,10 @@
 //! | `installed` | of a host that runs: ESP, boot entry, labels, receipt, agenix |
 //! | `flake`, `http`, `decrypt`, `signature` | asking Nix, a server, an age file; signatures of caches |
 //!
-//! Where Nix is asked to evaluate, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache.
+//! When Nix evaluates, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache. Nothing is
+//! repaired.
 //!
-//! Absent: printing, exit codes (`cli::doctor`), and mending.
+//! `cli::doctor` prints, and chooses the exit code.
 
 mod decrypt;
 mod flake;

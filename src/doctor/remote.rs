@@ -1,6 +1,6 @@
-//! The check of the repository: whether it answers, with the key and the known hosts that an install has.
+//! Checks whether the repository answers, with the key and the known hosts that an install has.
 //!
-//! A key or token is in memory that nobody else can read and that is wiped; it is in no file, argument or variable.
+//! A key or token is in memory that other processes cannot read and that is wiped; it is in no file, argument or variable.
 //!
 //! A key on a medium with the label `LF-KEYS` is used only by an install, which mounts the medium.
 

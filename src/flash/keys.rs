@@ -1,14 +1,18 @@
-//! The partition with keys behind the image. Law: the keys are in memory that is wiped, and on the stick, and nowhere else; the
-//! filesystem is on the stick and was read back before the table names it, and it is zeros again before the table forgets it. A stick
-//! has no owners and no permissions: who holds it has the keys, which is said before they are written.
+//! The partition with keys behind the installer image.
 //!
-//! Whenever a byte of a key is on the stick, its filesystem's boot sector is there with the label: it is durable before the first key is
-//! written, and goes after the last one is zeros. So keys that a cut left are found (`keys_left`), whatever became of the table.
+//! The keys are in memory that is wiped, and on the stick, and nowhere else. The filesystem is on the stick and was read back
+//! before the table names it, and it is zeros again before the table forgets it. A stick has no owners and no permissions:
+//! anyone who holds it has the keys, and landfall says so before they are written.
 //!
-//! A stick's chip may keep old contents of a block that was written over, where only its maker reaches them: zeros are what every
-//! computer reads from then on.
+//! Whenever a byte of a key is on the stick, its filesystem's boot sector is there with the label: it is durable before the
+//! first key is written, and is removed after the last key is zeros. So keys that an interrupted run left are found
+//! (`keys_left`), whatever happened to the table.
 //!
-//! Absent: what the installer takes of it (`real::secrets`), where in the table (`table`), looking for them (`keys_left`).
+//! A stick's chip may keep old contents of an overwritten block, where only its maker can reach them; every computer reads
+//! zeros from then on.
+//!
+//! `flash::table` has the place in the table, `flash::keys_left` looks for keys, and `real::secrets` is what the installer
+//! takes from the medium.
 
 use super::Watch;
 use super::error::Error;

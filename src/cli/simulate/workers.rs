@@ -1,4 +1,4 @@
-//! What the threads of `landfall simulate` share: a count, a wish to stop, a time to end.
+//! What the threads of `landfall simulate` share: a count, a stop request, a time to end.
 
 use crate::cli::complain;
 use crate::exit::Exit;

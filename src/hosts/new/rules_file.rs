@@ -1,7 +1,9 @@
-//! Which file has the rules of the secrets. Law: it is one of the repository; a link to it is followed, as agenix and Nix do, and the
-//! secrets are looked for in the folder of the link, where agenix is run.
+//! Finds the file with the rules of the secrets.
 //!
-//! Absent: what it says (`secrets`).
+//! It must be in the repository. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
+//! of the link, where agenix runs.
+//!
+//! `new::secrets` reads it.
 
 use super::secrets::RulesFile;
 use super::{Work, argument};
