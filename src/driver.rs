@@ -1,14 +1,17 @@
-//! The driver: look, judge, act, look again, judge again. Law: it holds no rule of its own. What to do is judged by the
-//! states, from facts; what is done is the world's; the driver only keeps the rhythm, the count of attempts and the
-//! checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//! The driver: look, judge, act, look again, judge again.
 //!
-//! A run, first or resumed, begins at `Planned` and looks at every step; what is done is skipped because it was seen to be
-//! done, not because a checkpoint says so. Absent: devices, programs, clocks; all of that is in the [`World`].
+//! It holds no rule of its own. The states judge from facts what to do, and the world does it. The driver only keeps the
+//! rhythm, the count of attempts and the checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//!
+//! A run, first or resumed, begins at `Planned` and looks at every step. What is done is skipped because it was seen to be
+//! done, not because a checkpoint says so.
+//!
+//! Devices, programs and clocks belong to the [`World`].
 
 mod record;
 
+use crate::checkpoint_store::{Place, Store};
 use crate::event::Event;
-use crate::store::{Place, Store};
 use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::Consent;

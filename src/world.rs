@@ -1,7 +1,9 @@
-//! The one trait between the machine and the world. Law: a world looks and acts; it decides nothing. What it sees it
-//! returns as raw facts, what it is told to do it does, and whether that worked is judged from the next look.
+//! The traits between the driver and a world: `Perform`, `Media`, `World`.
 //!
-//! Absent: verdicts, retries, order of phases (the driver's and the states' business).
+//! A world looks and acts, and decides nothing. It returns what it sees as raw facts, and does what it is ordered to do.
+//! Whether that worked is judged from the next look.
+//!
+//! The states have the verdicts and the order of phases, and `driver` the retries.
 
 use landfall_states::actions::anchor_checkpoint::AnchorCheckpoint;
 use landfall_states::actions::clone_configuration::CloneConfiguration;

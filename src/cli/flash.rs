@@ -22,7 +22,7 @@ use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
 use crate::flash::{CHUNK_BYTES, loops};
 use crate::image::disk::FileDisk;
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk::named::{self, Meaning, Named};
 use crate::real::disk::sysfs::device_number;
 use crate::real::disk::usage::{Machine, shell};
@@ -177,7 +177,7 @@ impl Run<'_> {
             reason,
         };
         let block = if given.starts_with('/') {
-            let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os::said(&e)))?;
+            let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os_error::said(&e)))?;
             let dev = dev.ok_or_else(|| bad("it is not a block device".into()))?;
             match Sysfs::find(&seen.machine.blocks, dev) {
                 Some((block, None)) => block,
@@ -389,7 +389,7 @@ impl Run<'_> {
                 Exit::Internal,
                 format!(
                     "standard output cannot be written: {}; {} was written and verified, and can be used",
-                    crate::os::said(&error),
+                    crate::os_error::said(&error),
                     judged.shown()
                 ),
             ))

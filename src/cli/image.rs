@@ -10,16 +10,15 @@ use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
 use crate::event::{Event, Reporter};
 use crate::exit::Exit;
-use crate::foreign::{self, Links, Refused};
 use crate::image::Error;
 use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
+use crate::real::disk::disk_lock::{disks_below, loops_on, take_now};
 use crate::real::disk::outside;
-use crate::real::disk::taken::{disks_below, loops_on, take_now};
 use crate::real::disk::{self, signature};
 use crate::real::nix::pack::{Source, build};
 use crate::real::process::context::Hands;
@@ -27,6 +26,7 @@ use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::io_fault;
 use crate::real::volume::probe::probe;
 use crate::real::volume::root_image::{self, open};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
@@ -258,7 +258,7 @@ fn prove(args: &VerifyArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
         }
         Some(device) => {
             let what = format!("target {device}");
-            foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
+            safe_open::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
             let disk = FileDisk::open_to_read(device).map_err(|e| io_fault(what.as_str(), &e))?;
             verify(
                 &image,
@@ -290,7 +290,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
         None => open(file)?,
     };
     let what = format!("target {device}");
-    foreign::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
+    safe_open::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
     // An install, or another one of these, may be at work on it, also by another name of it. The kernel would only say that somebody is.
     let mut taken = vec![];
     for below in disks_below(device).map_err(|e| io_fault(what.as_str(), &e))? {
@@ -458,10 +458,10 @@ fn refuse_full(device: &Utf8Path) -> Result<(), Wrong> {
         Probe::Found(_) | Probe::Ambiguous(_) => return occupied(seen.to_string()),
     }
     // That blkid knows nothing does not make it blank: an archive, or a volume without a header, has no signature.
-    let size = disk::image::size(device)?;
+    let size = disk::disk_image::size(device)?;
     let look = || {
-        let named = foreign::storage(device).map_err(|refused| refused.into_io(device))?;
-        let mut file = fs::File::open(foreign::through(&named))?;
+        let named = safe_open::storage(device).map_err(|refused| refused.into_io(device))?;
+        let mut file = fs::File::open(safe_open::through(&named))?;
         let mut found = vec![];
         let whole = signature::sniff(&mut file, 0, size)?;
         found.extend(signature::describe(&whole));
@@ -546,7 +546,7 @@ fn recall(record: &Utf8Path) -> Result<Option<ImageProgress>, Wrong> {
             reason,
         })
     };
-    let bytes = match foreign::read_if_there(record, Links::Refuse, RECORD_BYTES_MAX) {
+    let bytes = match safe_open::read_if_there(record, Links::Refuse, RECORD_BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(None),
         Err(Refused::Os(e)) => return Err(of_named(io_fault(record.as_str(), &e), record).into()),
@@ -564,7 +564,7 @@ fn keep(record: &Utf8Path, image_progress: &ImageProgress, is_first: bool) -> Re
         .to_text()
         .map_err(|why| Fault::defect(record.as_str(), why))?;
     let write = || {
-        foreign::replace(record, 0o644, text.as_bytes())?;
+        safe_open::replace(record, 0o644, text.as_bytes())?;
         if is_first { sync_folder(record) } else { Ok(()) }
     };
     write().map_err(|e| of_named(io_fault(record.as_str(), &e), record))

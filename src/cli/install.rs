@@ -247,7 +247,7 @@ pub(super) fn command(
     verbose: bool,
 ) -> Result<Exit, Failure> {
     // What is made on the target is for its users; what is not for them has a mode of its own.
-    nix::sys::stat::umask(crate::os::everybody_may_read());
+    nix::sys::stat::umask(crate::os_error::everybody_may_read());
     options.passphrase = passphrase;
     let overrides = Overrides::from_environment()?;
     let path = config_path(&super::ConfigArgs {
@@ -286,7 +286,7 @@ pub(super) fn command(
         ),
         machine::Refused::Io(e) => Failure::new(
             Exit::Internal,
-            format!("landfall cannot lock this machine: {}", crate::os::said(&e)),
+            format!("landfall cannot lock this machine: {}", crate::os_error::said(&e)),
         ),
     })?;
     let reporter = Reporter::default();

@@ -7,9 +7,9 @@
 use super::{Failure, PlanArgs, config_path, disks, words};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::foreign;
-use crate::real::disk::image;
+use crate::real::disk::disk_image;
 use crate::real::volume::root_image;
+use crate::safe_open;
 use camino::Utf8Path;
 use landfall_states::actions::anchor_checkpoint::AnchorCheckpoint;
 use landfall_states::actions::clone_configuration::CloneConfiguration;
@@ -25,8 +25,8 @@ use landfall_states::disk_name;
 use landfall_states::names::{Revision, Size, StorePath};
 use landfall_states::plan::{DiskIdentity, Machine, Payload, Plan, Reference, Role, Volume};
 use landfall_states::recovery::{Decision, Situation, decide};
-use landfall_states::shown::Shown;
 use landfall_states::state::Planned;
+use landfall_states::untrusted_text::Shown;
 use landfall_states::{Phase, Step};
 use serde::Serialize;
 use std::io::Write;
@@ -146,7 +146,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
             ));
         }
         (Some(image), _) => {
-            if let Err(refused) = foreign::storage(image) {
+            if let Err(refused) = safe_open::storage(image) {
                 return Err(Failure::new(
                     Exit::Usage,
                     format!(
@@ -156,7 +156,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                     ),
                 ));
             }
-            described(image::size(image)?)
+            described(disk_image::size(image)?)
         }
         (None, Some(size_bytes)) => described(*size_bytes),
         (None, None) => disks::chosen(&config, &overrides)?,
@@ -440,7 +440,7 @@ struct Decided {
 
 impl Decided {
     fn about(image: &Utf8Path, config: &Config, plan: &Plan) -> Result<Decided, Failure> {
-        let (evidence, contents) = image::look(image, &plan.disk, config)?;
+        let (evidence, contents) = disk_image::look(image, &plan.disk, config)?;
         let decision = decide(&Situation {
             host: &plan.host,
             layout: &plan.layout,

@@ -5,12 +5,16 @@
 //!
 //! `sim` has the simulated world. Whether the real world behaves the same is tested in the laboratory.
 
+mod comparison;
+mod slots;
+mod workers;
+
+use self::workers::{Shared, ended, lock, progress};
 use super::next_step::word;
-use super::workers::{Shared, ended, lock, progress};
-use super::{Failure, SimulateArgs, comparison, complain, config_path};
+use super::{Failure, SimulateArgs, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
-use crate::foreign;
+use crate::safe_open;
 use crate::sim;
 use crate::sim::check::coverage::{Coverage, Matrix};
 use crate::sim::explore::enumerate::Explorer;
@@ -101,7 +105,7 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
     };
     watch_for_interrupt(shared.stop.clone())?;
     if let Some(states) = args.slot_states {
-        return super::saves::checkpoint(&subject, case, states, args, &shared, out);
+        return slots::checkpoint(&subject, case, states, args, &shared, out);
     }
     let coverage = enumerate(&subject, case, args, &shared)?;
     let interrupted = shared.stop.load(Ordering::Relaxed);
@@ -410,7 +414,7 @@ fn keep_trace(harness: &Harness, failure: &sim::check::coverage::Failure) -> Res
         text.push('\n');
     }
     // In a directory that everybody writes to: a link of that name is replaced, not followed.
-    foreign::replace(&path, 0o600, text.as_bytes())?;
+    safe_open::replace(&path, 0o600, text.as_bytes())?;
     Ok(path)
 }
 

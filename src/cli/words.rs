@@ -8,7 +8,7 @@
 use crate::event::Event;
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::io::Write;
 
 /// How much an event matters to somebody who watches.

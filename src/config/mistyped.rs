@@ -1,7 +1,9 @@
-//! What was probably meant by a text that is no remote. Law: every text that the type refuses has a reason of its own and something to
-//! write; a form to write is one that is taken, and nothing that may be a secret is in it.
+//! Guesses what was meant by a text that is not a remote.
 //!
-//! Absent: what is refused of a text that is a remote by its form (`remote`).
+//! Every text that the type refuses has its own reason and something to write. A proposed form is an accepted one, and
+//! contains nothing that may be a secret.
+//!
+//! `config::remote` refuses texts that have the form of a remote.
 
 use super::edges::{called, edges, is_invisible};
 use super::objection::Objection;

@@ -8,7 +8,7 @@
 
 use super::{OnSuccess, SystemConfig, notation::Notation, ranges};
 use landfall_states::names::quoted;
-use landfall_states::token;
+use landfall_states::secret_token;
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 
@@ -74,7 +74,7 @@ fn is_file_name(text: &str) -> bool {
 pub(super) fn may_be_secret(option: &str, text: &str) -> bool {
     let upper = text.to_uppercase();
     MARKS.iter().any(|mark| upper.contains(mark))
-        || token::has_token(text)
+        || secret_token::has_token(text)
         || text.contains(['\n', '\r'])
         || has_token(option, text)
         || is_in(option, &OF_KEYS) && !text.starts_with('/') && !is_file_name(text)

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use landfall_states::remote::{is_account, is_authority, percent_decoded};
-use landfall_states::token;
+use landfall_states::secret_token;
 
 /// What stands in a URL and may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +100,11 @@ pub(super) fn secret<'a>(
     if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
         return Some(Secret::User);
     }
-    if token::has_token(host) {
+    if secret_token::has_token(host) {
         return Some(Secret::Host);
     }
     let at = path.find(['?', '#']).unwrap_or(path.len());
-    if token::is_secret_in_path(&path[..at]) {
+    if secret_token::is_secret_in_path(&path[..at]) {
         return Some(Secret::Path);
     }
     let query = &path[at..];

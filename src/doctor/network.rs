@@ -196,7 +196,7 @@ pub(super) async fn names(scene: &Scene) -> Outcome {
                     unknown.push(format!("{name}: no address"));
                 }
             }
-            Ok(Err(e)) => unknown.push(format!("{name}: {}", crate::os::said(&e))),
+            Ok(Err(e)) => unknown.push(format!("{name}: {}", crate::os_error::said(&e))),
             Err(_) => unknown.push(format!("{name}: no answer within 8 s")),
         }
     }

@@ -1,4 +1,9 @@
-//! Attaching this install and taking it down again. The kernel's tables are the only truth about what is attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
+//! Attaches this install and takes it down again, for `Real`.
+//!
+//! The kernel's tables are the only truth about what is attached. Attaching twice is attaching once, also after a killed run.
+//! What does not belong to this install is left alone (I17).
+//!
+//! `mount::attached` has the single mounts and the record of what this run attached; it knows nothing of `Real`.
 
 use crate::real::fs::target_root::{Dir, Root};
 use crate::real::mount::attached::{

@@ -142,7 +142,7 @@ async fn damaged_root(r: &mut Real) {
         .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
         .unwrap_err();
     assert_eq!(
-        crate::os::fault("look", &fault).class,
+        crate::os_error::fault("look", &fault).class,
         FaultClass::Transient,
         "{fault}"
     );

@@ -19,7 +19,7 @@ mod store;
 
 use super::kind::{Ended, Kind, Limit, Os};
 use super::{Fault, FaultRecord};
-use crate::shown::Shown;
+use crate::untrusted_text::Shown;
 use std::fmt;
 
 /// The words of a kind.

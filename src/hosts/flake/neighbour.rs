@@ -1,7 +1,9 @@
-//! The lines of a neighbour as those of a new host. Law: where the neighbour's name is a word there is a mark for another; whatever else
-//! may be of that one machine is named, unless a second neighbour has it, too.
+//! The lines of a neighbour, as a template for a new host.
 //!
-//! Absent: which neighbour (`flake`).
+//! Where the neighbour's name is a word, there is a mark for the new name. Everything else that may belong to that one
+//! machine is reported, unless a second neighbour has it too.
+//!
+//! `hosts::flake` chooses the neighbour.
 
 use super::NAME;
 use crate::hosts::syntax;

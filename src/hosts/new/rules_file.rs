@@ -1,15 +1,17 @@
-//! Which file has the rules of the secrets. Law: it is one of the repository; a link to it is followed, as agenix and Nix do, and the
-//! secrets are looked for in the folder of the link, where agenix is run.
+//! Finds the file with the rules of the secrets.
 //!
-//! Absent: what it says (`secrets`).
+//! It must be in the repository. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
+//! of the link, where agenix runs.
+//!
+//! `new::secrets` reads it.
 
 use super::secrets::RulesFile;
 use super::{Work, argument};
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::rules;
 use crate::hosts::transaction::FILE_BYTES_MAX;
 use crate::real::disk::usage::shell;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
@@ -20,7 +22,7 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, String> {
         "" => Utf8Path::new("."),
         _ => path,
     };
-    let found = fs::canonicalize(path).map_err(|e| crate::os::said(&e))?;
+    let found = fs::canonicalize(path).map_err(|e| crate::os_error::said(&e))?;
     Utf8PathBuf::from_path_buf(found).map_err(|_| NOT_UTF8.to_owned())
 }
 
@@ -84,7 +86,7 @@ impl Work<'_> {
                 continue;
             }
             let whole = root.join(&path);
-            let bytes = foreign::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
+            let bytes = safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
                 .map_err(|refused| HostError::refused(whole, refused))?;
             let is_rules = bytes.is_some_and(|bytes| String::from_utf8_lossy(&bytes).contains("publicKeys"));
             others.extend(is_rules.then_some(path));

@@ -6,7 +6,6 @@
 
 use super::outcome::{Rekeyed, Secrets, Written};
 use super::{FLAKE, Work, argument};
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
@@ -15,6 +14,7 @@ use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey
 use crate::hosts::transaction::contents;
 use crate::real::disk::usage::shell;
 use crate::real::secrets::age_file::Undecrypted;
+use crate::safe_open::{self, Links};
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -194,7 +194,7 @@ impl Work<'_> {
     fn is_tracked(&self, public: &str) -> Result<bool, HostError> {
         for tracked in self.programs.tracked(&self.repository.root)? {
             let whole = self.repository.root.join(&tracked.path);
-            match foreign::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX) {
+            match safe_open::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX) {
                 Ok(Some(bytes)) if String::from_utf8_lossy(&bytes).contains(public) => return Ok(true),
                 // What cannot be read has no key for the rules either.
                 Ok(_) | Err(_) => {}

@@ -1,9 +1,11 @@
-//! What is on a disk. Law: three witnesses are asked, our own readers, `blkid`'s low-level probing and the bytes themselves,
-//! and the strongest objection wins: a disk is blank when none of them finds anything, and what is not understood is data of an
-//! unknown kind. Nothing is written; every look is bounded; the same disk gives the same lines, whatever the kernel or udev
-//! think, because a consent is bound to them.
+//! Finds out what is on a disk.
 //!
-//! Absent: deciding (`select`), who uses it (`usage`).
+//! Three sources are asked: our own readers, `blkid`'s low-level probing, and the bytes themselves. The strongest objection
+//! wins: a disk is blank if none of them finds anything, and what is not understood is data of an unknown kind. Nothing is
+//! written, and every read is bounded. The same disk gives the same lines, whatever the kernel or udev say, because a consent
+//! is bound to these lines.
+//!
+//! `select` decides, and `usage` says who uses the disk.
 
 use super::blank::{Blankness, Extent, Look, Medium};
 use super::extent::{self, End};

@@ -287,7 +287,7 @@ fn code_of_a_boot_loader_in_the_gap_is_told_and_excuses_nothing_else() {
 
 #[test]
 fn a_stop_while_blkid_looks_is_no_finding() {
-    use crate::real::bench::{block_on, image};
+    use crate::real::test_support::{block_on, image};
     let keep = tempfile::tempdir().unwrap();
     let device = image(&keep, "unknown", 8 << 20);
     let bytes = vec![0; 8 << 20];

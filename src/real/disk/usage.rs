@@ -1,8 +1,10 @@
-//! Who uses a disk. Law: anybody unknown counts as a stranger; a use is this install's own only when the disk's table,
-//! the LUKS UUID and the mount point all say so; and the kernel has the last word (an exclusive open fails for a mount in
-//! any name space, for swap, for device-mapper, md and the like, whether or not anything here has seen it).
+//! Who uses a disk.
 //!
-//! Absent: looking. This is a pure function of a [`Machine`].
+//! An unknown user of the disk counts as foreign. A use belongs to this install only if the disk's table, the LUKS UUID and
+//! the mount point all say so. The kernel has the last word: an exclusive open fails for a mount in any name space, for swap,
+//! for device-mapper, md and the like, whether or not landfall has seen it.
+//!
+//! A pure function of a [`Machine`]; `scan` collects it.
 
 use super::lsblk::{Row, membership};
 use super::proc::{Dev, Mount};

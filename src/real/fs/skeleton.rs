@@ -1,11 +1,13 @@
-//! What of the target's root filesystem has to be a directory, a file or a link, before Nix and landfall work on it. Law: what is
-//! something else is moved aside, told, and never removed: the filesystem is this install's own, no program of an install makes
-//! such a thing, and every one of them would fail over it for ever.
+//! Which paths of the target's root filesystem must be a directory, a file or a link before Nix and landfall work on it.
 //!
-//! Links in the place of Nix's directories are something else, too: Nix works on the target from outside, where a link of the target's
-//! may lead to the installer's own store. Elsewhere a link to a directory of the target is followed, inside the target.
+//! A path of another kind is moved aside and reported, never removed. The filesystem belongs to this install, and no program
+//! of an install makes such a path, but every program would fail because of it, every time.
 //!
-//! Absent: Nix's database (`database`), contents of any of it.
+//! A link in the place of one of Nix's directories is also wrong: Nix works on the target from outside, where a link of the
+//! target may lead to the installer's own store. Elsewhere a link to a directory of the target is followed, inside the
+//! target.
+//!
+//! `nix::database` looks at Nix's database.
 
 use crate::real::fs::target_root::{self, Root};
 use crate::real::process::context::Hands;

@@ -1,9 +1,13 @@
-//! Attaching: the LUKS mapping and the mounts of this install. Law: the kernel's tables are the only truth about what is
-//! attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
+//! The LUKS mapping and the single mounts of this install.
 //!
-//! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
+//! The kernel's tables are the only truth about what is attached. Attaching twice is attaching once, also after a killed run.
+//! What does not belong to this install is left alone (I17). No record of the mounts is kept on a disk (after a kill it would
+//! be wrong), and no process is killed.
+//!
+//! `real::attach` calls this module for the whole install; `mount::hooks` makes extra directories and runs the user's
+//! commands.
 
-use crate::os::{self, errno};
+use crate::os_error::{self, errno};
 use crate::real::MOUNT_ROOT;
 use crate::real::fs::target_root::{Dir, Root};
 use crate::real::mount::table::{MountEntry, parse_mountinfo};
@@ -139,7 +143,7 @@ fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
         .into(),
         Some(libc::EINVAL | libc::EUCLEAN) => PlaceFault::FilesystemRefused {
             on: what,
-            os: os::of(error),
+            os: os_error::of(error),
         }
         .into(),
         Some(_) | None => io_fault(what, error),

@@ -1,18 +1,20 @@
-//! External programs. Law: a program is started here and nowhere else: by argument list, never through a shell (the
-//! user's hooks name the shell themselves), with a clean environment, its own process group, a deadline, and a limit on
-//! silence and on memory; it dies with its whole group, and with landfall.
+//! Runs external programs.
 //!
-//! Absent: judging. A program's exit code is reported, not believed.
+//! A program is started here and nowhere else: by argument list, never through a shell (the user's hooks name the shell
+//! themselves), with a clean environment, its own process group, a deadline, and a limit on silence and on memory. It ends
+//! with its whole group, and with landfall. An exit code is reported, not trusted.
+//!
+//! `tool_errors` says what an exit means.
 
 use crate::event::{Event, Reporter};
 use crate::lock::target;
-use crate::os;
+use crate::os_error;
 use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
 use crate::real::secret::Secret;
 use landfall_states::fault::{self, Fault, Kind, Limit, MachineFault, Remedy};
 use landfall_states::remote::redacted;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
@@ -273,7 +275,8 @@ impl<'a> Program<'a> {
         reporter: &Reporter,
         stop: &Stop,
     ) -> Result<(Ended, Secret), Fault> {
-        let room = Secret::with_room(SECRET_BYTES_MAX).map_err(|e| os::fault("memory for a secret", &e))?;
+        let room =
+            Secret::with_room(SECRET_BYTES_MAX).map_err(|e| os_error::fault("memory for a secret", &e))?;
         self.secret = Some(room);
         self.report = false;
         let (ended, secret) = self.run_to_end(reporter, stop).await?;
@@ -322,7 +325,7 @@ impl<'a> Program<'a> {
         // descriptor is the child's copy of one that the lock keeps open.
         unsafe {
             command.pre_exec(move || {
-                nix::sys::stat::umask(os::everybody_may_read());
+                nix::sys::stat::umask(os_error::everybody_may_read());
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
                 let data = data.min(hard);
@@ -353,13 +356,13 @@ impl<'a> Program<'a> {
         let io = |e: std::io::Error| {
             Fault::from(MachineFault::Pipe {
                 program: name.to_owned(),
-                os: os::of(&e),
+                os: os_error::of(&e),
             })
         };
         let mut command = self.command().map_err(io)?;
         let mut child = command.spawn().map_err(|e| MachineFault::ToolNotStarted {
             program: name.to_owned(),
-            os: os::of(&e),
+            os: os_error::of(&e),
         })?;
         let group = child
             .id()

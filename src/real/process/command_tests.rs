@@ -160,7 +160,7 @@ fn a_stop_ends_what_looks_and_is_the_reason_of_a_wait_that_it_prolongs() {
     sender.send(Some("SIGTERM")).unwrap();
     let ended = |program: Program<'_>, stop: &Stop| {
         let begun = std::time::Instant::now();
-        let fault = crate::real::bench::block_on(program.run(&Reporter::default(), stop)).unwrap_err();
+        let fault = crate::real::test_support::block_on(program.run(&Reporter::default(), stop)).unwrap_err();
         (fault.class, begun.elapsed())
     };
     let sleep = |seconds: &'static str| Program::that_looks("sleep").arg(seconds);

@@ -1,13 +1,14 @@
-//! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
-//! tmpfs that only root reads and that goes with the run (the ssh key, the repository's token), or in the file on the target that it was asked for, with that owner and mode;
-//! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
+//! Where secrets come from, and the two places they go to.
+//!
+//! A secret is in memory that is wiped, in a file in tmpfs that only root reads and that is deleted with the run (the ssh
+//! key, the repository's token), or in the file on the target that it was requested for, with the requested owner and mode.
+//! It is never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
-//! Absent: asking (`ask`), judging (`states::actions::provision_secrets`).
+//! `real::ask` asks, and `states::actions::provision_secrets` judges.
 
 use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;
-use crate::foreign::{self, Links, Refused};
 use crate::real::RUN_DIR;
 use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::fs::target_root;
@@ -16,6 +17,7 @@ use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secret::{Secret, SecretText};
 use crate::real::secrets::{key_text, passphrase};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
@@ -184,7 +186,7 @@ impl Vault {
     pub fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
         let mut told = Taken::default();
         for name in NAMES {
-            if foreign::open(&dir.join(name), Links::Refuse).is_ok() {
+            if safe_open::open(&dir.join(name), Links::Refuse).is_ok() {
                 match (allowed.takes(name), self.has(name)) {
                     (Err(why), _) => told.left.push((name, why)),
                     (Ok(()), true) => told
@@ -372,7 +374,7 @@ impl Vault {
     pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         let what = format!("ssh.key {file}");
         let open =
-            foreign::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
+            safe_open::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
         let key = key_text::ssh(&read_limited(open, &what)?, &what)?;
         self.put(SSH_KEY_NAME, key.expose_secret())
     }
@@ -429,7 +431,7 @@ pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
 
 /// A file that somebody else put there. A link there would have the running system's files read in its place.
 fn read_secret(path: &Utf8Path, what: &str) -> Result<Option<Secret>, Fault> {
-    match foreign::open(path, Links::Refuse) {
+    match safe_open::open(path, Links::Refuse) {
         Ok(file) => read_limited(file, what).map(Some),
         Err(Refused::Absent) => Ok(None),
         Err(Refused::NotRegular(kind)) => {

@@ -1,7 +1,9 @@
-//! The root filesystem and swap. Law: a volume is made under its provisional id, flushed and checked; only then it gets its
-//! planned id, which is the commit record, and is flushed again.
+//! The root filesystem and swap.
 //!
-//! Absent: the ESP (`esp`), the container around the root (`luks`), mounting.
+//! A volume is made under its provisional id, flushed and checked. Only then it gets its planned id, which is the commit
+//! record, and is flushed again.
+//!
+//! `volume::esp` makes the ESP, `volume::luks` the container around the root, and `mount::attached` mounts.
 
 use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;
@@ -199,14 +201,14 @@ pub fn damaged_root(device: &Utf8Path, ended: Ended) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::bench::{self, block_on};
+    use crate::real::test_support::{self, block_on};
     use fs_err as fs;
     use landfall_states::VolumeState;
 
     fn make_root(device: &Utf8Path) {
         block_on(make_ext4(
             device,
-            &bench::volume("root-web"),
+            &test_support::volume("root-web"),
             &Reporter::default(),
             &Stop::never(),
         ))
@@ -214,7 +216,7 @@ mod tests {
     }
 
     fn state(device: &Utf8Path, kind: &str) -> VolumeState {
-        let volume = bench::volume("root-web");
+        let volume = test_support::volume("root-web");
         block_on(probe(device, &Reporter::default(), &Stop::never()))
             .unwrap()
             .compare(
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn a_damaged_root_is_repaired_when_that_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         make_root(&device);
         let run = |program: &'static str, args: &[&str]| {
             let program = Program::new(program).args(args.iter().copied());
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn root_is_made_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         assert_eq!(state(&device, "ext4"), VolumeState::Blank);
         for _ in 0..2 {
             make_root(&device);
@@ -273,10 +275,10 @@ mod tests {
     #[test]
     fn the_commit_changes_superblocks_only() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         make_root(&device);
         let whole = fs::read(&device).unwrap();
-        let id = bench::volume("root-web").provisional.to_string();
+        let id = test_support::volume("root-web").provisional.to_string();
         let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
         block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
         assert_eq!(state(&device, "ext4"), VolumeState::Incomplete);
@@ -291,8 +293,8 @@ mod tests {
     fn an_id_without_its_checksum_is_no_commit() {
         use crate::image::ext4::stamp;
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
-        let volume = bench::volume("root-web");
+        let device = test_support::image(&dir, "part", 160 << 20);
+        let volume = test_support::volume("root-web");
         make_root(&device);
         let seen = || {
             block_on(observe_volume(
@@ -353,8 +355,8 @@ mod tests {
     #[test]
     fn a_torn_superblock_of_a_finished_root_is_mended_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 320 << 20);
-        let volume = bench::volume("root-web");
+        let device = test_support::image(&dir, "part", 320 << 20);
+        let volume = test_support::volume("root-web");
         let (reporter, stop) = (Reporter::default(), Stop::never());
         let compare = |probe: Probe| {
             probe.compare(
@@ -433,10 +435,10 @@ mod tests {
     #[test]
     fn swap_is_made() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 16 << 20);
+        let device = test_support::image(&dir, "part", 16 << 20);
         block_on(make_swap(
             &device,
-            &bench::volume("root-web"),
+            &test_support::volume("root-web"),
             &Reporter::default(),
             &Stop::never(),
         ))
@@ -448,7 +450,7 @@ mod tests {
     fn two_signatures_are_ambivalent() {
         use std::io::Write;
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         make_root(&device);
         let other = device.with_file_name("fat");
         fs::File::create(&other).unwrap().set_len(160 << 20).unwrap();

@@ -1,7 +1,9 @@
-//! What is on a device, by `blkid`'s low-level probing. Law: the parser is pure and total: any text gives an answer, and
-//! what it does not understand is never called blank.
+//! What is on a device, by `blkid`'s low-level probing.
 //!
-//! Absent: `blkid`'s cache (`-p` bypasses it), `/dev/disk/by-*` links, and any opinion on what was found.
+//! The parser is pure and total: any text gives an answer, and what it does not understand is never called blank. The cache
+//! of `blkid` is bypassed (`-p`), and `/dev/disk/by-*` links are not used.
+//!
+//! The callers judge what was found.
 
 use crate::event::Reporter;
 use crate::real::process::command::Program;

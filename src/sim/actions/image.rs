@@ -1,11 +1,11 @@
-//! The root filesystem from an image. Law: as in the real one: a chunk is written when its bytes are
-//! right, a slice is a chunk and its flush, under the provisional id; behind the last one everything is looked at again, what
-//! differs is written again and looked at once more, and only then the planned id is given. What an image brings is whole by
-//! then: its closure needs no more than to be registered.
+//! The root filesystem from an image.
 //!
-//! A real order writes several such slices before the driver saves how far it came. Here the chunk that was flushed and not yet
-//! saved, of a run that crashes in between, stands for all of them. Absent: what an image leaves out of its filesystem, since the
-//! simulated disk has no such bytes that could be discarded.
+//! As in the real world, a chunk is written when its bytes are right, and a slice is a chunk and its flush, under the
+//! provisional id. After the last slice everything is read back, differences are written again and read once more, and only
+//! then the planned id is given. The image brings a complete closure, which then only has to be registered.
+//!
+//! A real order writes several such slices before the driver saves the progress. Here the chunk that was flushed and not yet
+//! saved, of a run that crashes in between, stands for all of them. The simulated disk has no bytes that could be discarded.
 
 use crate::sim::check::watch::Found;
 use crate::sim::inject::faults::failed;

@@ -1,7 +1,7 @@
-//! Watches the invariants over one scenario run. Law: a check sees what was done and what is on the disks; it
-//! asks neither the driver nor the states what they think of it. A breach names its invariant.
+//! Watches the invariants over one scenario run.
 //!
-//! Absent: preventing anything. A breach is recorded and the scenario goes on.
+//! A check sees what was done and what is on the disks. It asks neither the driver nor the states for their opinion. A breach
+//! names its invariant. It is recorded, not prevented, and the scenario continues.
 
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::model::contents::{AGE_IDENTITY, CANARY, PASSPHRASE, REMOTE_TOKEN};

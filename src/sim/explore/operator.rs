@@ -1,7 +1,8 @@
-//! What people do between two runs, after every crash of an install. Law: what must follow is said here by a few lines that look at
-//! the disk, not by the states.
+//! What people do between two runs, after every crash of an install.
 //!
-//! Absent: doing several of them; `tests/any_order.rs` does.
+//! The expected result is computed here by a few lines that look at the disk, not by the states.
+//!
+//! `tests/any_order.rs` combines several of them.
 
 use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};

@@ -1,7 +1,8 @@
-//! A scenario run: run, crash, resume, until it landed or stopped by name. Law: bounded; what outlives a run is the machine
-//! and what the checks saw.
+//! A scenario run: run, crash, resume, until it landed or stopped by name.
 //!
-//! Absent: which scenarios there are (`harness`, `enumerate`).
+//! It is bounded. Only the machine and what the checks saw outlive a run.
+//!
+//! `explore::harness` and `explore::enumerate` choose the scenarios.
 
 use crate::driver;
 use crate::driver::{Halt, Outcome, Request};

@@ -1,12 +1,14 @@
-//! When two machines are the same. Law: machines with equal hashes go on alike, whatever happens to them next; so a scenario
-//! that comes to a machine that another one came to need not be run to its end again.
+//! When two machines are the same.
 //!
-//! Left out is what no judgement and no check looks at: sequence numbers (their order is kept), the ids of boots, the last
-//! fault, the time, how often something was made (which making a file belongs to is kept), and attempts as long as the
+//! Machines with equal hashes continue alike, whatever happens to them next. So a scenario that comes to a machine that
+//! another one reached need not be run to its end again.
+//!
+//! Left out is what no verdict and no check looks at: sequence numbers (their order is kept), the ids of boots, the last
+//! fault, the time, how often something was made (which file belongs to which making is kept), and attempts as long as the
 //! budget is far away. The order of the disks is left out too, because nothing may find a disk by it; with a planted bug it
 //! is kept. Hashes have 64 bits: among a million machines two are confused with a probability of 3 in 10⁸.
 //!
-//! Absent: judging whether a machine is in order (`check`).
+//! `check` judges whether a machine is in order.
 
 use crate::sim::check::watch::Checks;
 use crate::sim::model::disk::{Disk, Held, Key, Region, SLOT_SECTORS, Value};

@@ -1,7 +1,8 @@
-//! What a disk holds: files of an install and their contents, a finished install. Law: contents are functions of the plan,
-//! the revision and the system.
+//! What a disk holds: files of an install and their contents, a finished install.
 //!
-//! Absent: how they get there; see `steps` and `target`.
+//! Contents are functions of the plan, the revision and the system.
+//!
+//! `sim::actions` puts them on the disk of `model::machine`.
 
 use crate::sim::model::disk::{Disk, Fs, Header, Key, Region, SECTOR_BYTES, Value};
 use landfall_states::RecordedPhase;

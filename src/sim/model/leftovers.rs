@@ -1,11 +1,13 @@
-//! What real tools leave when they are killed, and what of the simulated world stands for it. Law: the names on the left are those of
-//! the recorder (`tests/halfway`), which kills each real tool at every call that changes something; a state that it sees and
-//! that is not here fails it. What stands on the right is met in simulated scenarios: a test looks for each.
+//! What real tools leave when they are killed, and what in the simulated world stands for it.
 //!
-//! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
-//! recorder, as the simulated one is.
+//! The names on the left are those of the recorder (`tests/halfway`), which kills each real tool at every call that changes
+//! something. The recorder fails if it sees a state that is not here. What stands on the right occurs in simulated scenarios:
+//! a test looks for each.
 //!
-//! Absent: what the recorder does not kill; see docs/develop/laboratory.md.
+//! A state of the real tool may be finer than what stands for it. Then a run must be able to continue, in the recorder, from
+//! every state of that name as from the simulated one.
+//!
+//! docs/develop/laboratory.md lists what the recorder does not kill.
 
 use crate::sim::model::contents::{
     CLOSURE, DATABASE, DATABASE_MADE, GENERATION, LOCK, REGISTERED, boot_files, clone_text, conf_text,

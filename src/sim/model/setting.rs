@@ -1,7 +1,8 @@
-//! Everything that a case decides, worked out: plan, request, disks, revisions. Law: a function of the case and of what is installed;
-//! no chance, no clock.
+//! Everything that a case decides, worked out: plan, request, disks, revisions.
 //!
-//! Absent: the machine that it runs on (`machine`).
+//! A function of the case and of what is installed, without chance or clock.
+//!
+//! `model::machine` is the machine that it runs on.
 
 use crate::driver::Request;
 use crate::sim::model::case::{Before, Case, Consenter, Kind, Mode};

@@ -1,8 +1,10 @@
-//! One run on the machine. Law: everything that changes anything goes through one function,
-//! [`SimWorld::act`], which counts it as a point, lets the schedule interfere, and shows it to the checks.
+//! One run on the machine.
 //!
-//! A run that crashes waits for ever at the point where it crashed; whoever drives it sees that nothing moves, drops it, and
-//! applies the crash to the machine. Absent: time that passes by itself, threads, chance.
+//! Every change goes through one function, [`SimWorld::act`], which counts it as a point, lets the schedule interfere, and
+//! shows it to the checks.
+//!
+//! A run that crashes waits for ever at the point where it crashed. The caller detects that it no longer progresses, drops
+//! it, and applies the crash to the machine. No time passes by itself, and there are no threads and no chance.
 
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};

@@ -1,6 +1,6 @@
-//! The world's trait, but for the steps: survey, preflight, consent, holding the disk, events, the end of a run.
+//! The `World` trait: survey, preflight, consent, holding the disk, events, the end of a run.
 //!
-//! Absent: steps (`actions`).
+//! `sim::actions` has the steps.
 
 use crate::event::Event;
 use crate::sim::inject::faults::fault;

@@ -1,8 +1,10 @@
-//! Endings of Nix. Law: as `endings`. What Nix said is sorted first: its own sentences; those of the Git that it starts; its warnings; the
-//! lines of a build's log; the page that a server sent with a refusal; and what the configuration throws. Only the first decide by
-//! themselves. Of a message with places and traces the innermost sentence alone is the error; a trace may be the configuration's own text.
+//! Errors of Nix, by the rules of `tool_errors`.
 //!
-//! Absent: the machine log (`nixlog`).
+//! What Nix printed is sorted first: its own sentences; those of the Git that it starts; its warnings; the lines of a build's
+//! log; error pages of servers; and `throw` in the configuration. Only the first kind decides by itself. Of a message with
+//! places and traces only the innermost sentence is the error; a trace may be the configuration's own text.
+//!
+//! `nix::log` reads the machine log.
 
 use super::nix_cache_says::{
     LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE, SETTINGS,
