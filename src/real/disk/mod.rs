@@ -49,6 +49,7 @@ pub mod select;
 pub mod signature;
 pub mod sysfs;
 pub mod taken;
+mod unlisted;
 pub mod usage;
 
 pub(crate) use crate::os::errno as os_code;
