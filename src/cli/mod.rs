@@ -18,6 +18,7 @@ mod flash_words;
 mod flash_write;
 pub mod host;
 pub mod image;
+mod image_record;
 mod image_words;
 pub mod install;
 pub mod line;

@@ -113,24 +113,8 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         .enumerate()
         .flat_map(|(n, file)| file.groups(n))
         .collect();
-    for group in &groups {
-        for (name, public) in &group.keys {
-            let same_key = same(public, key.public);
-            if same_key && name == key.host {
-                return Ok(WithKey::default());
-            }
-            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
-                let reason = if same_key {
-                    format!("this key already belongs to {name}")
-                } else {
-                    format!("{name} has another key there: {public}")
-                };
-                return Err(NotWritten::Taken(files[group.file].path.clone(), reason));
-            }
-        }
-    }
-    // Somebody wrote it there: under another name, or into the lists themselves.
-    if files.iter().any(|file| file.has(key.public)) {
+    // Somebody may have written it there: under another name, or into the lists themselves.
+    if is_key_of_host(&groups, &files, key)? || files.iter().any(|file| file.has(key.public)) {
         return Ok(WithKey::default());
     }
     let is_read_whole = files
@@ -139,23 +123,7 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
     let group = chosen(&groups, key.hosts, is_read_whole)
         .map_err(|reason| NotWritten::Form(rules.to_owned(), reason))?;
     let mut insertions: Vec<Vec<Insertion>> = files.iter().map(|_| vec![]).collect();
-    let file = &files[group.file];
-    if group.binds(key.host) {
-        return Err(NotWritten::Form(
-            file.path.clone(),
-            format!("the name {} has another meaning beside the keys", key.host),
-        ));
-    }
-    let path: Vec<String> = group
-        .prefix
-        .iter()
-        .map(String::as_str)
-        .chain([key.host])
-        .map(attribute)
-        .collect();
-    let line = format!("{} = {};", path.join("."), quoted(key.public));
-    let bound = group.bindings.bind(&file.text, &[line], group.last.as_ref());
-    insertions[group.file].extend(bound);
+    insertions[group.file].extend(bound(group, &files[group.file], key)?);
     let mut of_some = vec![];
     for (n, file) in files.iter().enumerate() {
         let like = key
@@ -186,6 +154,46 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         }
     }
     Ok(WithKey { edited, of_some })
+}
+
+/// Whether the host has this key already. Another host's key, or another key of this host, is refused.
+fn is_key_of_host(groups: &[Group], files: &[File], key: NewKey<'_>) -> Result<bool, NotWritten> {
+    for group in groups {
+        for (name, public) in &group.keys {
+            let same_key = same(public, key.public);
+            if same_key && name == key.host {
+                return Ok(true);
+            }
+            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
+                let reason = if same_key {
+                    format!("this key already belongs to {name}")
+                } else {
+                    format!("{name} has another key there: {public}")
+                };
+                return Err(NotWritten::Taken(files[group.file].path.clone(), reason));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The key with its name, beside the others of a group.
+fn bound(group: &Group, file: &File, key: NewKey<'_>) -> Result<Option<Insertion>, NotWritten> {
+    if group.binds(key.host) {
+        return Err(NotWritten::Form(
+            file.path.clone(),
+            format!("the name {} has another meaning beside the keys", key.host),
+        ));
+    }
+    let path: Vec<String> = group
+        .prefix
+        .iter()
+        .map(String::as_str)
+        .chain([key.host])
+        .map(attribute)
+        .collect();
+    let line = format!("{} = {};", path.join("."), quoted(key.public));
+    Ok(group.bindings.bind(&file.text, &[line], group.last.as_ref()))
 }
 
 /// Keys are the same by their first two words; the third is a comment.

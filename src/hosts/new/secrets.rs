@@ -275,55 +275,19 @@ impl Work<'_> {
             return Ok(done);
         };
         let RulesFile { path, beside } = &file;
-        let folder = beside.parent().unwrap_or(Utf8Path::new("")).to_owned();
         let rekey = agenix(beside, "--rekey");
         let rules = match before.and_then(|before| self.rules(&file, &before, &done.edited, written)) {
             Ok(rules) => rules,
             // Nobody can say without Nix; that it parses was seen.
             Err(Unread { .. }) if !self.request.rekey && self.copy.is_none() => Rules::new(),
-            Err(Unread { reason, next }) => {
-                return Err(HostError::RulesDeclined {
-                    path: self.repository.root.join(path),
-                    reason,
-                    lines: format!("    {}", self.keys.age_public),
-                    next: match next {
-                        Next::Correct => "correct it, commit it, and run the command again".to_owned(),
-                        Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
-                            .to_owned(),
-                        Next::Nix => {
-                            format!("add nix to PATH; or run the command again with --no-rekey, and then: {rekey}")
-                        }
-                    },
-                });
-            }
+            Err(unread) => return Err(self.unread(&file, unread)),
         };
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets were not encrypted again: {rekey}"));
             return Ok(done);
         }
-        let has_like = |rule: &Rule| {
-            rule.public_keys
-                .iter()
-                .any(|key| like.iter().any(|like| rules::same(like, key)))
-        };
-        let missed = rules
-            .iter()
-            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
-        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
-        if let (Some(like), false) = (&self.request.like, missed.is_empty()) {
-            return Err(HostError::RulesDeclined {
-                path: self.repository.root.join(path),
-                reason: format!(
-                    "{} is for {like}, in a form that landfall cannot edit",
-                    missed.join(", ")
-                ),
-                lines: format!("    {}", self.keys.age_public),
-                next:
-                    "add this key beside that one in the lists of these secrets, then run the command again"
-                        .to_owned(),
-            });
-        }
+        self.refuse_missed(path, &rules, &like)?;
         let for_host: Vec<(&String, &Rule)> =
             rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
         if for_host.is_empty() {
@@ -334,25 +298,7 @@ impl Work<'_> {
         }
         let (mut to_do, mut absent): (Vec<Secret<'_>>, Vec<String>) = (vec![], vec![]);
         for (secret, rule) in for_host {
-            let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
-                path: folder.join(secret),
-                reason: "it is not in the repository".to_owned(),
-                next: format!("correct its name in {path}"),
-            })?;
-            let twin = rules
-                .keys()
-                .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
-            if let Some(twin) = twin {
-                return Err(HostError::Secret {
-                    path: self.repository.root.join(&place),
-                    reason: format!(
-                        "{path} names it twice, as {} and {}, possibly with different rules",
-                        names::quoted(secret),
-                        names::quoted(twin)
-                    ),
-                    next: format!("keep one of them in {path}, and commit the file"),
-                });
-            }
+            let place = self.place_of(secret, &file, &rules)?;
             match contents(&self.repository.root, &place)? {
                 // One that has a rule and was not made yet has nobody to be encrypted for.
                 None => absent.push(place.to_string()),
@@ -374,6 +320,77 @@ impl Work<'_> {
         }
         done.rekeyed = self.rekeyed(to_do, beside, callbacks)?;
         Ok(done)
+    }
+
+    /// Rules that cannot be read, and what helps.
+    fn unread(&self, file: &RulesFile, unread: Unread) -> HostError {
+        let Unread { reason, next } = unread;
+        let next = match next {
+            Next::Correct => "correct it, commit it, and run the command again".to_owned(),
+            Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
+                .to_owned(),
+            Next::Nix => format!(
+                "add nix to PATH; or run the command again with --no-rekey, and then: {}",
+                agenix(&file.beside, "--rekey")
+            ),
+        };
+        HostError::RulesDeclined {
+            path: self.repository.root.join(&file.path),
+            reason,
+            lines: format!("    {}", self.keys.age_public),
+            next,
+        }
+    }
+
+    /// Refuses rules with a secret of the host that is named with --like, and not of the new one.
+    fn refuse_missed(&self, path: &Utf8Path, rules: &Rules, like: &[String]) -> Result<(), HostError> {
+        let has_like = |rule: &Rule| {
+            rule.public_keys
+                .iter()
+                .any(|key| like.iter().any(|like| rules::same(like, key)))
+        };
+        let missed = rules
+            .iter()
+            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
+        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
+        let (Some(like), false) = (&self.request.like, missed.is_empty()) else {
+            return Ok(());
+        };
+        Err(HostError::RulesDeclined {
+            path: self.repository.root.join(path),
+            reason: format!(
+                "{} is for {like}, in a form that landfall cannot edit",
+                missed.join(", ")
+            ),
+            lines: format!("    {}", self.keys.age_public),
+            next: "add this key beside that one in the lists of these secrets, then run the command again"
+                .to_owned(),
+        })
+    }
+
+    /// Where a secret is that the rules name, and name once.
+    fn place_of(&self, secret: &str, file: &RulesFile, rules: &Rules) -> Result<Utf8PathBuf, HostError> {
+        let RulesFile { path, beside } = file;
+        let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
+            path: beside.parent().unwrap_or(Utf8Path::new("")).join(secret),
+            reason: "it is not in the repository".to_owned(),
+            next: format!("correct its name in {path}"),
+        })?;
+        let twin = rules
+            .keys()
+            .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
+        match twin {
+            None => Ok(place),
+            Some(twin) => Err(HostError::Secret {
+                path: self.repository.root.join(&place),
+                reason: format!(
+                    "{path} names it twice, as {} and {}, possibly with different rules",
+                    names::quoted(secret),
+                    names::quoted(twin)
+                ),
+                next: format!("keep one of them in {path}, and commit the file"),
+            }),
+        }
     }
 
     /// A secret whose rules name the host's key, and that is not encrypted for it: with what helps. `None` where nobody can say

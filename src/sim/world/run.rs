@@ -53,6 +53,13 @@ pub enum Act {
     Nvram,
 }
 
+/// What happens at a point, and the disk on which it happens.
+struct ActOn {
+    act: Act,
+    disk: usize,
+    found: Found,
+}
+
 /// A program's deadline, in milliseconds.
 const DEADLINE_MS: u64 = 3_600_000;
 
@@ -296,48 +303,60 @@ impl SimWorld {
             }
             return Err(fault);
         }
-        match what {
-            None => {
-                let acts = point.acts;
-                self.apply(act, disk, found, usize::MAX);
-                if acts {
-                    self.snap(at, Moment::After);
-                }
-            }
-            Some(Injection::Before(crash)) => self.crash(crash).await,
-            Some(Injection::During(parts, crash)) => {
+        let act_on = ActOn { act, disk, found };
+        if let Some(injection) = what {
+            return self.inject(injection, act_on, point, label).await;
+        }
+        self.have(act_on, usize::MAX);
+        if point.acts {
+            self.snap(at, Moment::After);
+        }
+        Ok(())
+    }
+
+    /// What happens at a point, and what the schedule does to it.
+    async fn inject(
+        &mut self,
+        injection: Injection,
+        act_on: ActOn,
+        point: Point,
+        label: &'static str,
+    ) -> Result<(), Fault> {
+        match injection {
+            Injection::Before(crash) => self.crash(crash).await,
+            Injection::During(parts, crash) => {
                 // A program outlives the run, and goes on.
                 if point.program
-                    && let Act::Write(held, writes) = &act
+                    && let Act::Write(held, writes) = &act_on.act
                 {
                     let rest = writes.iter().skip(parts);
                     self.machine.child =
                         Some(rest.map(|(key, value)| (*held, *key, value.clone())).collect());
                 }
-                self.apply_parts(act, disk, found, parts);
+                self.apply_parts(act_on.act, act_on.disk, act_on.found, parts);
                 self.crash(crash).await;
             }
-            Some(Injection::After(crash)) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::After(crash) => {
+                self.have(act_on, usize::MAX);
                 self.crash(crash).await;
             }
-            Some(Injection::Fail(class)) => {
+            Injection::Fail(class) => {
                 self.another_fault();
                 return Err(fault(class, label));
             }
-            Some(Injection::FailDuring(parts, class)) => {
+            Injection::FailDuring(parts, class) => {
                 self.another_fault();
-                self.apply(act, disk, found, parts);
+                self.have(act_on, parts);
                 return Err(fault(class, label));
             }
-            Some(Injection::FailAfter(class)) => {
+            Injection::FailAfter(class) => {
                 self.another_fault();
-                self.apply(act, disk, found, usize::MAX);
+                self.have(act_on, usize::MAX);
                 return Err(fault(class, label));
             }
-            Some(Injection::Lie) => {}
-            Some(Injection::LieDuring(parts)) => self.apply(act, disk, found, parts),
-            Some(Injection::Hang) => {
+            Injection::Lie => {}
+            Injection::LieDuring(parts) => self.have(act_on, parts),
+            Injection::Hang => {
                 if planted!(self, NoDeadline) {
                     self.checks.get_mut().waits_for_ever(label);
                     std::future::pending::<()>().await;
@@ -346,29 +365,34 @@ impl SimWorld {
                 self.another_fault();
                 return Err(fault(FaultClass::Transient, label));
             }
-            Some(Injection::Strange) => {
+            Injection::Strange => {
                 self.strange = Some((label, 0));
                 return self.ends_strangely(label);
             }
-            Some(Injection::Network(network)) => {
+            Injection::Network(network) => {
                 self.another_fault();
                 return self.fails_over(network, label);
             }
-            Some(Injection::Environment(EnvironmentEvent::Late)) => self.machine.late = true,
-            Some(Injection::Environment(around)) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Environment(EnvironmentEvent::Late) => self.machine.late = true,
+            Injection::Environment(around) => {
+                self.have(act_on, usize::MAX);
                 self.happens(around);
             }
-            Some(Injection::Stop) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Stop => {
+                self.have(act_on, usize::MAX);
                 self.stop = true;
             }
-            Some(Injection::Swap) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Swap => {
+                self.have(act_on, usize::MAX);
                 self.swapped = true;
             }
         }
         Ok(())
+    }
+
+    fn have(&mut self, act_on: ActOn, parts: usize) {
+        let ActOn { act, disk, found } = act_on;
+        self.apply(act, disk, found, parts);
     }
 
     /// Somebody has changed the disk for another one, if so it was told: its name means the other one now.
