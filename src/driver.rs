@@ -346,8 +346,7 @@ impl<'w, W: World> Run<'w, W> {
         W: Perform<S>,
     {
         let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
-        let (mut acted, mut began_ms) = (false, self.world.now_ms());
-        let mut came = StepProgress::default();
+        let (mut acted, mut began_ms, mut came) = (false, self.world.now_ms(), StepProgress::default());
         loop {
             self.world.heartbeat(S::PHASE);
             if self.world.stop_requested() {

@@ -33,9 +33,10 @@ const OPENERS: [(&str, usize, &str); 34] = [
     ),
     (
         "src/cli/image.rs",
-        3,
-        "its own /proc entry; a target that `safe_open::storage` looked at; a folder, to flush it",
+        2,
+        "its own /proc entry; a target that `safe_open::storage` looked at",
     ),
+    ("src/cli/image_record.rs", 1, "a folder, to flush it"),
     ("src/cli/report.rs", 1, "/proc"),
     (
         "src/flash/eject.rs",
