@@ -15,6 +15,7 @@ use clone::{Place, branch, git};
 use std::process::Command;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row for each way to give Git orders")]
 fn no_program_named_in_a_clones_own_files_is_run() {
     let Some(place) = Place::new() else { return };
     let repository = place.here(branch("trunk"));

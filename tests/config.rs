@@ -321,193 +321,194 @@ fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
 }
 
 /// One bad value per row: what is written, and what the refusal must say: option, value, rule.
+const BAD_VALUES: &[(&str, &[&str])] = &[
+    (
+        "repository: (), system: Flake",
+        &["repository:", "neither a remote nor a bundle", "REPO_REMOTE"],
+    ),
+    (
+        "repository: (remote: \"--upload-pack=x\"), system: Flake",
+        &[
+            "repository.remote",
+            "\"--upload-pack=x\"",
+            "ssh reads as an option",
+            "next: write https://",
+        ],
+    ),
+    (
+        "repository: (remote: \"https://u:hunter2@x/y\"), system: Flake",
+        &[
+            "repository.remote",
+            "a user name, a password or a token",
+            "landfall.repository-token",
+        ],
+    ),
+    (
+        "repository: (remote: \"https://x/y\", clone_path: \"/home/x\"), system: Flake",
+        &["repository.clone_path", "\"/home/x\"", "below /mnt"],
+    ),
+    (
+        "repository: (remote: \"https://x/y\", clone_path: \"/mnt/boot/x\"), system: Flake",
+        &[
+            "repository.clone_path",
+            "\"/mnt/boot/x\"",
+            "the ESP is mounted there",
+        ],
+    ),
+    (
+        "repository: (remote: \"https://x/y\", clone_path: \"/mnt/var/tmp/landfall/c\"), system: Flake",
+        &["repository.clone_path", "landfall keeps temporary files there"],
+    ),
+    (
+        "repository: (bundle: \"x.bundle\"), system: Flake",
+        &["repository.bundle", "\"x.bundle\"", "absolute"],
+    ),
+    (
+        "repository: (remote: \"https://x/y\", branch: \"a\", revision: \"0123456789012345678901234567890123456789\"), system: Flake",
+        &["repository.revision", "both given"],
+    ),
+    (
+        "repository: (remote: \"https://x/y\", revision: \"main\"), system: Flake",
+        &["repository.revision", "\"main\"", "40 or 64"],
+    ),
+    (
+        "REMOTE, system: Prebuilt(\"/tmp/x\")",
+        &["system.Prebuilt", "\"/tmp/x\"", "/nix/store/"],
+    ),
+    (
+        "REMOTE, system: Flak",
+        &["system:", "\"Flak\"", "Prebuilt, Image, Flake", "write Flake, if"],
+    ),
+    (
+        "REMOTE, system: Flake, keys: (age_identity_path: \"age\")",
+        &["keys.age_identity_path", "\"age\"", "an absolute path"],
+    ),
+    (
+        "REMOTE, system: Flake, keys: (age_identity_path: \"/run/age/web.agekey\")",
+        &[
+            "keys.age_identity_path",
+            "\"/run/age/web.agekey\"",
+            "empty after every boot",
+        ],
+    ),
+    (
+        "REMOTE, system: Flake, keys: (age_identity_path: \"/nix-config/web.agekey\")",
+        &[
+            "keys.age_identity_path",
+            "\"/nix-config/web.agekey\"",
+            "the clone is at /nix-config",
+        ],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/srv/age\"], keys: (age_identity_path: \"/srv/age\")",
+        &["keys.age_identity_path", "\"/srv/age\"", "extra_mount_dirs"],
+    ),
+    (
+        "REMOTE, system: Flake, can_touch_efi_variables: 1",
+        &["can_touch_efi_variables", "true or false"],
+    ),
+    (
+        "REMOTE, system: Flake, esp_size: \"100M\"",
+        &["esp_size", "\"100M\"", "260M"],
+    ),
+    (
+        "REMOTE, system: Flake, esp_size: \"8\"",
+        &["esp_size", "\"8\"", "512M or 8G"],
+    ),
+    (
+        "REMOTE, system: Flake, luks: (mapper_name: \"control\")",
+        &["luks.mapper_name", "\"control\"", "1 to 64"],
+    ),
+    (
+        "REMOTE, system: Flake, luks: (iteration_time_ms: 5)",
+        &["luks.iteration_time_ms", "5 is not allowed", "100 to 60000"],
+    ),
+    (
+        "REMOTE, system: Flake, luks: (enable: 3)",
+        &["luks.enable", "true or false"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/a\", \"../b\"]",
+        &["extra_mount_dirs[1]", "\"../b\"", "absolute"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/boot/x\"]",
+        &["extra_mount_dirs[0]", "\"/boot/x\"", "ESP"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/ssh\", \"/etc/passwd\"]",
+        &[
+            "extra_mount_dirs[1]",
+            "\"/etc/passwd\"",
+            "NixOS puts a file there",
+        ],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/NIXOS\"]",
+        &["extra_mount_dirs[0]", "NixOS puts a file there"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/nix-config/secrets\"]",
+        &["extra_mount_dirs[0]", "the clone goes to /nix-config"],
+    ),
+    (
+        "REMOTE, system: Flake, keys: (age_identity: true, age_identity_path: \"/etc\")",
+        &["keys.age_identity_path", "system directory"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_mount_dirs: [\"/nix/store/x\"]",
+        &["extra_mount_dirs[0]", "belongs to Nix"],
+    ),
+    (
+        "REMOTE, system: Flake, extra_post_mount_commands: [\" \"]",
+        &["extra_post_mount_commands[0]", "\" \""],
+    ),
+    (
+        "REMOTE, system: Flake, target_user: \"op:users\"",
+        &["target_user", "\"op:users\"", "a-z"],
+    ),
+    (
+        "REMOTE, system: Flake, ssh: (generate_key: true, generate_wait_s: 0)",
+        &["ssh.generate_wait_s", "0 is not allowed", "1 to 604800"],
+    ),
+    (
+        "REMOTE, system: Flake, unattended: (disk: \"sda\")",
+        &["unattended.disk", "\"sda\"", "serial number"],
+    ),
+    (
+        "REMOTE, system: Flake, unattended: (disk: \"/dev/disk/by-id/x\")",
+        &["unattended.disk", "without the path"],
+    ),
+    (
+        "REMOTE, system: Flake, nix: (substituters: [\"a b\"])",
+        &["nix.substituters[0]", "\"a b\"", "URL"],
+    ),
+    (
+        "REMOTE, system: Flake, nix: (trusted_public_keys: [\"k\"])",
+        &["nix.trusted_public_keys[0]", "\"k\"", "NAME:KEY"],
+    ),
+    (
+        "REMOTE, system: Flake, nix: (deadline_s: 0)",
+        &["nix.deadline_s", "0 is not allowed", "1 to 604800"],
+    ),
+    (
+        "REMOTE, system: Flake, retry: (backoff_first_ms: 9, backoff_max_ms: 3)",
+        &["retry.backoff_first_ms", "9 is not allowed", "which is 3"],
+    ),
+    (
+        "REMOTE, system: Flake, ssh: (key: \"/nix/store/x\")",
+        &["ssh.key", "every user", "landfall.ssh-key"],
+    ),
+    (
+        "REMOTE, sytem: Flake",
+        &["sytem", "the options are: host, labels", "write system, if"],
+    ),
+    ("REMOTE", &["system", "missing", "no default"]),
+];
+
 #[test]
 fn every_bad_value_is_named_with_its_rule_and_place() {
-    let rows: &[(&str, &[&str])] = &[
-        (
-            "repository: (), system: Flake",
-            &["repository:", "neither a remote nor a bundle", "REPO_REMOTE"],
-        ),
-        (
-            "repository: (remote: \"--upload-pack=x\"), system: Flake",
-            &[
-                "repository.remote",
-                "\"--upload-pack=x\"",
-                "ssh reads as an option",
-                "next: write https://",
-            ],
-        ),
-        (
-            "repository: (remote: \"https://u:hunter2@x/y\"), system: Flake",
-            &[
-                "repository.remote",
-                "a user name, a password or a token",
-                "landfall.repository-token",
-            ],
-        ),
-        (
-            "repository: (remote: \"https://x/y\", clone_path: \"/home/x\"), system: Flake",
-            &["repository.clone_path", "\"/home/x\"", "below /mnt"],
-        ),
-        (
-            "repository: (remote: \"https://x/y\", clone_path: \"/mnt/boot/x\"), system: Flake",
-            &[
-                "repository.clone_path",
-                "\"/mnt/boot/x\"",
-                "the ESP is mounted there",
-            ],
-        ),
-        (
-            "repository: (remote: \"https://x/y\", clone_path: \"/mnt/var/tmp/landfall/c\"), system: Flake",
-            &["repository.clone_path", "landfall keeps temporary files there"],
-        ),
-        (
-            "repository: (bundle: \"x.bundle\"), system: Flake",
-            &["repository.bundle", "\"x.bundle\"", "absolute"],
-        ),
-        (
-            "repository: (remote: \"https://x/y\", branch: \"a\", revision: \"0123456789012345678901234567890123456789\"), system: Flake",
-            &["repository.revision", "both given"],
-        ),
-        (
-            "repository: (remote: \"https://x/y\", revision: \"main\"), system: Flake",
-            &["repository.revision", "\"main\"", "40 or 64"],
-        ),
-        (
-            "REMOTE, system: Prebuilt(\"/tmp/x\")",
-            &["system.Prebuilt", "\"/tmp/x\"", "/nix/store/"],
-        ),
-        (
-            "REMOTE, system: Flak",
-            &["system:", "\"Flak\"", "Prebuilt, Image, Flake", "write Flake, if"],
-        ),
-        (
-            "REMOTE, system: Flake, keys: (age_identity_path: \"age\")",
-            &["keys.age_identity_path", "\"age\"", "an absolute path"],
-        ),
-        (
-            "REMOTE, system: Flake, keys: (age_identity_path: \"/run/age/web.agekey\")",
-            &[
-                "keys.age_identity_path",
-                "\"/run/age/web.agekey\"",
-                "empty after every boot",
-            ],
-        ),
-        (
-            "REMOTE, system: Flake, keys: (age_identity_path: \"/nix-config/web.agekey\")",
-            &[
-                "keys.age_identity_path",
-                "\"/nix-config/web.agekey\"",
-                "the clone is at /nix-config",
-            ],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/srv/age\"], keys: (age_identity_path: \"/srv/age\")",
-            &["keys.age_identity_path", "\"/srv/age\"", "extra_mount_dirs"],
-        ),
-        (
-            "REMOTE, system: Flake, can_touch_efi_variables: 1",
-            &["can_touch_efi_variables", "true or false"],
-        ),
-        (
-            "REMOTE, system: Flake, esp_size: \"100M\"",
-            &["esp_size", "\"100M\"", "260M"],
-        ),
-        (
-            "REMOTE, system: Flake, esp_size: \"8\"",
-            &["esp_size", "\"8\"", "512M or 8G"],
-        ),
-        (
-            "REMOTE, system: Flake, luks: (mapper_name: \"control\")",
-            &["luks.mapper_name", "\"control\"", "1 to 64"],
-        ),
-        (
-            "REMOTE, system: Flake, luks: (iteration_time_ms: 5)",
-            &["luks.iteration_time_ms", "5 is not allowed", "100 to 60000"],
-        ),
-        (
-            "REMOTE, system: Flake, luks: (enable: 3)",
-            &["luks.enable", "true or false"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/a\", \"../b\"]",
-            &["extra_mount_dirs[1]", "\"../b\"", "absolute"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/boot/x\"]",
-            &["extra_mount_dirs[0]", "\"/boot/x\"", "ESP"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/ssh\", \"/etc/passwd\"]",
-            &[
-                "extra_mount_dirs[1]",
-                "\"/etc/passwd\"",
-                "NixOS puts a file there",
-            ],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/etc/NIXOS\"]",
-            &["extra_mount_dirs[0]", "NixOS puts a file there"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/nix-config/secrets\"]",
-            &["extra_mount_dirs[0]", "the clone goes to /nix-config"],
-        ),
-        (
-            "REMOTE, system: Flake, keys: (age_identity: true, age_identity_path: \"/etc\")",
-            &["keys.age_identity_path", "system directory"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_mount_dirs: [\"/nix/store/x\"]",
-            &["extra_mount_dirs[0]", "belongs to Nix"],
-        ),
-        (
-            "REMOTE, system: Flake, extra_post_mount_commands: [\" \"]",
-            &["extra_post_mount_commands[0]", "\" \""],
-        ),
-        (
-            "REMOTE, system: Flake, target_user: \"op:users\"",
-            &["target_user", "\"op:users\"", "a-z"],
-        ),
-        (
-            "REMOTE, system: Flake, ssh: (generate_key: true, generate_wait_s: 0)",
-            &["ssh.generate_wait_s", "0 is not allowed", "1 to 604800"],
-        ),
-        (
-            "REMOTE, system: Flake, unattended: (disk: \"sda\")",
-            &["unattended.disk", "\"sda\"", "serial number"],
-        ),
-        (
-            "REMOTE, system: Flake, unattended: (disk: \"/dev/disk/by-id/x\")",
-            &["unattended.disk", "without the path"],
-        ),
-        (
-            "REMOTE, system: Flake, nix: (substituters: [\"a b\"])",
-            &["nix.substituters[0]", "\"a b\"", "URL"],
-        ),
-        (
-            "REMOTE, system: Flake, nix: (trusted_public_keys: [\"k\"])",
-            &["nix.trusted_public_keys[0]", "\"k\"", "NAME:KEY"],
-        ),
-        (
-            "REMOTE, system: Flake, nix: (deadline_s: 0)",
-            &["nix.deadline_s", "0 is not allowed", "1 to 604800"],
-        ),
-        (
-            "REMOTE, system: Flake, retry: (backoff_first_ms: 9, backoff_max_ms: 3)",
-            &["retry.backoff_first_ms", "9 is not allowed", "which is 3"],
-        ),
-        (
-            "REMOTE, system: Flake, ssh: (key: \"/nix/store/x\")",
-            &["ssh.key", "every user", "landfall.ssh-key"],
-        ),
-        (
-            "REMOTE, sytem: Flake",
-            &["sytem", "the options are: host, labels", "write system, if"],
-        ),
-        ("REMOTE", &["system", "missing", "no default"]),
-    ];
-    for (text, expected) in rows {
+    for (text, expected) in BAD_VALUES {
         let refusal = refused(&text.replace("REMOTE", REMOTE));
         for part in *expected {
             assert!(refusal.contains(part), "{text}\n  says: {refusal}\n  not: {part}");

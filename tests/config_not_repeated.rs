@@ -217,7 +217,11 @@ fn a_text_where_none_belongs_is_not_repeated() {
             }
         }
     }
-    // In RON a word may stand without quotes.
+}
+
+/// In RON a word may stand without quotes.
+#[test]
+fn a_word_without_quotes_is_not_repeated() {
     for text in [
         "(host: \"web\", luks: canary)",
         "(host: \"web\", luks: (canary))",
@@ -244,18 +248,19 @@ fn a_text_where_none_belongs_is_not_repeated() {
     }
 }
 
+fn said(text: &str, notation: Notation) -> String {
+    let error = Config::parse(text, notation).unwrap_err().to_string();
+    println!("{text}\n    {error}");
+    error
+}
+
 /// What newcomers write, with the words that they find.
 #[test]
-fn what_a_newcomer_writes_is_answered_in_their_words() {
+fn what_a_newcomer_writes_in_ron_is_answered_in_their_words() {
     let full = |rest: &str| {
         format!(
             "(host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\"), system: Flake, {rest})"
         )
-    };
-    let said = |text: &str, notation| {
-        let error = Config::parse(text, notation).unwrap_err().to_string();
-        println!("{text}\n    {error}");
-        error
     };
     for (text, words) in [
         (
@@ -306,6 +311,10 @@ fn what_a_newcomer_writes_is_answered_in_their_words() {
             assert!(!error.contains(parsers), "{text}: {error}");
         }
     }
+}
+
+#[test]
+fn what_a_newcomer_writes_in_json_is_answered_in_their_words() {
     for (rest, words) in [
         ("\"luks\": null", "leave the option out to use its default"),
         ("\"luks\": {\"enable\": null}", "leave the option out"),

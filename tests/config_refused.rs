@@ -182,16 +182,18 @@ fn no_secret_that_stands_in_a_configuration_is_repeated() {
     assert!(taken.is_ok(), "{taken:?}");
 }
 
+/// A configuration with a clone in this place, and these settings of keys beside a deploy key.
+fn placed(clone: &str, keys: &str) -> Result<Config, ConfigError> {
+    let text = format!(
+        "\"target_user\":\"op\",\"repository\":{{\"remote\":\"/r\",\"clone_path\":\"{clone}\"}},\"keys\":{{\"deploy_key\":true{keys}}}"
+    );
+    json(&text)
+}
+
 #[test]
-fn nothing_is_put_where_others_put_things() {
-    let with = |clone: &str, keys: &str| {
-        let text = format!(
-            "\"target_user\":\"op\",\"repository\":{{\"remote\":\"/r\",\"clone_path\":\"{clone}\"}},\"keys\":{{\"deploy_key\":true{keys}}}"
-        );
-        json(&text)
-    };
+fn no_identity_is_put_where_others_put_things() {
     let age = |path: &str| {
-        with(
+        placed(
             "/mnt/nix-config",
             &format!(",\"age_identity\":true,\"age_identity_path\":\"{path}\""),
         )
@@ -237,6 +239,10 @@ fn nothing_is_put_where_others_put_things() {
     ] {
         assert!(age(path).is_ok(), "{path}: {:?}", age(path));
     }
+}
+
+#[test]
+fn no_clone_is_put_where_others_put_things() {
     for clone in [
         "/mnt/etc/systemd",
         "/mnt/etc/ssh",
@@ -249,7 +255,7 @@ fn nothing_is_put_where_others_put_things() {
         "/mnt/srv",
         "/mnt/var/lib",
     ] {
-        assert!(with(clone, "").is_err(), "{clone}");
+        assert!(placed(clone, "").is_err(), "{clone}");
     }
     for clone in [
         "/mnt/nix-config",
@@ -258,10 +264,14 @@ fn nothing_is_put_where_others_put_things() {
         "/mnt/root/nix-config",
         "/mnt/srv/nix",
     ] {
-        assert!(with(clone, "").is_ok(), "{clone}");
+        assert!(placed(clone, "").is_ok(), "{clone}");
     }
+}
+
+#[test]
+fn two_things_do_not_share_a_place_or_a_label() {
     // A file, and a directory below it.
-    assert!(with("/mnt/a/b", ",\"age_identity\":true,\"age_identity_path\":\"/a\"").is_err());
+    assert!(placed("/mnt/a/b", ",\"age_identity\":true,\"age_identity_path\":\"/a\"").is_err());
     let text = format!(
         "{{\"host\":\"web\",\"labels\":{{\"efi\":\"LF-KEYS\",\"root\":\"root-web\"}},\"system\":\"Flake\",{REMOTE}}}"
     );

@@ -88,10 +88,13 @@ fn doctor(arguments: &[&str], dir: &Utf8Path) -> Output {
         .unwrap()
 }
 
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
-fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
+fn what_is_not_understood_is_answered_with_what_there_is() {
     let place = Place::new();
-    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let listed = doctor(&["--list"], &place.root);
     assert_eq!(text(&listed).lines().count(), CHECKS.len());
     let unknown = doctor(&["--check", "clocks"], &place.root);
@@ -103,7 +106,18 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
     assert_eq!(two.status.code(), Some(2));
     let no_flake = doctor(&["--flake", place.root.as_str()], &place.root);
     assert_eq!(no_flake.status.code(), Some(2));
+    let failed = doctor(&["--flake", place.root.as_str(), "--json"], &place.root);
+    let line: serde_json::Value = serde_json::from_str(text(&failed).trim()).unwrap();
+    assert_eq!(
+        (failed.status.code(), &line["result"], &line["exit"]),
+        (Some(2), &"failed".into(), &2.into())
+    );
+    assert!(line["next"].as_str().unwrap().contains("directory"), "{line}");
+}
 
+#[test]
+fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
+    let place = Place::new();
     place.write("install.ron", "(host: 7)");
     let config = place.at("install.ron");
     let wrong = doctor(&["--config", config.as_str(), "--check", "settings"], &place.root);
@@ -143,24 +157,6 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
     assert_eq!(json.status.code(), Some(6));
     assert_eq!(lines[3]["end"]["wrong"], 1);
     assert_eq!(lines[3]["end"]["exit"], 6);
-    let failed = doctor(&["--flake", place.root.as_str(), "--json"], &place.root);
-    let line: serde_json::Value = serde_json::from_str(text(&failed).trim()).unwrap();
-    assert_eq!(
-        (failed.status.code(), &line["result"], &line["exit"]),
-        (Some(2), &"failed".into(), &2.into())
-    );
-    assert!(line["next"].as_str().unwrap().contains("directory"), "{line}");
-    // Text of somebody else's: no escape sequence, and no second line, comes out of it.
-    place.write(
-        "install.ron",
-        "(host: \"a\u{1b}]0;x\u{7}\nfine     clock  all is well\")",
-    );
-    let foreign = doctor(&["--config", config.as_str(), "--check", "settings"], &place.root);
-    let shown = text(&foreign);
-    assert!(
-        !shown.contains('\u{1b}') && !shown.lines().any(|line| line.starts_with("fine ")),
-        "{shown}"
-    );
     let skipped = doctor(&["--config", config.as_str(), "--check", "tools"], &place.root);
     assert!(
         text(&skipped).contains("skipped  tools        "),
@@ -179,6 +175,23 @@ fn the_command_says_where_it_is_and_ends_with_the_worst_finding() {
         text(&right).ends_with("1 fine, 0 wrong, 0 skipped\n"),
         "{}",
         text(&right)
+    );
+}
+
+/// Text of somebody else's: no escape sequence, and no second line, comes out of it.
+#[test]
+fn a_foreign_text_is_shown_as_one_line() {
+    let place = Place::new();
+    place.write(
+        "install.ron",
+        "(host: \"a\u{1b}]0;x\u{7}\nfine     clock  all is well\")",
+    );
+    let config = place.at("install.ron");
+    let foreign = doctor(&["--config", config.as_str(), "--check", "settings"], &place.root);
+    let shown = text(&foreign);
+    assert!(
+        !shown.contains('\u{1b}') && !shown.lines().any(|line| line.starts_with("fine ")),
+        "{shown}"
     );
 }
 
@@ -271,6 +284,9 @@ fn traced(place: &Place, arguments: &[&str], env: &[(&str, &str)]) -> (Output, S
     (output, fs_err::read_to_string(trace).unwrap())
 }
 
+/// Git opens /dev/null for standard output of its own; systemctl and lsblk nothing.
+const ALLOWED: &[&str] = &["/dev/null", "/dev/tty"];
+
 #[test]
 fn no_check_writes_anything() {
     if !has("strace") {
@@ -305,8 +321,6 @@ fn no_check_writes_anything() {
         .into_iter()
         .chain(installer)
         .collect();
-    // Git opens /dev/null for standard output of its own; systemctl and lsblk nothing.
-    let allowed = ["/dev/null", "/dev/tty"];
     let (output, trace) = traced(&place, &arguments, &env);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(
@@ -318,11 +332,19 @@ fn no_check_writes_anything() {
         17,
         "{said}"
     );
-    assert_eq!(writes(&trace, &allowed), Vec::<String>::new(), "{said}");
+    assert_eq!(writes(&trace, ALLOWED), Vec::<String>::new(), "{said}");
     let (output, trace) = traced(&place, &["--at", "installed"], &env);
     assert!(String::from_utf8_lossy(&output.stdout).contains("receipt"));
-    assert_eq!(writes(&trace, &allowed), Vec::<String>::new());
-    // The control: the same eyes see what a program writes.
+    assert_eq!(writes(&trace, ALLOWED), Vec::<String>::new());
+}
+
+/// The control: the same eyes see what a program writes.
+#[test]
+fn what_a_program_writes_is_seen() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new();
     let trace_of = |command: &str| {
         let status = Command::new("strace")
             .args([
@@ -342,9 +364,15 @@ fn no_check_writes_anything() {
         assert!(status.success());
         fs_err::read_to_string(place.at("trace")).unwrap()
     };
-    assert_eq!(writes(&trace_of("echo x > new"), &allowed).len(), 1);
-    assert_eq!(writes(&trace_of("mkdir made"), &allowed).len(), 1);
+    assert_eq!(writes(&trace_of("echo x > new"), ALLOWED).len(), 1);
+    assert_eq!(writes(&trace_of("mkdir made"), ALLOWED).len(), 1);
+}
 
+#[test]
+fn no_check_writes_into_a_flake() {
+    if !has("strace") {
+        return;
+    }
     let Some(flake) = Flake::new() else {
         return;
     };
@@ -362,7 +390,7 @@ fn no_check_writes_anything() {
     ];
     let (conf, home) = (flake.place.at("conf"), flake.place.at("home"));
     let env = [("NIX_CONF_DIR", conf.as_str()), ("HOME", home.as_str())];
-    let (output, trace) = traced(&place, &arguments, &env);
+    let (output, trace) = traced(&flake.place, &arguments, &env);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         said.contains("WRONG    secrets") && said.contains("fine     flake"),

@@ -244,23 +244,39 @@ fn keys_are_put_behind_a_hybrid_iso_and_taken_off_again() {
     assert!(after[from..from + size].iter().all(|byte| *byte == 0));
     assert!(!has(&after, "correct horse") && !has(&after, "OPENSSH PRIVATE KEY"));
     ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 2);
+}
 
+/// Writes zeros over this part of a stick, in MiB.
+fn zeroed(stick: &Stick, seek: &str, count: &str) {
+    let ended = Command::new("dd")
+        .args(["if=/dev/zero", &format!("of={}", stick.device), "bs=1M"])
+        .args([&format!("seek={seek}"), &format!("count={count}")])
+        .args(["oflag=direct", "status=none"])
+        .status()
+        .unwrap();
+    assert!(ended.success());
+}
+
+#[test]
+fn keys_are_taken_off_whatever_was_cut_or_lost() {
+    if !is_root() {
+        return;
+    }
+    let stick = Stick::of(&vec![0xAA; 40 * MIB]);
+    let keys = keys_folder(&stick);
+    let image = hybrid();
+    let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flash/hybrid.iso.zst");
+    let flash = || {
+        ended(
+            &stick.flash(&[path.as_str(), &stick.device, "--yes", "--keys", keys.as_str()]),
+            0,
+        )
+    };
     // The table is lost; then the block at the end as well.
-    for lost in [&["seek=0"][..], &["seek=0", "seek=39"]] {
-        ended(&flash(&[]), 0);
+    for lost in [&["0"][..], &["0", "39"]] {
+        flash();
         for seek in lost {
-            let zeroed = Command::new("dd")
-                .args([
-                    "if=/dev/zero",
-                    &format!("of={}", stick.device),
-                    "bs=1M",
-                    "count=1",
-                    seek,
-                ])
-                .args(["oflag=direct", "status=none"])
-                .status()
-                .unwrap();
-            assert!(zeroed.success());
+            zeroed(&stick, seek, "1");
         }
         assert!(has(&stick.bytes(), "correct horse"));
         let told = stick.flash(&["--forget-keys", &stick.device, "--yes", "--json"]);
@@ -270,19 +286,8 @@ fn keys_are_put_behind_a_hybrid_iso_and_taken_off_again() {
     }
 
     // Cut between the zeros and the table: run again, it goes on.
-    ended(&flash(&[]), 0);
-    let zeroed = Command::new("dd")
-        .args([
-            "if=/dev/zero",
-            &format!("of={}", stick.device),
-            "bs=1M",
-            "seek=5",
-            "count=8",
-        ])
-        .args(["oflag=direct", "status=none"])
-        .status()
-        .unwrap();
-    assert!(zeroed.success());
+    flash();
+    zeroed(&stick, "5", "8");
     ended(&stick.flash(&["--forget-keys", &stick.device, "--yes"]), 0);
     assert!(stick.bytes()[..image.len()] == image);
 }

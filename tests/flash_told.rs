@@ -14,6 +14,32 @@ use std::process::Stdio;
 use std::time::Duration;
 use stick::{MIB, Stick, is_root, keys_folder, result, said};
 
+/// Runs it with `--json`: every line is an object, the last one alone says how it ended, and that is so, with this exit code.
+fn told(stick: &Stick, arguments: &[&str], code: i32, end: &str) -> serde_json::Value {
+    let output = stick.command(arguments).arg("--json").output().unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {}",
+        said(&output)
+    );
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.iter().all(serde_json::Value::is_object), "{text}");
+    let last = lines.last().unwrap_or_else(|| panic!("{arguments:?}: nothing"));
+    assert_eq!(last["result"], end, "{text}");
+    if end == "failed" {
+        assert_eq!(last["exit"], code, "{last}");
+        assert!(last["why"].as_str().is_some_and(|why| !why.is_empty()), "{last}");
+    }
+    let ends = lines.iter().filter(|line| line["result"].is_string()).count();
+    assert_eq!(ends, 1, "{text}");
+    last.clone()
+}
+
 /// Every line of `--json` is an object, and the last one says how it ended, whatever the end is; nothing else is on standard output.
 #[test]
 fn every_end_is_told_to_programs() {
@@ -30,30 +56,7 @@ fn every_end_is_told_to_programs() {
     let keys = stick.place("none");
     let same = stick.file.clone();
     let folder = stick.keep.path().to_str().unwrap().to_owned();
-    let told = |arguments: &[&str], code: i32, end: &str| {
-        let output = stick.command(arguments).arg("--json").output().unwrap();
-        let text = String::from_utf8(output.stdout.clone()).unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}: {}",
-            said(&output)
-        );
-        let lines: Vec<serde_json::Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert!(lines.iter().all(serde_json::Value::is_object), "{text}");
-        let last = lines.last().unwrap_or_else(|| panic!("{arguments:?}: nothing"));
-        assert_eq!(last["result"], end, "{text}");
-        if end == "failed" {
-            assert_eq!(last["exit"], code, "{last}");
-            assert!(last["why"].as_str().is_some_and(|why| !why.is_empty()), "{last}");
-        }
-        let ends = lines.iter().filter(|line| line["result"].is_string()).count();
-        assert_eq!(ends, 1, "{text}");
-        last.clone()
-    };
+    let told = |arguments: &[&str], code: i32, end: &str| told(&stick, arguments, code, end);
     told(&[], 0, "listed");
     for option in ["--yes", "--resume", "--dry-run", "--no-eject"] {
         told(&[option], 2, "failed");
@@ -95,8 +98,17 @@ fn every_end_is_told_to_programs() {
     let would = told(&["--forget-keys", device, "--dry-run"], 0, "would-forget");
     assert_eq!(would["partitions"], 1);
     told(&["--forget-keys", device, "--yes"], 0, "forgotten");
+}
 
-    // Stopped.
+#[test]
+fn a_stop_is_told_to_programs() {
+    if !is_root() {
+        return;
+    }
+    let stick = Stick::of(&vec![0xAA; 40 * MIB]);
+    let image = stick.place("installer.iso");
+    fs_err::write(&image, noise(30 * MIB, 5)).unwrap();
+    let (image, device) = (image.as_str(), stick.device.as_str());
     let running = stick
         .command(&[image, device, "--yes", "--json"])
         .stdout(Stdio::piped())

@@ -55,6 +55,30 @@ fn on_a_terminal(ground: &Ground, args: &[&str], types: &str) -> String {
     shown.replace('\r', "")
 }
 
+/// Writes a key of ssh or a file of identities, under the passphrase `passphrase`. False: what does it is not here.
+fn seal(people: &People, form: &str, file: &std::path::Path) -> bool {
+    if form == "ssh" {
+        let key = people.op.to_openssh(LineEnding::LF).unwrap();
+        fs::write(file, key.as_bytes()).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(file, mode).unwrap();
+        let sealed = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-p", "-P", "", "-N", "passphrase", "-a", "1", "-f"])
+            .arg(file)
+            .status();
+        return sealed.is_ok_and(|ended| ended.success());
+    }
+    let mut recipient = age::scrypt::Recipient::new("passphrase".to_owned().into());
+    recipient.set_work_factor(2);
+    let text = people.web.to_string();
+    fs::write(
+        file,
+        encrypted(text.expose_secret().as_bytes(), &[&recipient], true),
+    )
+    .unwrap();
+    true
+}
+
 /// A key of ssh and a file of identities, both under a passphrase: somebody is asked, once; and nobody, or a wrong passphrase, is not
 /// a secret of somebody else's.
 #[test]
@@ -73,28 +97,9 @@ fn an_identity_under_a_passphrase_is_asked_for_and_told() {
     for form in ["ssh", "age"] {
         let ground = people.ground();
         let file = ground.home().join("enc");
-        if form == "ssh" {
-            let key = people.op.to_openssh(LineEnding::LF).unwrap();
-            fs::write(&file, key.as_bytes()).unwrap();
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            fs::set_permissions(&file, mode).unwrap();
-            let sealed = std::process::Command::new("ssh-keygen")
-                .args(["-q", "-p", "-P", "", "-N", "passphrase", "-a", "1", "-f"])
-                .arg(&file)
-                .status();
-            if !sealed.is_ok_and(|ended| ended.success()) {
-                println!("skipped: no ssh-keygen");
-                continue;
-            }
-        } else {
-            let mut recipient = age::scrypt::Recipient::new("passphrase".to_owned().into());
-            recipient.set_work_factor(2);
-            let text = people.web.to_string();
-            fs::write(
-                &file,
-                encrypted(text.expose_secret().as_bytes(), &[&recipient], true),
-            )
-            .unwrap();
+        if !seal(&people, form, &file) {
+            println!("skipped: no ssh-keygen");
+            continue;
         }
         let path = file.to_str().unwrap();
         let args = ["--yes", "--identity", path];

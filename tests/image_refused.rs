@@ -78,15 +78,12 @@ fn target(at: &Utf8Path, image: &Utf8Path) {
 }
 
 #[test]
-fn every_next_step_helps() {
+fn the_next_step_for_a_target_helps() {
     let (_keep, folder) = folder();
     let (image, _) = image(&folder, 1);
     let (image, device) = (image.as_str(), folder.join("device"));
     let small = folder.join("small");
     fs::File::create(&small).unwrap().set_len(4096).unwrap();
-    let text = folder.join("text");
-    fs::write(&text, "no record").unwrap();
-    let record = folder.join("record");
     // What is no target: another one is named.
     for no in ["/dev/null", "/dev/full", "/tmp", folder.as_str()] {
         refused(7, &["write", image, no], "name a disk, a partition");
@@ -97,6 +94,21 @@ fn every_next_step_helps() {
         "that exists",
     );
     refused(6, &["write", image, small.as_str()], "name a larger target");
+    // Something is there.
+    target(&device, image.into());
+    done(&["write", "--erase", image, device.as_str()]);
+    refused(6, &["write", image, device.as_str()], "--erase");
+    done(&["write", "--erase", image, device.as_str()]);
+}
+
+#[test]
+fn the_next_step_for_a_record_helps() {
+    let (_keep, folder) = folder();
+    let (image, _) = image(&folder, 1);
+    let (image, device) = (image.as_str(), folder.join("device"));
+    let text = folder.join("text");
+    fs::write(&text, "no record").unwrap();
+    let record = folder.join("record");
     target(&device, image.into());
     // What is no record: another file is named.
     for no in ["/dev/full", "/tmp", "/dev/null", text.as_str()] {
@@ -116,9 +128,6 @@ fn every_next_step_helps() {
         image,
         device.as_str(),
     ]);
-    // Something is there.
-    refused(6, &["write", image, device.as_str()], "--erase");
-    done(&["write", "--erase", image, device.as_str()]);
     // A folder that is not there is made.
     let absent = folder.join("a/b");
     let later = absent.join("record");
@@ -137,6 +146,13 @@ fn every_next_step_helps() {
         image,
         device.as_str(),
     ]);
+}
+
+#[test]
+fn the_next_step_for_an_image_helps() {
+    let (_keep, folder) = folder();
+    let text = folder.join("text");
+    fs::write(&text, "no image").unwrap();
     // No image.
     for (no, next) in [
         (text.as_str(), "landfall image build"),
@@ -148,6 +164,13 @@ fn every_next_step_helps() {
             refused(code, &[command, no], next);
         }
     }
+}
+
+#[test]
+fn the_next_step_for_a_build_helps() {
+    let (_keep, folder) = folder();
+    // The store's folder and the closure's description are made with it.
+    let _image = image(&folder, 1);
     // What is not in the store.
     let gone = "/nix/store/00000000000000000000000000000000-nope";
     let out = folder.join("n.image");

@@ -239,6 +239,28 @@ fn writes(device: &str, program: &[&str]) -> usize {
         .count()
 }
 
+/// Runs a tool, which is killed at this write to a device, counted from one.
+fn killed_at(at: usize, device: &str, program: &[&str]) {
+    let inject = format!("inject=write,pwrite64:signal=KILL:when={at}");
+    let traced = [
+        &[
+            "-f",
+            "-o",
+            "/dev/null",
+            "-P",
+            device,
+            "-e",
+            "trace=write,pwrite64",
+            "-e",
+            &inject,
+        ],
+        program,
+    ]
+    .concat();
+    let output = Command::new("strace").args(&traced).output().unwrap();
+    assert!(!output.status.success());
+}
+
 #[test]
 fn a_tool_that_was_killed_at_any_write_is_finished_by_the_next_run() {
     if !is_root() || Command::new("strace").arg("-V").output().is_err() {
@@ -287,30 +309,7 @@ fn a_tool_that_was_killed_at_any_write_is_finished_by_the_next_run() {
         assert!(count > 0, "{forth:?}");
         for at in 1..=count {
             run(back[0], &back[1..]);
-            let inject = format!("inject=write,pwrite64:signal=KILL:when={at}");
-            let traced = [
-                &[
-                    "-f",
-                    "-o",
-                    "/dev/null",
-                    "-P",
-                    device,
-                    "-e",
-                    "trace=write,pwrite64",
-                    "-e",
-                    &inject,
-                ],
-                &forth[..],
-            ]
-            .concat();
-            assert!(
-                !Command::new("strace")
-                    .args(&traced)
-                    .output()
-                    .unwrap()
-                    .status
-                    .success()
-            );
+            killed_at(at, device, forth);
             halves += usize::from(probe(&esp, "LABEL") != probe(&esp, "LABEL_FATBOOT"));
             let (_, plan) = disk.plan();
             disk.apply(&plan, &mut |_| {}).unwrap();

@@ -13,6 +13,7 @@ use clone::{Place, branch, git};
 use landfall_states::fault::FaultClass;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row for each way to give Git orders")]
 fn no_program_named_in_a_submodules_files_is_run() {
     let Some(mut place) = Place::new() else { return };
     place.with_submodule();

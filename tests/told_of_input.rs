@@ -311,96 +311,99 @@ fn a_token_in_an_address_is_never_shown() {
     }
 }
 
+/// An option of the repository, a value that is refused, and what the next step says.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "remote",
+        "github:ops/nix-config?ref=main",
+        "next: write https://github.com/ops/nix-config or",
+    ),
+    (
+        "remote",
+        "git+https://forge.example/a/b?ref=main",
+        "next: write https://forge.example/a/b, and",
+    ),
+    ("remote", "path:/srv/x", "next: write /srv/x"),
+    ("remote", "git+file:///srv/x", "next: write /srv/x"),
+    (
+        "remote",
+        "git@host.example:r#web",
+        "next: write git@host.example:r;",
+    ),
+    (
+        "remote",
+        "ssh://git@github.com:o/r",
+        "next: write ssh://git@github.com/o/r",
+    ),
+    (
+        "remote",
+        "ssh://git@host:22:o/r",
+        "next: write ssh://git@host:22/o/r",
+    ),
+    ("remote", "git@[host:22]:o/r", "next: write ssh://git@host:22/o/r"),
+    ("remote", "github.com/o/r", "next: write https://github.com/o/r"),
+    ("remote", "git@github.com/o/r", "next: write git@github.com:o/r"),
+    (
+        "remote",
+        "HTTPS://github.com/o/r",
+        "next: write https://github.com/o/r",
+    ),
+    ("remote", "https:/forge/a/b", "next: write https://forge/a/b"),
+    ("remote", "https://host:abc/p", "next: write https://host/abc/p"),
+    (
+        "remote",
+        "https://forge.example/a\n",
+        "next: write https://forge.example/a",
+    ),
+    (
+        "remote",
+        "https://forge.example/a ",
+        "next: write https://forge.example/a",
+    ),
+    ("remote", "~/repo", "such as /root/repo"),
+    ("remote", "./repo", "from / on"),
+    (
+        "remote",
+        "gitlab:veloren%2Fdev/rfcs",
+        "next: write https://gitlab.com/veloren/dev/rfcs or",
+    ),
+    (
+        "remote",
+        "https://raw.githubusercontent.com/o/r/main/flake.nix",
+        "next: write https://github.com/o/r",
+    ),
+    ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
+    ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
+    (
+        "remote",
+        "https://forge.example/a%0Ab",
+        "next: leave out the code",
+    ),
+    ("revision", "v1.0", "write \"v1.0\" there"),
+    ("revision", "abc1234", "git rev-parse abc1234"),
+    (
+        "revision",
+        "ABCDEF0123456789012345678901234567890123",
+        "write \"abcdef0123456789012345678901234567890123\"",
+    ),
+    (
+        "revision",
+        "0000000000000000000000000000000000000000",
+        "git rev-parse",
+    ),
+    ("branch", "origin/main", "next: write main"),
+    ("branch", "HEAD", "next: leave the option out"),
+    ("branch", "FETCH_HEAD", "next: leave the option out"),
+    ("branch", "main\n", "next: write \"main\""),
+    ("branch", "a b", "next: "),
+    ("clone_path", "/etc/nixos", "next: write \"/mnt/etc/nixos\""),
+];
+
 /// Whatever is refused of a repository has a next step, and the form that it names is taken.
 #[test]
 fn every_refusal_of_a_repository_says_what_to_write() {
     let place = Place::new();
-    for (option, value, next) in [
-        (
-            "remote",
-            "github:ops/nix-config?ref=main",
-            "next: write https://github.com/ops/nix-config or",
-        ),
-        (
-            "remote",
-            "git+https://forge.example/a/b?ref=main",
-            "next: write https://forge.example/a/b, and",
-        ),
-        ("remote", "path:/srv/x", "next: write /srv/x"),
-        ("remote", "git+file:///srv/x", "next: write /srv/x"),
-        (
-            "remote",
-            "git@host.example:r#web",
-            "next: write git@host.example:r;",
-        ),
-        (
-            "remote",
-            "ssh://git@github.com:o/r",
-            "next: write ssh://git@github.com/o/r",
-        ),
-        (
-            "remote",
-            "ssh://git@host:22:o/r",
-            "next: write ssh://git@host:22/o/r",
-        ),
-        ("remote", "git@[host:22]:o/r", "next: write ssh://git@host:22/o/r"),
-        ("remote", "github.com/o/r", "next: write https://github.com/o/r"),
-        ("remote", "git@github.com/o/r", "next: write git@github.com:o/r"),
-        (
-            "remote",
-            "HTTPS://github.com/o/r",
-            "next: write https://github.com/o/r",
-        ),
-        ("remote", "https:/forge/a/b", "next: write https://forge/a/b"),
-        ("remote", "https://host:abc/p", "next: write https://host/abc/p"),
-        (
-            "remote",
-            "https://forge.example/a\n",
-            "next: write https://forge.example/a",
-        ),
-        (
-            "remote",
-            "https://forge.example/a ",
-            "next: write https://forge.example/a",
-        ),
-        ("remote", "~/repo", "such as /root/repo"),
-        ("remote", "./repo", "from / on"),
-        (
-            "remote",
-            "gitlab:veloren%2Fdev/rfcs",
-            "next: write https://gitlab.com/veloren/dev/rfcs or",
-        ),
-        (
-            "remote",
-            "https://raw.githubusercontent.com/o/r/main/flake.nix",
-            "next: write https://github.com/o/r",
-        ),
-        ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
-        ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
-        (
-            "remote",
-            "https://forge.example/a%0Ab",
-            "next: leave out the code",
-        ),
-        ("revision", "v1.0", "write \"v1.0\" there"),
-        ("revision", "abc1234", "git rev-parse abc1234"),
-        (
-            "revision",
-            "ABCDEF0123456789012345678901234567890123",
-            "write \"abcdef0123456789012345678901234567890123\"",
-        ),
-        (
-            "revision",
-            "0000000000000000000000000000000000000000",
-            "git rev-parse",
-        ),
-        ("branch", "origin/main", "next: write main"),
-        ("branch", "HEAD", "next: leave the option out"),
-        ("branch", "FETCH_HEAD", "next: leave the option out"),
-        ("branch", "main\n", "next: write \"main\""),
-        ("branch", "a b", "next: "),
-        ("clone_path", "/etc/nixos", "next: write \"/mnt/etc/nixos\""),
-    ] {
+    for &(option, value, next) in REFUSED {
         let (code, told) = with(&place, option, value);
         assert!(
             code == Some(2) && told.contains(next),

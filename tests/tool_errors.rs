@@ -188,29 +188,30 @@ fn every_ending_has_its_class_and_its_remedy() {
     assert_eq!(unknown, UNKNOWN, "endings that no table knows");
 }
 
-/// What a build says in its log, a remote behind `remote:`, and the configuration in what it traces, changes the meaning of no ending.
+/// Sentences that decide something where a program says them of itself.
+const QUOTED: [&str; 13] = [
+    "cat: /mnt/x: Input/output error",
+    "error: reading file '/mnt/nix/store/x': Input/output error",
+    "No space left on device",
+    "write /mnt/x: No space left on device",
+    "error: hash mismatch in fixed-output derivation '/nix/store/x.drv':",
+    "fatal: could not read Username for 'https://h'",
+    "Permission denied (publickey).",
+    "Host key verification failed.",
+    "SSL certificate problem: certificate has expired",
+    "API rate limit exceeded for 203.0.113.7",
+    "error: attribute 'x' missing",
+    "Could not resolve host: h",
+    "error: unable to download 'https://h/x': HTTP error 404",
+];
+
+/// What a build says in its log, and the configuration in what it traces, changes the meaning of no ending.
 #[test]
-fn what_is_only_quoted_decides_nothing() {
+fn what_a_build_or_the_configuration_says_decides_nothing() {
     let samples = samples();
-    let quoted: Vec<&str> = [
-        "cat: /mnt/x: Input/output error",
-        "error: reading file '/mnt/nix/store/x': Input/output error",
-        "No space left on device",
-        "write /mnt/x: No space left on device",
-        "error: hash mismatch in fixed-output derivation '/nix/store/x.drv':",
-        "fatal: could not read Username for 'https://h'",
-        "Permission denied (publickey).",
-        "Host key verification failed.",
-        "SSL certificate problem: certificate has expired",
-        "API rate limit exceeded for 203.0.113.7",
-        "error: attribute 'x' missing",
-        "Could not resolve host: h",
-        "error: unable to download 'https://h/x': HTTP error 404",
-    ]
-    .to_vec();
     for sample in samples.iter().filter(|s| s.file == "nix") {
         let before = cause(&sample.judged());
-        for text in &quoted {
+        for text in QUOTED {
             let mut changed = sample.clone();
             let json = sample.lines.iter().any(|line| line.starts_with("@nix "));
             let lines: Vec<String> = if json {
@@ -225,9 +226,27 @@ fn what_is_only_quoted_decides_nothing() {
             assert_eq!(cause(&changed.judged()), before, "{}: {text}", sample.name);
         }
     }
-    // The other side's words may say why it refused, and never that this machine is at fault.
+    // The control: said by Nix itself, it does decide.
+    let own = |text: &str| {
+        let how = samples[0].how();
+        cause(&tool_errors::nix_plain("x", how, text, Places(&["/mnt"])))
+    };
+    assert_eq!(
+        own("error: reading '/mnt/x': Input/output error"),
+        Cause::TargetErrors
+    );
+    assert_eq!(
+        own("error: writing '/mnt/x': No space left on device"),
+        Cause::NoRoom
+    );
+}
+
+/// The other side's words, behind `remote:`, may say why it refused, and never that this machine is at fault.
+#[test]
+fn what_a_remote_says_blames_no_machine() {
+    let samples = samples();
     for sample in samples.iter().filter(|s| matches!(s.file, "git" | "ssh")) {
-        for text in &quoted {
+        for text in QUOTED {
             let mut changed = sample.clone();
             changed.lines.insert(0, format!("remote: {text}"));
             let (before, after) = (sample.judged(), changed.judged());
@@ -250,13 +269,18 @@ fn what_is_only_quoted_decides_nothing() {
             );
         }
     }
-    // Names of files are listed indented, and commits with a mark before; a hook of an activation prints what it wants.
+}
+
+/// Names of files are listed indented, and commits with a mark before; a hook of an activation prints what it wants.
+#[test]
+fn a_name_or_a_hooks_words_decide_nothing() {
+    let samples = samples();
     for sample in samples
         .iter()
         .filter(|s| matches!(s.file, "git" | "ssh" | "install"))
     {
         let before = cause(&sample.judged());
-        for text in &quoted {
+        for text in QUOTED {
             let lines = match sample.file {
                 "install" => vec![format!("my-hook: {text}"), format!("{text} (ignored)")],
                 _ => vec![format!("\t{text}"), format!("HEAD is now at 1a2b3c4 {text}")],
@@ -273,19 +297,6 @@ fn what_is_only_quoted_decides_nothing() {
             }
         }
     }
-    // The control: said by Nix itself, it does decide.
-    let own = |text: &str| {
-        let how = samples[0].how();
-        cause(&tool_errors::nix_plain("x", how, text, Places(&["/mnt"])))
-    };
-    assert_eq!(
-        own("error: reading '/mnt/x': Input/output error"),
-        Cause::TargetErrors
-    );
-    assert_eq!(
-        own("error: writing '/mnt/x': No space left on device"),
-        Cause::NoRoom
-    );
 }
 
 /// Every cause that a table can name is held by a real ending, or by a sentence here that stands for it.

@@ -173,9 +173,9 @@ mod tests {
     use super::*;
     use landfall_states::fault::{ImageFault, RoomFault};
 
-    #[test]
-    fn no_next_step_is_one_of_an_install_or_takes_away_what_was_named() {
-        let (named, text) = ("/dev/full".to_owned(), || "x".to_owned());
+    /// Every error of the operating system, and one of each kind that `landfall image` meets.
+    fn faults(named: &str) -> Vec<Fault> {
+        let (named, text) = (named.to_owned(), || "x".to_owned());
         let mut faults: Vec<Fault> = (0..134)
             .map(|number| crate::os_error::fault("/x", &std::io::Error::from_raw_os_error(number)))
             .collect();
@@ -238,7 +238,13 @@ mod tests {
             Fault::read_back("x", "y"),
             Fault::defect("x", "y"),
         ]);
-        for fault in faults {
+        faults
+    }
+
+    #[test]
+    fn no_next_step_is_one_of_an_install_or_takes_away_what_was_named() {
+        let named = "/dev/full";
+        for fault in faults(named) {
             let was = fault.next();
             let fault = for_images(fault);
             let next = fault.next();
@@ -250,8 +256,8 @@ mod tests {
             assert!(!next.is_empty(), "{fault}");
         }
         let control = Fault::from(PlaceFault::RecordUnusable {
-            file: named,
-            reason: text(),
+            file: named.to_owned(),
+            reason: "x".to_owned(),
         });
         assert!(
             control.next().contains("rm /dev/full"),

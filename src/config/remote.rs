@@ -305,160 +305,163 @@ mod tests {
         objection(&remote).map(|Objection { why, fix }| (why, fix))
     }
 
+    /// What is written, what is said of it, and what the fix says.
+    const NO_REMOTES: &[(&str, &str, &str)] = &[
+        (
+            "github:ops/nix-config",
+            "flake reference",
+            "write https://github.com/ops/nix-config or git@github.com:ops/nix-config",
+        ),
+        (
+            "github:ops/nix-config/main",
+            "flake reference",
+            "repository.revision to \"main\"",
+        ),
+        (
+            "gitlab:ops/nix-config",
+            "flake reference",
+            "https://gitlab.com/ops/nix-config",
+        ),
+        (
+            "sourcehut:~ops/nix-config",
+            "flake reference",
+            "https://git.sr.ht/~ops/nix-config",
+        ),
+        ("github:ops", "flake reference", "https://github.com/OWNER/REPO"),
+        ("path:srv/config", "flake reference", "absolute path"),
+        ("flake:nixpkgs", "flake reference", "https://"),
+        (
+            "https://forge.example/o/r?ref=main",
+            "a query",
+            "repository.branch",
+        ),
+        (
+            "https://forge.example/o/r?rev=0123",
+            "a query",
+            "repository.revision",
+        ),
+        (
+            "https://forge.example/o/r?dir=hosts",
+            "a query",
+            "top of the repository",
+        ),
+        (
+            "https://forge.example/o/r?private_token=canary",
+            "a query",
+            "landfall.repository-token",
+        ),
+        ("https://forge.example?x", "a query", "remove"),
+        (
+            "ssh://git@forge.example/o/r?ref=main",
+            "a query",
+            "repository.branch",
+        ),
+        ("file:///srv/r?ref=main", "a query", "repository.branch"),
+        ("/srv/r?ref=main", "a query", "repository.branch"),
+        ("/srv/r#web", "a fragment", "option host"),
+        ("https://forge.example/o/r#web", "a fragment", "option host"),
+        (
+            "git@forge.example:2222:o/r",
+            "cannot have a port",
+            "write ssh://git@forge.example:2222/o/r",
+        ),
+        (
+            "git@forge.example:2222:/o/r",
+            "cannot have a port",
+            "write ssh://git@forge.example:2222/o/r",
+        ),
+        (
+            "git@[fd00::1]:2222:o/r",
+            "cannot have a port",
+            "write ssh://git@[fd00::1]:2222/o/r",
+        ),
+        (
+            "https://canary@forge.example/o/r",
+            "token",
+            "landfall.repository-token",
+        ),
+        ("https://git@forge.example/o/r", "user name", "remove"),
+        ("https://u:canary@forge.example/o/r", "password", "credential"),
+        ("https://u%3Acanary@forge.example/o/r", "password", "credential"),
+        ("https://a@canary@forge.example/o", "password", "credential"),
+        ("http://canary@forge.example/o", "password", "credential"),
+        ("ssh://git:canary@forge.example/o/r", "password", "credential"),
+        ("ssh://git%3Acanary@forge.example/o/r", "password", "credential"),
+        (
+            "git+ssh://git%3acanary@forge.example/o/r",
+            "password",
+            "credential",
+        ),
+        (
+            "https://forge.example",
+            "no repository",
+            "add the repository's path",
+        ),
+        ("https://forge.example/", "no repository", "OWNER/REPO"),
+        ("ssh://git@forge.example", "no repository", "add"),
+        (
+            "https://github.com/ops/nix-config/tree/main",
+            "a web page",
+            "write https://github.com/ops/nix-config,",
+        ),
+        (
+            "https://gitlab.com/ops/nix-config/-/tree/main",
+            "a web page",
+            "write https://gitlab.com/ops/nix-config,",
+        ),
+        (
+            "https://git.example/group/sub/x/-/blob/main/flake.nix",
+            "a web page",
+            "write https://git.example/group/sub/x,",
+        ),
+        (
+            "https://gitlab.com/ops/nix-config/-",
+            "a web page",
+            "write https://gitlab.com/ops/nix-config,",
+        ),
+        (
+            "https://gitea.example/ops/x/src/commit/abcdef",
+            "a web page",
+            "write https://gitea.example/ops/x,",
+        ),
+        (
+            "https://gitea.example/ops/x/src/tag/v1",
+            "a web page",
+            "write https://gitea.example/ops/x,",
+        ),
+        (
+            "https://gitea.example/ops/x/commits/branch/main",
+            "a web page",
+            "write https://gitea.example/ops/x,",
+        ),
+        (
+            "git@github.com:443/ops/x.git",
+            "cannot have a port",
+            "write ssh://git@github.com:443/ops/x.git",
+        ),
+        ("ext::/usr/bin/id%20x", "a Git remote helper", "https://"),
+        ("fd::17", "a Git remote helper", "https://"),
+        ("foo::bar", "a Git remote helper", "https://"),
+        (
+            "https://forge.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01/ops/x",
+            "a token",
+            "landfall.repository-token",
+        ),
+        (
+            "https://forge.example/ops/x%3Ftoken=canary",
+            "a token",
+            "landfall.repository-token",
+        ),
+        (
+            "https://codeberg.org/ops/r/src/branch/main",
+            "a web page",
+            "write https://codeberg.org/ops/r,",
+        ),
+    ];
+
     #[test]
     fn what_is_no_remote_of_git_is_refused_with_the_form_to_write() {
-        for (text, why, fix) in [
-            (
-                "github:ops/nix-config",
-                "flake reference",
-                "write https://github.com/ops/nix-config or git@github.com:ops/nix-config",
-            ),
-            (
-                "github:ops/nix-config/main",
-                "flake reference",
-                "repository.revision to \"main\"",
-            ),
-            (
-                "gitlab:ops/nix-config",
-                "flake reference",
-                "https://gitlab.com/ops/nix-config",
-            ),
-            (
-                "sourcehut:~ops/nix-config",
-                "flake reference",
-                "https://git.sr.ht/~ops/nix-config",
-            ),
-            ("github:ops", "flake reference", "https://github.com/OWNER/REPO"),
-            ("path:srv/config", "flake reference", "absolute path"),
-            ("flake:nixpkgs", "flake reference", "https://"),
-            (
-                "https://forge.example/o/r?ref=main",
-                "a query",
-                "repository.branch",
-            ),
-            (
-                "https://forge.example/o/r?rev=0123",
-                "a query",
-                "repository.revision",
-            ),
-            (
-                "https://forge.example/o/r?dir=hosts",
-                "a query",
-                "top of the repository",
-            ),
-            (
-                "https://forge.example/o/r?private_token=canary",
-                "a query",
-                "landfall.repository-token",
-            ),
-            ("https://forge.example?x", "a query", "remove"),
-            (
-                "ssh://git@forge.example/o/r?ref=main",
-                "a query",
-                "repository.branch",
-            ),
-            ("file:///srv/r?ref=main", "a query", "repository.branch"),
-            ("/srv/r?ref=main", "a query", "repository.branch"),
-            ("/srv/r#web", "a fragment", "option host"),
-            ("https://forge.example/o/r#web", "a fragment", "option host"),
-            (
-                "git@forge.example:2222:o/r",
-                "cannot have a port",
-                "write ssh://git@forge.example:2222/o/r",
-            ),
-            (
-                "git@forge.example:2222:/o/r",
-                "cannot have a port",
-                "write ssh://git@forge.example:2222/o/r",
-            ),
-            (
-                "git@[fd00::1]:2222:o/r",
-                "cannot have a port",
-                "write ssh://git@[fd00::1]:2222/o/r",
-            ),
-            (
-                "https://canary@forge.example/o/r",
-                "token",
-                "landfall.repository-token",
-            ),
-            ("https://git@forge.example/o/r", "user name", "remove"),
-            ("https://u:canary@forge.example/o/r", "password", "credential"),
-            ("https://u%3Acanary@forge.example/o/r", "password", "credential"),
-            ("https://a@canary@forge.example/o", "password", "credential"),
-            ("http://canary@forge.example/o", "password", "credential"),
-            ("ssh://git:canary@forge.example/o/r", "password", "credential"),
-            ("ssh://git%3Acanary@forge.example/o/r", "password", "credential"),
-            (
-                "git+ssh://git%3acanary@forge.example/o/r",
-                "password",
-                "credential",
-            ),
-            (
-                "https://forge.example",
-                "no repository",
-                "add the repository's path",
-            ),
-            ("https://forge.example/", "no repository", "OWNER/REPO"),
-            ("ssh://git@forge.example", "no repository", "add"),
-            (
-                "https://github.com/ops/nix-config/tree/main",
-                "a web page",
-                "write https://github.com/ops/nix-config,",
-            ),
-            (
-                "https://gitlab.com/ops/nix-config/-/tree/main",
-                "a web page",
-                "write https://gitlab.com/ops/nix-config,",
-            ),
-            (
-                "https://git.example/group/sub/x/-/blob/main/flake.nix",
-                "a web page",
-                "write https://git.example/group/sub/x,",
-            ),
-            (
-                "https://gitlab.com/ops/nix-config/-",
-                "a web page",
-                "write https://gitlab.com/ops/nix-config,",
-            ),
-            (
-                "https://gitea.example/ops/x/src/commit/abcdef",
-                "a web page",
-                "write https://gitea.example/ops/x,",
-            ),
-            (
-                "https://gitea.example/ops/x/src/tag/v1",
-                "a web page",
-                "write https://gitea.example/ops/x,",
-            ),
-            (
-                "https://gitea.example/ops/x/commits/branch/main",
-                "a web page",
-                "write https://gitea.example/ops/x,",
-            ),
-            (
-                "git@github.com:443/ops/x.git",
-                "cannot have a port",
-                "write ssh://git@github.com:443/ops/x.git",
-            ),
-            ("ext::/usr/bin/id%20x", "a Git remote helper", "https://"),
-            ("fd::17", "a Git remote helper", "https://"),
-            ("foo::bar", "a Git remote helper", "https://"),
-            (
-                "https://forge.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01/ops/x",
-                "a token",
-                "landfall.repository-token",
-            ),
-            (
-                "https://forge.example/ops/x%3Ftoken=canary",
-                "a token",
-                "landfall.repository-token",
-            ),
-            (
-                "https://codeberg.org/ops/r/src/branch/main",
-                "a web page",
-                "write https://codeberg.org/ops/r,",
-            ),
-        ] {
+        for &(text, why, fix) in NO_REMOTES {
             let (said, form) = of(text).unwrap_or_else(|| panic!("{text} is taken"));
             assert!(
                 said.contains(why) && form.contains(fix),

@@ -138,6 +138,59 @@ fn a_label_that_a_file_has_as_an_option_is_never_taken_away() {
     }
 }
 
+/// A label, and a line of fstab or a word of the kernel that looks for it.
+const LOOKED_FOR: &[(&str, &str, &str)] = &[
+    (
+        "my data",
+        r"/dev/disk/by-label/my\x20data /data ext4 defaults 0 2",
+        "quiet",
+    ),
+    (
+        "my data",
+        r"/dev/disk/by-label/my\040data /data ext4 defaults 0 2",
+        "quiet",
+    ),
+    ("my data", r"LABEL=my\040data /data ext4 defaults 0 2", "quiet"),
+    (
+        "my data",
+        r#"LABEL="my\040data" /data ext4 defaults 0 2"#,
+        "quiet",
+    ),
+    ("my data", "", r"x=/dev/disk/by-label/my\x20data"),
+    ("my data", "", r"systemd.mount-extra=LABEL=my\x20data:/data:ext4"),
+    (
+        "it's",
+        r"/dev/disk/by-label/it\x27s /data ext4 defaults 0 2",
+        "quiet",
+    ),
+    ("M-CM-)", "/dev/disk/by-label/é /data ext4 defaults 0 2", "quiet"),
+    (
+        "used",
+        "UUID=dada /data ext4 x-systemd.requires=/dev/disk/by-label/used 0 2",
+        "quiet",
+    ),
+    (
+        "used",
+        r"UUID=dada /data ext4 x-systemd.after=dev-disk-by\x2dlabel-used.device 0 2",
+        "quiet",
+    ),
+    (
+        "my data",
+        r"UUID=dada /data ext4 noatime,x-systemd.requires=dev-disk-by\x2dlabel-my\x5cx20data.device 0 2",
+        "quiet",
+    ),
+    (
+        "used",
+        "UUID=ffff /pool btrfs device=/dev/sdz,device=/dev/disk/by-label/used 0 2",
+        "quiet",
+    ),
+    (
+        "used",
+        "/dev/sdz:/dev/disk/by-label/used /pool bcachefs defaults 0 2",
+        "quiet",
+    ),
+];
+
 /// A label with a blank in it, as udev, fstab(5) and a person write it: whoever looks for it keeps it.
 #[test]
 fn a_label_with_a_blank_is_seen_wherever_it_is_looked_for() {
@@ -153,57 +206,7 @@ fn a_label_with_a_blank_is_seen_wherever_it_is_looked_for() {
     };
     let mut wanted = web();
     wanted.more.insert("/data".into(), "data2".into());
-    for (label, line, word) in [
-        (
-            "my data",
-            r"/dev/disk/by-label/my\x20data /data ext4 defaults 0 2",
-            "quiet",
-        ),
-        (
-            "my data",
-            r"/dev/disk/by-label/my\040data /data ext4 defaults 0 2",
-            "quiet",
-        ),
-        ("my data", r"LABEL=my\040data /data ext4 defaults 0 2", "quiet"),
-        (
-            "my data",
-            r#"LABEL="my\040data" /data ext4 defaults 0 2"#,
-            "quiet",
-        ),
-        ("my data", "", r"x=/dev/disk/by-label/my\x20data"),
-        ("my data", "", r"systemd.mount-extra=LABEL=my\x20data:/data:ext4"),
-        (
-            "it's",
-            r"/dev/disk/by-label/it\x27s /data ext4 defaults 0 2",
-            "quiet",
-        ),
-        ("M-CM-)", "/dev/disk/by-label/é /data ext4 defaults 0 2", "quiet"),
-        (
-            "used",
-            "UUID=dada /data ext4 x-systemd.requires=/dev/disk/by-label/used 0 2",
-            "quiet",
-        ),
-        (
-            "used",
-            r"UUID=dada /data ext4 x-systemd.after=dev-disk-by\x2dlabel-used.device 0 2",
-            "quiet",
-        ),
-        (
-            "my data",
-            r"UUID=dada /data ext4 noatime,x-systemd.requires=dev-disk-by\x2dlabel-my\x5cx20data.device 0 2",
-            "quiet",
-        ),
-        (
-            "used",
-            "UUID=ffff /pool btrfs device=/dev/sdz,device=/dev/disk/by-label/used 0 2",
-            "quiet",
-        ),
-        (
-            "used",
-            "/dev/sdz:/dev/disk/by-label/used /pool bcachefs defaults 0 2",
-            "quiet",
-        ),
-    ] {
+    for &(label, line, word) in LOOKED_FOR {
         let mut machine = data(label);
         machine.0.generations = vec![generation(of(1), line, &[word])];
         let problem = machine.problem(&wanted);

@@ -220,6 +220,7 @@ fn vectors(pid: i32, address: u64, count: u64) -> Vec<u8> {
 }
 
 /// The path and the effect of a call that stopped; `None` when it changes nothing.
+#[expect(clippy::too_many_lines, reason = "one row for each call of the system")]
 fn understand(pid: i32, name: &str, r: &libc::user_regs_struct) -> Option<(String, Effect)> {
     let fd = || of_descriptor(pid, r.rdi);
     Some(match name {

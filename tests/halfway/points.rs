@@ -409,8 +409,27 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
         }
         report.take(tool, &format!("{point} ({at})"), &state, &went);
     }
+    damages(tool, asked, (place, &subject), &anew, &mut report)?;
+    let cut = asked
+        .point
+        .as_ref()
+        .is_some_and(|point| point.what.starts_with("cut"));
+    if cut || asked.is_broad() {
+        power_cuts(tool, asked, (place, &pristine), &mut report)?;
+    }
+    Ok(report)
+}
+
+/// What other programs and media do to a folder behind the last call.
+fn damages(
+    tool: &dyn Tool,
+    asked: &Asked,
+    (place, subject): (&Utf8Path, &Utf8Path),
+    anew: &dyn Fn() -> Result<(), String>,
+    report: &mut Report,
+) -> Result<(), String> {
     for (name, damage) in tool.damages() {
-        let point = format!("{}:after-{name}", calls.len() - 1);
+        let point = format!("{}:after-{name}", report.calls - 1);
         report.there.there_is(&point);
         if asked.cuts
             || asked
@@ -421,38 +440,35 @@ fn folders(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, String
             continue;
         }
         anew()?;
-        record(tool, place, &subject, |_| Ok(()))?;
-        damage(&subject)?;
-        if tool.proven(place, &subject).is_ok() {
+        record(tool, place, subject, |_| Ok(()))?;
+        damage(subject)?;
+        if tool.proven(place, subject).is_ok() {
             return Err(format!("{name}: what judges the outcome does not notice it"));
         }
-        let state = tool.state(place, &subject)?;
-        report.take(tool, &point, &state, &later(tool, place, &subject));
+        let state = tool.state(place, subject)?;
+        report.take(tool, &point, &state, &later(tool, place, subject));
     }
-    let cut = asked
-        .point
-        .as_ref()
-        .is_some_and(|point| point.what.starts_with("cut"));
-    if cut || asked.is_broad() {
-        let mut there = std::mem::take(&mut report.there);
-        let wanted = |index: usize, name: &str| match &asked.point {
-            Some(point) => point.to_string() == name,
-            None => chosen(asked, index, usize::MAX, usize::MAX),
-        };
-        let found = power::folders(
-            tool,
-            room.path.as_path(),
-            &pristine,
-            &wanted,
-            |found| match found {
-                power::Found::There(point) => there.there_is(point),
-                power::Found::Tried(point, state, went) => report.take(tool, point, state, went),
-            },
-        );
-        report.there = there;
-        found?;
-    }
-    Ok(report)
+    Ok(())
+}
+
+/// What a power cut leaves of a folder.
+fn power_cuts(
+    tool: &dyn Tool,
+    asked: &Asked,
+    (place, pristine): (&Utf8Path, &Utf8Path),
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut there = std::mem::take(&mut report.there);
+    let wanted = |index: usize, name: &str| match &asked.point {
+        Some(point) => point.to_string() == name,
+        None => chosen(asked, index, usize::MAX, usize::MAX),
+    };
+    let found = power::folders(tool, place, pristine, &wanted, |found| match found {
+        power::Found::There(point) => there.there_is(point),
+        power::Found::Tried(point, state, went) => report.take(tool, point, state, went),
+    });
+    report.there = there;
+    found.map(|_| ())
 }
 
 /// Why a point that is asked for was not tried.

@@ -134,6 +134,40 @@ pub fn run(
     })
 }
 
+/// The next stop or end of a child or a tracee, and its status; `None` when there are no more.
+fn next_stop() -> Result<Option<(i32, i32)>, String> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status lives on this stack; only this thread's own children and tracees are waited for.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
+        if pid >= 0 {
+            return Ok(Some((pid, status)));
+        }
+        let error = std::io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::ECHILD) => return Ok(None),
+            _ => return Err(format!("waitpid: {error}")),
+        }
+    }
+}
+
+/// Makes the write that stopped one of so many bytes.
+fn shorten(pid: i32, registers: &mut libc::user_regs_struct, bytes: u64) -> Result<(), String> {
+    registers.rdx = bytes;
+    let place = std::ptr::from_mut(registers) as usize;
+    ptrace(libc::PTRACE_SETREGS, pid, 0, place).map(|_| ())
+}
+
+/// To the exit of the call that stopped.
+fn finish_call(pid: i32) -> Result<(), String> {
+    ptrace(libc::PTRACE_SYSCALL, pid, 0, 0)?;
+    let mut status = 0;
+    // SAFETY: the status lives on this stack; it is a tracee that is waited for.
+    unsafe { libc::waitpid(pid, &mut status, libc::__WALL) };
+    Ok(())
+}
+
 fn follow(
     root: i32,
     watch: &Watch,
@@ -154,18 +188,7 @@ fn follow(
     let mut ended = None;
     let mut all_die = false;
     let mut count = 0;
-    loop {
-        let mut status = 0;
-        // SAFETY: the status lives on this stack; only this thread's own children and tracees are waited for.
-        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
-        if pid < 0 {
-            let error = std::io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => continue,
-                Some(libc::ECHILD) => break,
-                _ => return Err(format!("waitpid: {error}")),
-            }
-        }
+    while let Some((pid, status)) = next_stop()? {
         if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
             known.remove(&pid);
             if pid == root {
@@ -208,20 +231,12 @@ fn follow(
                         continue;
                     }
                     Some(death) => {
-                        if let (Death::Half, Some(half)) = (death, call.effect.half()) {
-                            registers.rdx = half as u64;
-                            ptrace(
-                                libc::PTRACE_SETREGS,
-                                pid,
-                                0,
-                                std::ptr::from_mut(&mut registers) as usize,
-                            )?;
+                        let half = call.effect.half().filter(|_| death == Death::Half);
+                        if let Some(half) = half {
+                            shorten(pid, &mut registers, half as u64)?;
                         }
                         if death != Death::Before {
-                            // To the exit of this one call.
-                            ptrace(libc::PTRACE_SYSCALL, pid, 0, 0)?;
-                            // SAFETY: as above.
-                            unsafe { libc::waitpid(pid, &mut status, libc::__WALL) };
+                            finish_call(pid)?;
                         }
                         all_die = true;
                         ended = Some(Ended::Killed);

@@ -126,6 +126,45 @@ pub fn in_config(attack: &'static [(&'static str, &'static str)]) -> impl Fn(&Sc
     }
 }
 
+/// Landfall meets an attack at the clone's place. `mark` is there when its program was run; `aside` is where a clone is kept that may be
+/// somebody's work.
+fn met_in_place(
+    name: &str,
+    place: &Place,
+    action: &CloneConfiguration,
+    (mark, aside): (&Utf8Path, &Utf8Path),
+) {
+    let facts = place.sight(action).unwrap();
+    assert!(!mark.exists(), "{name}: run while looking");
+    match action.judge(&facts) {
+        // Ours once: made anew, and kept.
+        Verdict::Todo(order) => {
+            let is_seen = match &facts.place {
+                CloneFacts::Unvetted { why, .. } => !why.is_empty(),
+                CloneFacts::Repository { flaws, .. } => !flaws.is_empty(),
+                CloneFacts::Absent | CloneFacts::Other(_) => false,
+            };
+            assert!(is_seen, "{name}: {facts:?}");
+            place
+                .perform(&order)
+                .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            assert!(!mark.exists(), "{name}: run while it was replaced");
+            let now = place.sight(action).unwrap();
+            assert!(matches!(action.judge(&now), Verdict::Done(_)), "{name}: {now:?}");
+            if matches!(facts.place, CloneFacts::Unvetted { .. }) {
+                assert!(aside.exists(), "{name}: it may be somebody's work");
+            }
+        }
+        // Nobody can say whose it is: left alone.
+        Verdict::Refuse(fault) => {
+            assert_eq!(fault.class, FaultClass::Unsafe, "{name}: {fault}");
+            assert!(fault.why().contains("repository"), "{name}: {fault}");
+        }
+        Verdict::Done(_) | Verdict::NeedsConsent(_) => panic!("{name}: {facts:?}"),
+    }
+    assert!(!mark.exists(), "{name}: run");
+}
+
 /// Each is planted, seen to work with plain Git, and then met by landfall at the clone's place and beside it.
 pub fn attacked(place: &Place, action: &CloneConfiguration, attacks: &[Attack<'_>]) {
     let (own, program, mark) = armed(place);
@@ -168,35 +207,7 @@ pub fn attacked(place: &Place, action: &CloneConfiguration, attacks: &[Attack<'_
         fs_err::remove_dir_all(place.path()).unwrap();
 
         copy(&planted, &place.path());
-        let facts = place.sight(action).unwrap();
-        assert!(!mark.exists(), "{name}: run while looking");
-        match action.judge(&facts) {
-            // Ours once: made anew, and kept.
-            Verdict::Todo(order) => {
-                let is_seen = match &facts.place {
-                    CloneFacts::Unvetted { why, .. } => !why.is_empty(),
-                    CloneFacts::Repository { flaws, .. } => !flaws.is_empty(),
-                    CloneFacts::Absent | CloneFacts::Other(_) => false,
-                };
-                assert!(is_seen, "{name}: {facts:?}");
-                place
-                    .perform(&order)
-                    .unwrap_or_else(|fault| panic!("{name}: {fault}"));
-                assert!(!mark.exists(), "{name}: run while it was replaced");
-                let now = place.sight(action).unwrap();
-                assert!(matches!(action.judge(&now), Verdict::Done(_)), "{name}: {now:?}");
-                if matches!(facts.place, CloneFacts::Unvetted { .. }) {
-                    assert!(aside.exists(), "{name}: it may be somebody's work");
-                }
-            }
-            // Nobody can say whose it is: left alone.
-            Verdict::Refuse(fault) => {
-                assert_eq!(fault.class, FaultClass::Unsafe, "{name}: {fault}");
-                assert!(fault.why().contains("repository"), "{name}: {fault}");
-            }
-            Verdict::Done(_) | Verdict::NeedsConsent(_) => panic!("{name}: {facts:?}"),
-        }
-        assert!(!mark.exists(), "{name}: run");
+        met_in_place(name, place, action, (&mark, &aside));
 
         // As what a cut left beside the place.
         clear();

@@ -211,6 +211,10 @@ fn dev(text: &str) -> Dev {
     (major.parse().unwrap(), minor.parse().unwrap())
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one row for each kind of line in a description"
+)]
 pub fn build(description: &Description) -> Built {
     let tree = Tree::new();
     let mut disks: BTreeMap<String, Disk> = BTreeMap::new();

@@ -63,6 +63,10 @@ fn verdicts() -> Vec<Verdict> {
     .collect()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one row for each error, and one for its name"
+)]
 fn of_flash() -> Vec<(&'static str, FlashError)> {
     let (stick, path, next, again) = (
         || text("stick"),
@@ -194,6 +198,10 @@ fn of_flash() -> Vec<(&'static str, FlashError)> {
     errors.into_iter().map(|error| (name(&error), error)).collect()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one row for each error, and one for its name"
+)]
 fn of_hosts() -> Vec<(&'static str, HostError)> {
     let (path, reason, next) = (|| text("path").into(), || text("reason"), || text("next"));
     let fault = || {
@@ -317,6 +325,10 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
     errors.into_iter().map(|error| (name(&error), error)).collect()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one row for each error, and one for its name"
+)]
 fn of_relabel() -> Vec<(&'static str, RelabelError)> {
     let (file, device) = (|| text("file").into(), || text("device").into());
     let table = |why| RelabelError::Table {

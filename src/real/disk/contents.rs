@@ -138,14 +138,7 @@ fn seen_on<D: Read + Seek>(
         begun.extend(outside::recognised(file, 0, size)?);
     }
     let mut bytes = vec![looked];
-    for part in &parts {
-        let is_looked_at = is_unknown(part);
-        bytes.push(
-            is_looked_at
-                .then(|| of_partition(file, &how, part.0))
-                .transpose()?,
-        );
-    }
+    bytes.extend(bytes_of(file, &how, &parts)?);
     let mut outside = vec![];
     for (from, bytes) in unlisted {
         outside.push(outside::look(file, &how, from, bytes)?);
@@ -187,6 +180,20 @@ fn seen_on<D: Read + Seek>(
 /// Whether nothing was recognised in a partition.
 fn is_unknown((place, found): &(&Place, Vec<Signature>)) -> bool {
     found.is_empty() && !place.is_extended()
+}
+
+/// What the bytes of partitions say in which nothing was recognised.
+fn bytes_of<D: Read + Seek>(
+    file: &mut D,
+    how: &Look,
+    parts: &[(&Place, Vec<Signature>)],
+) -> io::Result<Vec<Option<Blankness>>> {
+    let looked = |part: &(&Place, Vec<Signature>)| {
+        is_unknown(part)
+            .then(|| of_partition(file, how, part.0))
+            .transpose()
+    };
+    parts.iter().map(looked).collect()
 }
 
 /// What is in the partitions of a disk.

@@ -217,6 +217,20 @@ fn action(held: &HeldDisk, consent: Option<Consent>) -> PartitionDisk {
     Planned::new(plan, "0".repeat(40).parse().unwrap(), None, false).action(consent)
 }
 
+/// Makes an ESP whose second slot tells of a finished install; the slot.
+async fn esp_with_landed_slot(esp: &camino::Utf8Path) -> Vec<u8> {
+    run("mkfs.vfat", &["-F", "32", "-n", "ESP-WEB", esp.as_str()]).await;
+    let mut slot = b"LANDFALL-CHECKPOINT 1\nstate: Landed(\"/nix/store/x\")\n".to_vec();
+    slot.resize(slots::SLOT_BYTES, b' ');
+    let at = tempfile::tempdir().unwrap();
+    let point = at.path().to_str().unwrap();
+    run("mount", &["-t", "vfat", esp.as_str(), point]).await;
+    fs_err::create_dir_all(at.path().join("EFI/LANDFALL")).unwrap();
+    fs_err::write(at.path().join("EFI/LANDFALL/CKPT1.BIN"), &slot).unwrap();
+    run("umount", &[point]).await;
+    slot
+}
+
 #[test]
 #[ignore = "run by: cargo lab scenario real-tools"]
 fn a_real_device_is_partitioned_once() {
@@ -265,15 +279,7 @@ fn a_real_device_is_partitioned_once() {
                 .partition_device(&step.table.entries[0])
                 .await
                 .unwrap();
-            run("mkfs.vfat", &["-F", "32", "-n", "ESP-WEB", esp.as_str()]).await;
-            let mut slot = b"LANDFALL-CHECKPOINT 1\nstate: Landed(\"/nix/store/x\")\n".to_vec();
-            slot.resize(slots::SLOT_BYTES, b' ');
-            let at = tempfile::tempdir().unwrap();
-            let point = at.path().to_str().unwrap();
-            run("mount", &["-t", "vfat", esp.as_str(), point]).await;
-            fs_err::create_dir_all(at.path().join("EFI/LANDFALL")).unwrap();
-            fs_err::write(at.path().join("EFI/LANDFALL/CKPT1.BIN"), &slot).unwrap();
-            run("umount", &[point]).await;
+            let slot = esp_with_landed_slot(&esp).await;
             let (_, contents, _) = world.look_at_held().await.unwrap();
             assert_eq!(contents.slots.bytes, [None, Some(slot)]);
             assert!(

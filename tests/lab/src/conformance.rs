@@ -372,12 +372,7 @@ impl Replay {
                     );
                     controls += 1;
                 }
-                let what = format!(
-                    "{} {}",
-                    judgement.verdict.decision,
-                    judgement.verdict.claimed.as_deref().unwrap_or("-")
-                );
-                let count = seen.entry(what).or_default();
+                let count = seen.entry(judgement.verdict.in_words()).or_default();
                 *count += 1;
                 // The first state of each kind that is no mere prefix.
                 if *count == 1 || (crash.kept.len() > 1 && *count == 7) {

@@ -26,6 +26,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The decision and what the record claims.
+    pub fn in_words(&self) -> String {
+        format!("{} {}", self.decision, self.claimed.as_deref().unwrap_or("-"))
+    }
+
     fn comparable(&self) -> Verdict {
         let mut same = self.clone();
         same.rules.retain(|rule| *rule != RULE_SCANNED);

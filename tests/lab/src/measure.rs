@@ -3,6 +3,7 @@
 //!
 //! Absent: comparisons of time with other installers; a machine that emulates its processor cannot tell them.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,17 +32,44 @@ pub fn run() -> Result<ExitCode> {
     let mut big: ClosureParams = Layout::Plain.params().with_filler(PATHS, 4);
     big.host = "big".into();
     let kit = Kit::released(&[big])?;
-    let mut ok = true;
-    let mut figure = |what: &str, value: String, bar: &str, holds: bool| {
-        ok &= holds;
+    let mut figures = Figures { hold: true };
+    memory_and_saves(&kit, &mut figures)?;
+    start(&kit, &mut figures)?;
+    println!(
+        "measures: {}",
+        if figures.hold {
+            "1 passed, 0 failed"
+        } else {
+            "0 passed, 1 failed"
+        }
+    );
+    Ok(if figures.hold {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What was measured so far.
+struct Figures {
+    /// Whether every figure is within its bar.
+    hold: bool,
+}
+
+impl Figures {
+    fn add(&mut self, what: &str, value: String, bar: &str, holds: bool) {
+        self.hold &= holds;
         println!(
             "{:44} {value:>20}   {bar:24} {}",
             what,
             if holds { "ok" } else { "OVER" }
         );
-    };
+    }
+}
 
-    let mut install = Install::new(&kit, "measure", Layout::Plain, Mode::Prebuilt)?.stay();
+/// An install of many paths: its memory, and what its checkpoints write.
+fn memory_and_saves(kit: &Kit, figures: &mut Figures) -> Result<()> {
+    let mut install = Install::new(kit, "measure", Layout::Plain, Mode::Prebuilt)?.stay();
     let log = install.spec.folder.join("writes.log");
     install.spec.disks[0].write_log = Some(log.clone());
     let machine = install.start()?;
@@ -75,14 +103,19 @@ pub fn run() -> Result<ExitCode> {
         .with_context(|| format!("no memory figure in {:?}", ran.text()))?;
     let output = crate::install::text_of(&machine, "/run/lab/out")?;
     machine.cut_power()?;
-    figure(
+    figures.add(
         &format!("peak memory, {PATHS} paths"),
         format!("{rss} KiB"),
         "at most 32 MiB",
         rss <= RSS_KIB_MAX,
     );
 
-    let entries = disk::write_log(&log)?;
+    saves(&install, &log, &output, figures)
+}
+
+/// What checkpoints write, by the log of the disk's writes; `output` is what landfall said.
+fn saves(install: &Install<'_>, log: &Path, output: &str, figures: &mut Figures) -> Result<()> {
+    let entries = disk::write_log(log)?;
     let places: Vec<u64> = slots::find(&install.image)?
         .into_iter()
         .map(|(at, _)| at)
@@ -107,52 +140,55 @@ pub fn run() -> Result<ExitCode> {
         }
     }
     let saves = saves.min(said + 2);
-    figure(
+    figures.add(
         "checkpoint saves on the ESP",
         format!("{said}"),
         "as many as it said",
         said > 0 && saves >= said,
     );
-    figure(
+    figures.add(
         "largest checkpoint write",
         format!("{widest} bytes"),
         "at most 4096 bytes",
         widest <= 4096,
     );
-    figure(
+    figures.add(
         "saves followed at once by their flush",
         format!("{flushed} of {said}"),
         "all",
         flushed >= said,
     );
+    Ok(())
+}
 
-    // Start to the first question, without anybody named in advance.
-    let asking = Install::new(&kit, "measure-start", Layout::Plain, Mode::Prebuilt)?;
+/// Start to the first question, without anybody named in advance.
+fn start(kit: &Kit, figures: &mut Figures) -> Result<()> {
+    let asking = Install::new(kit, "measure-start", Layout::Plain, Mode::Prebuilt)?;
     let machine = asking.start()?;
     asking.configure(&machine, "")?;
-    let before = slowdown(&kit, &machine)?;
+    let before = slowdown(kit, &machine)?;
     let started = format!(
         "export PATH={PATH}; landfall install --config {CONFIG} --progress plain </dev/null >/run/lab/out 2>&1 & p=$!; \
          for i in $(seq 600); do grep -q 'asking:' /run/lab/out && break; sleep 0.1; done; \
          awk '{{print ($14+$15)*10, ($16+$17)*10}}' /proc/$p/stat; kill -TERM $p; wait $p; true"
     );
     let output = machine.run(&started, RUN_LIMIT)?.text();
-    let mut figures = output.split_whitespace().filter_map(|w| w.parse::<u64>().ok());
+    let mut printed = output.split_whitespace().filter_map(|w| w.parse::<u64>().ok());
     let (own_ms, children_ms) = (
-        figures.next().context("no processor time")?,
-        figures.next().context("no processor time of children")?,
+        printed.next().context("no processor time")?,
+        printed.next().context("no processor time of children")?,
     );
     // The smaller one is the stricter.
-    let times = slowdown(&kit, &machine)?.min(before);
+    let times = slowdown(kit, &machine)?.min(before);
     machine.cut_power()?;
     let own = own_ms as f64 / times;
-    figure(
+    figures.add(
         "start to first question, landfall itself",
         format!("{own:.0} ms ({own_ms} / {times:.1})"),
         "at most 1000 ms",
         own <= START_MS_MAX,
     );
-    figure(
+    figures.add(
         "  and the programs it ran",
         format!(
             "{:.0} ms ({children_ms} / {times:.1})",
@@ -161,15 +197,7 @@ pub fn run() -> Result<ExitCode> {
         "told only",
         true,
     );
-    println!(
-        "measures: {}",
-        if ok {
-            "1 passed, 0 failed"
-        } else {
-            "0 passed, 1 failed"
-        }
-    );
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 /// How many times as long the machine's emulated processor takes for a loop as this computer's, by processor time of the

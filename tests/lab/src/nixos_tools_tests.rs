@@ -67,88 +67,91 @@ fn fifo(scratch: &Scratch, path: &str) {
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
 }
 
+type Spoil = fn(&Scratch);
+
+/// A folder's name, a mistake, and what is said of it.
+const MISTAKES: [(&str, Spoil, &str); 14] = [
+    (
+        "no-enter",
+        |s| fs::remove_file(s.0.join("bin/nixos-enter")).unwrap(),
+        "bin/nixos-enter is missing",
+    ),
+    (
+        "no-bit",
+        |s| s.write("bin/nixos-install", b"#!/nix/store/x\n", 0o644),
+        "bin/nixos-install is not executable",
+    ),
+    (
+        "folder",
+        |s| {
+            fs::remove_file(s.0.join("bin/nixos-install")).unwrap();
+            fs::create_dir(s.0.join("bin/nixos-install")).unwrap();
+        },
+        "bin/nixos-install is not a file",
+    ),
+    (
+        "text",
+        |s| s.write("bin/nixos-install", b"echo hello\n", 0o755),
+        "bin/nixos-install is neither a script with #! nor an ELF program",
+    ),
+    (
+        "interpreter",
+        |s| s.write("bin/nixos-install", b"#!/nix/store/gone/bin/sh\n", 0o755),
+        "bin/nixos-install is run by /nix/store/gone/bin/sh, which is not there",
+    ),
+    (
+        "link",
+        |s| std::os::unix::fs::symlink("/no/such/place", s.0.join("bin/other")).unwrap(),
+        "bin/other leads nowhere",
+    ),
+    (
+        "target",
+        |s| s.write("target/init", b"#!/bin/sh\n", 0o755),
+        "target/init is not one of: activate",
+    ),
+    (
+        "target-shell",
+        |s| s.write("target/activate", b"#!/bin/sh\n", 0o755),
+        "target/activate is run by /bin/sh, which is not there",
+    ),
+    (
+        "registration",
+        |s| fs::remove_file(s.0.join("registration")).unwrap(),
+        "registration is missing",
+    ),
+    (
+        "registration-folder",
+        |s| {
+            fs::remove_file(s.0.join("registration")).unwrap();
+            fs::create_dir(s.0.join("registration")).unwrap();
+        },
+        "registration cannot be read: it is not a file",
+    ),
+    (
+        "registration-fifo",
+        |s| fifo(s, "registration"),
+        "registration cannot be read: it is not a file",
+    ),
+    (
+        "system-fifo",
+        |s| fifo(s, "systems/plain"),
+        "systems/plain cannot be read: it is not a file",
+    ),
+    (
+        "unregistered",
+        |s| s.write("store/other/file", b"", 0o644),
+        "store/ has /nix/store/other, registration has not",
+    ),
+    (
+        "system",
+        |s| s.write("systems/luks", b"/nix/store/none\n", 0o644),
+        "systems/luks names /nix/store/none, which store/ and registration do not have",
+    ),
+];
+
 #[test]
 fn each_mistake_is_named() {
-    type Spoil = fn(&Scratch);
-    let cases: [(&str, Spoil, &str); 14] = [
-        (
-            "no-enter",
-            |s| fs::remove_file(s.0.join("bin/nixos-enter")).unwrap(),
-            "bin/nixos-enter is missing",
-        ),
-        (
-            "no-bit",
-            |s| s.write("bin/nixos-install", b"#!/nix/store/x\n", 0o644),
-            "bin/nixos-install is not executable",
-        ),
-        (
-            "folder",
-            |s| {
-                fs::remove_file(s.0.join("bin/nixos-install")).unwrap();
-                fs::create_dir(s.0.join("bin/nixos-install")).unwrap();
-            },
-            "bin/nixos-install is not a file",
-        ),
-        (
-            "text",
-            |s| s.write("bin/nixos-install", b"echo hello\n", 0o755),
-            "bin/nixos-install is neither a script with #! nor an ELF program",
-        ),
-        (
-            "interpreter",
-            |s| s.write("bin/nixos-install", b"#!/nix/store/gone/bin/sh\n", 0o755),
-            "bin/nixos-install is run by /nix/store/gone/bin/sh, which is not there",
-        ),
-        (
-            "link",
-            |s| std::os::unix::fs::symlink("/no/such/place", s.0.join("bin/other")).unwrap(),
-            "bin/other leads nowhere",
-        ),
-        (
-            "target",
-            |s| s.write("target/init", b"#!/bin/sh\n", 0o755),
-            "target/init is not one of: activate",
-        ),
-        (
-            "target-shell",
-            |s| s.write("target/activate", b"#!/bin/sh\n", 0o755),
-            "target/activate is run by /bin/sh, which is not there",
-        ),
-        (
-            "registration",
-            |s| fs::remove_file(s.0.join("registration")).unwrap(),
-            "registration is missing",
-        ),
-        (
-            "registration-folder",
-            |s| {
-                fs::remove_file(s.0.join("registration")).unwrap();
-                fs::create_dir(s.0.join("registration")).unwrap();
-            },
-            "registration cannot be read: it is not a file",
-        ),
-        (
-            "registration-fifo",
-            |s| fifo(s, "registration"),
-            "registration cannot be read: it is not a file",
-        ),
-        (
-            "system-fifo",
-            |s| fifo(s, "systems/plain"),
-            "systems/plain cannot be read: it is not a file",
-        ),
-        (
-            "unregistered",
-            |s| s.write("store/other/file", b"", 0o644),
-            "store/ has /nix/store/other, registration has not",
-        ),
-        (
-            "system",
-            |s| s.write("systems/luks", b"/nix/store/none\n", 0o644),
-            "systems/luks names /nix/store/none, which store/ and registration do not have",
-        ),
-    ];
-    for (name, spoil, said) in cases {
+    for (name, spoil, said) in MISTAKES {
         let scratch = Scratch::new(name);
         scratch.good();
         spoil(&scratch);

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::environment::Stick;
 use crate::machine::{Attached, Disk, Failing, Iso, Spec, Start};
+use crate::setup::Qemu;
 
 /// The program and all its arguments; relative paths are in the machine's folder.
 pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsString>> {
@@ -29,8 +30,69 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         sata,
         screen,
     } = spec;
-    let qemu = &lab.qemu;
-    let mut line = Line(qemu.program.clone());
+    let mut line = Line(lab.qemu.program.clone());
+    board(&mut line, &lab.qemu, *memory_mib);
+    if *network {
+        line.add(&["-netdev", "user,id=network"]);
+        line.add(&[
+            "-device",
+            "virtio-net-pci,id=net0,netdev=network,addr=0x12,romfile=",
+        ]);
+    }
+    if disks.iter().any(|disk| disk.removable) {
+        line.add(&["-device", "virtio-scsi-pci,id=scsi,addr=0x13"]);
+    }
+
+    if let Some(iso) = iso {
+        attach_iso(&mut line, iso);
+    }
+    if *usb {
+        line.add(&["-device", "qemu-xhci,id=xhci,addr=0x15"]);
+    }
+    if let Some(ssd) = sata {
+        attach_ssd(&mut line, ssd);
+    }
+    if let Some((width, height)) = screen {
+        // The firmware has a list of modes; the kernel goes on with the one that `video=efifb:` names.
+        line.add(&[
+            "-device",
+            &format!("VGA,addr=0x17,edid=on,xres={width},yres={height},vgamem_mb=64"),
+        ]);
+    }
+    let by_stick = match start {
+        Start::Stick | Start::Saved => true,
+        Start::Firmware => false,
+    };
+    if by_stick {
+        let stick = stick
+            .as_ref()
+            .context("a machine without a stick can only boot its disk")?;
+        let network = if *network { " lab.network" } else { "" };
+        attach_stick(&mut line, stick, network, kernel_words);
+    }
+    for (index, disk) in disks.iter().enumerate() {
+        attach_disk(&mut line, index, disk)?;
+    }
+    if disks.len() > 8 {
+        bail!("a machine here has at most 8 disks, not {}", disks.len());
+    }
+    for (index, (name, value)) in credentials.iter().enumerate() {
+        // By file, for a command line has a limit and is easily seen.
+        let file = format!("credential-{index}");
+        fs::write(
+            folder.join(&file),
+            format!("io.systemd.credential.binary:{name}={}", base64(value)),
+        )?;
+        line.add(&["-smbios", &format!("type=11,path={file}")]);
+    }
+    if let Start::Saved = start {
+        line.add(&["-incoming", "defer"]);
+    }
+    Ok(line.0)
+}
+
+/// What every machine has: the board, its firmware, the console, the channel to the agent, and random numbers.
+fn board(line: &mut Line, qemu: &Qemu, memory_mib: u32) {
     line.add(&[
         "-nodefaults",
         "-no-user-config",
@@ -87,156 +149,110 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
     ]);
     line.add(&["-object", "rng-random,id=random,filename=/dev/urandom"]);
     line.add(&["-device", "virtio-rng-pci,rng=random,addr=0x11"]);
-    if *network {
-        line.add(&["-netdev", "user,id=network"]);
-        line.add(&[
-            "-device",
-            "virtio-net-pci,id=net0,netdev=network,addr=0x12,romfile=",
-        ]);
-    }
-    if disks.iter().any(|disk| disk.removable) {
-        line.add(&["-device", "virtio-scsi-pci,id=scsi,addr=0x13"]);
-    }
+}
 
-    if let Some(iso) = iso {
-        attach_iso(&mut line, iso);
+/// The laboratory's stick, whose kernel QEMU starts by itself.
+fn attach_stick(line: &mut Line, stick: &Stick, network: &str, kernel_words: &str) {
+    let Stick {
+        image,
+        label,
+        kernel,
+        initrd,
+        id: _,
+    } = stick;
+    line.add(&[
+        "-blockdev",
+        &format!(
+            "driver=file,node-name=stickfile,read-only=on,filename={}",
+            comma(image)
+        ),
+    ]);
+    line.add(&[
+        "-blockdev",
+        "driver=raw,node-name=stick,read-only=on,file=stickfile",
+    ]);
+    line.add(&[
+        "-device",
+        "virtio-blk-pci,id=stick,drive=stick,serial=LAB-STICK,addr=0x3",
+    ]);
+    line.0
+        .extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
+    line.add(&[
+        "-append",
+        &format!(
+            "console=ttyS0 quiet loglevel=4 nohz=off highres=off net.ifnames=0 mitigations=off audit=0 apparmor=0 \
+             systemd.show_status=no lab.stick={label}{network} {kernel_words}"
+        ),
+    ]);
+}
+
+/// The disk of this number: its file, what stands before it, and the device.
+fn attach_disk(line: &mut Line, index: usize, disk: &Disk) -> Result<()> {
+    let Disk {
+        image,
+        serial,
+        qcow2,
+        removable,
+        read_only,
+        write_log,
+        failing,
+    } = disk;
+    if serial.is_empty()
+        || serial.len() > 20
+        || !serial.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    {
+        bail!("{serial:?} is no serial number for a disk: 1 to 20 of A-Z a-z 0-9 -");
     }
-    if *usb {
-        line.add(&["-device", "qemu-xhci,id=xhci,addr=0x15"]);
+    let image = fs::canonicalize(image).context("a machine's disk must exist")?;
+    let read_only = if *read_only { "on" } else { "off" };
+    line.add(&[
+        "-blockdev",
+        &format!(
+            "driver=file,node-name=file{index},read-only={read_only},discard=unmap,cache.direct=off,\
+             cache.no-flush=off,filename={}",
+            comma(&image)
+        ),
+    ]);
+    let driver = if *qcow2 { "qcow2" } else { "raw" };
+    let mut node = format!("format{index}");
+    line.add(&[
+        "-blockdev",
+        &format!("driver={driver},node-name={node},read-only={read_only},discard=unmap,file=file{index}"),
+    ]);
+    if let Some(failing) = failing {
+        let options = faulty(&format!("faulty{index}"), &node, failing);
+        line.add(&["-blockdev", &options.to_string()]);
+        node = format!("faulty{index}");
     }
-    if let Some(ssd) = sata {
-        attach_ssd(&mut line, ssd);
-    }
-    if let Some((width, height)) = screen {
-        // The firmware has a list of modes; the kernel goes on with the one that `video=efifb:` names.
+    if let Some(log) = write_log {
+        fs::File::create(log)?;
+        let log = fs::canonicalize(log)?;
         line.add(&[
-            "-device",
-            &format!("VGA,addr=0x17,edid=on,xres={width},yres={height},vgamem_mb=64"),
+            "-blockdev",
+            &format!("driver=file,node-name=logfile{index},filename={}", comma(&log)),
         ]);
+        line.add(&[
+            "-blockdev",
+            &format!(
+                "driver=blklogwrites,node-name=logged{index},discard=unmap,file={node},log=logfile{index},\
+                 log-sector-size=512,log-super-update-interval=1"
+            ),
+        ]);
+        node = format!("logged{index}");
     }
-    let by_stick = match start {
-        Start::Stick | Start::Saved => true,
-        Start::Firmware => false,
+    let device = if *removable {
+        format!("scsi-hd,bus=scsi.0,scsi-id={index},removable=on")
+    } else {
+        // QEMU joins neighbouring requests up to the number of pieces that a write may have (IOV_MAX); blklogwrites adds
+        // one to each, and a joined request that was full fails with EIO in the guest.
+        let merging = if write_log.is_some() { "off" } else { "on" };
+        format!("virtio-blk-pci,addr={:#x},request-merging={merging}", 4 + index)
     };
-    if by_stick {
-        let stick = stick
-            .as_ref()
-            .context("a machine without a stick can only boot its disk")?;
-        let Stick {
-            image,
-            label,
-            kernel,
-            initrd,
-            id: _,
-        } = stick;
-        line.add(&[
-            "-blockdev",
-            &format!(
-                "driver=file,node-name=stickfile,read-only=on,filename={}",
-                comma(image)
-            ),
-        ]);
-        line.add(&[
-            "-blockdev",
-            "driver=raw,node-name=stick,read-only=on,file=stickfile",
-        ]);
-        line.add(&[
-            "-device",
-            "virtio-blk-pci,id=stick,drive=stick,serial=LAB-STICK,addr=0x3",
-        ]);
-        let network = if *network { " lab.network" } else { "" };
-        line.0
-            .extend(["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into()]);
-        line.add(&[
-            "-append",
-            &format!(
-                "console=ttyS0 quiet loglevel=4 nohz=off highres=off net.ifnames=0 mitigations=off audit=0 apparmor=0 \
-                 systemd.show_status=no lab.stick={label}{network} {kernel_words}"
-            ),
-        ]);
-    }
-    for (index, disk) in disks.iter().enumerate() {
-        let Disk {
-            image,
-            serial,
-            qcow2,
-            removable,
-            read_only,
-            write_log,
-            failing,
-        } = disk;
-        if serial.is_empty()
-            || serial.len() > 20
-            || !serial.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        {
-            bail!("{serial:?} is no serial number for a disk: 1 to 20 of A-Z a-z 0-9 -");
-        }
-        let image = fs::canonicalize(image).context("a machine's disk must exist")?;
-        let read_only = if *read_only { "on" } else { "off" };
-        line.add(&[
-            "-blockdev",
-            &format!(
-                "driver=file,node-name=file{index},read-only={read_only},discard=unmap,cache.direct=off,\
-                 cache.no-flush=off,filename={}",
-                comma(&image)
-            ),
-        ]);
-        let driver = if *qcow2 { "qcow2" } else { "raw" };
-        let mut node = format!("format{index}");
-        line.add(&[
-            "-blockdev",
-            &format!("driver={driver},node-name={node},read-only={read_only},discard=unmap,file=file{index}"),
-        ]);
-        if let Some(failing) = failing {
-            let options = faulty(&format!("faulty{index}"), &node, failing);
-            line.add(&["-blockdev", &options.to_string()]);
-            node = format!("faulty{index}");
-        }
-        if let Some(log) = write_log {
-            fs::File::create(log)?;
-            let log = fs::canonicalize(log)?;
-            line.add(&[
-                "-blockdev",
-                &format!("driver=file,node-name=logfile{index},filename={}", comma(&log)),
-            ]);
-            line.add(&[
-                "-blockdev",
-                &format!(
-                    "driver=blklogwrites,node-name=logged{index},discard=unmap,file={node},log=logfile{index},\
-                     log-sector-size=512,log-super-update-interval=1"
-                ),
-            ]);
-            node = format!("logged{index}");
-        }
-        let device = if *removable {
-            format!("scsi-hd,bus=scsi.0,scsi-id={index},removable=on")
-        } else {
-            // QEMU joins neighbouring requests up to the number of pieces that a write may have (IOV_MAX); blklogwrites adds
-            // one to each, and a joined request that was full fails with EIO in the guest.
-            let merging = if write_log.is_some() { "off" } else { "on" };
-            format!("virtio-blk-pci,addr={:#x},request-merging={merging}", 4 + index)
-        };
-        line.add(&[
-            "-device",
-            &format!("{device},id=disk{index},drive={node},serial={serial},write-cache=on"),
-        ]);
-    }
-    if disks.len() > 8 {
-        bail!("a machine here has at most 8 disks, not {}", disks.len());
-    }
-    for (index, (name, value)) in credentials.iter().enumerate() {
-        // By file, for a command line has a limit and is easily seen.
-        let file = format!("credential-{index}");
-        fs::write(
-            folder.join(&file),
-            format!("io.systemd.credential.binary:{name}={}", base64(value)),
-        )?;
-        line.add(&["-smbios", &format!("type=11,path={file}")]);
-    }
-    if let Start::Saved = start {
-        line.add(&["-incoming", "defer"]);
-    }
-    Ok(line.0)
+    line.add(&[
+        "-device",
+        &format!("{device},id=disk{index},drive={node},serial={serial},write-cache=on"),
+    ]);
+    Ok(())
 }
 
 /// An installer's image, from which the firmware starts before anything else.

@@ -90,13 +90,20 @@ pub fn run() -> Result<()> {
     );
     ensure!(machine.powered_off(SHORT)? == Ended::PoweredOff);
 
+    password_of_a_service(&lab, &environment, spec)?;
+    println!("ok");
+    Ok(())
+}
+
+/// A service asks for a password on the console, and reboots.
+fn password_of_a_service(lab: &Lab, environment: &Environment, mut spec: Spec) -> Result<()> {
     let unit = "[Unit]\nAfter=network-online.target\nWants=network-online.target\n[Service]\nType=oneshot\n\
         ExecStart=/bin/sh -c 'x=$(systemd-ask-password --timeout=0 \"Passphrase of the selftest\"); \
         echo \"got <$x>\" >/dev/console; systemctl reboot'\n";
     let files = BTreeMap::from([("selftest.service".to_owned(), unit.as_bytes().to_vec())]);
     let label = "LANDFALL_service".to_owned();
     spec.stick = Some(environment.stick(
-        &lab,
+        lab,
         &StickSpec {
             label,
             payload: None,
@@ -112,7 +119,6 @@ pub fn run() -> Result<()> {
     })?;
     let ended = timed("rebooted", || machine.powered_off(SHORT))?;
     ensure!(ended == Ended::Rebooted, "ended by {ended:?}");
-    println!("ok");
     Ok(())
 }
 

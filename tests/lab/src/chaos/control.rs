@@ -73,11 +73,21 @@ fn record(kit: &Kit) -> Result<Recording> {
     Ok(Recording { text, ..recording })
 }
 
+impl Recording {
+    /// Makes a disk of it, of these entries; what it keeps, in words.
+    fn make(&self, made: &Path, entries: &[LogEntry], seed: u64, loss: Loss) -> Result<String> {
+        rebuild::snapshot(&self.base, made)?;
+        let kept = rebuild::keep(entries, &mut Dice::new(seed, 0), loss);
+        rebuild::apply(made, &self.log, entries, &kept)?;
+        Ok(kept.to_string())
+    }
+}
+
 fn check(recording: &Recording) -> Result<()> {
     let Recording {
         folder,
         image,
-        base,
+        base: _,
         log,
         other,
         text,
@@ -88,13 +98,7 @@ fn check(recording: &Recording) -> Result<()> {
     let mut checks = Checks::new(true, other)?;
     let entries = disk::write_log(log)?;
     let made = folder.join("made.raw");
-    let make = |entries: &[LogEntry], seed: u64, loss: Loss| -> Result<String> {
-        rebuild::snapshot(base, &made)?;
-        let kept = rebuild::keep(entries, &mut Dice::new(seed, 0), loss);
-        rebuild::apply(&made, log, entries, &kept)?;
-        Ok(kept.to_string())
-    };
-    make(&entries, 0, Loss::None)?;
+    recording.make(&made, &entries, 0, Loss::None)?;
     ensure!(
         disk::sha256(&made)? == disk::sha256(image)?,
         "the whole recording, with its last flush, is not the disk that was recorded"
@@ -103,16 +107,55 @@ fn check(recording: &Recording) -> Result<()> {
         "{} log entries, applied, are the recorded disk",
         entries.len()
     ));
+    nothing_wrong(recording, &made, &entries, &mut checks, &told)?;
+
+    let places: Vec<u64> = slots::find(&made)?.into_iter().map(|(at, _)| at).collect();
+    let [one, two] = places[..] else {
+        bail!("there are {} slots, not 2", places.len());
+    };
+    recording.make(&made, &entries, 0, Loss::Flushed([one, two]))?;
+    must_fail(
+        &mut checks,
+        &made,
+        other,
+        &told,
+        &format!("checkpoint {number}"),
+        "a lost flushed slot",
+    )?;
+
+    missing_flush(recording, &entries, number)?;
+
+    let whole = recording.make(&made, &entries, 0, Loss::None)?;
+    each_wrong_byte(&made, other, &whole, &mut checks, &told)?;
+    flip(other, 4_711, 0)?;
+    must_fail(
+        &mut checks,
+        &made,
+        other,
+        &told,
+        "another disk changed",
+        "a byte of the other disk",
+    )?;
+    Ok(())
+}
+
+/// Disks with nothing wrong pass: power cuts at moments behind the last checkpoint that was told, before QEMU's own flush.
+fn nothing_wrong(
+    recording: &Recording,
+    made: &Path,
+    entries: &[LogEntry],
+    checks: &mut Checks,
+    told: &Told,
+) -> Result<()> {
     let mut seen = Vec::new();
-    // Power cuts at moments behind the last checkpoint that was told, before QEMU's own flush.
-    let acknowledged = last_slot(image, &entries)?;
+    let acknowledged = last_slot(&recording.image, entries)?;
     for seed in 0..DISKS {
         let upto = acknowledged
             + 1
             + (entries.len() - acknowledged - 1) * (seed as usize + 1) / (DISKS as usize + 1);
-        let kept = make(&entries[..upto], seed, Loss::None)?;
+        let kept = recording.make(made, &entries[..upto], seed, Loss::None)?;
         checks
-            .look(&made, other, &told)
+            .look(made, &recording.other, told)
             .with_context(|| format!("a disk with nothing wrong ({kept})"))?;
         seen.push(kept);
     }
@@ -127,26 +170,13 @@ fn check(recording: &Recording) -> Result<()> {
         seen.len(),
         checks.compared
     ));
+    Ok(())
+}
 
-    let places: Vec<u64> = slots::find(&made)?.into_iter().map(|(at, _)| at).collect();
-    let [one, two] = places[..] else {
-        bail!("there are {} slots, not 2", places.len());
-    };
-    make(&entries, 0, Loss::Flushed([one, two]))?;
-    must_fail(
-        &mut checks,
-        &made,
-        other,
-        &told,
-        &format!("checkpoint {number}"),
-        "a lost flushed slot",
-    )?;
-
-    missing_flush(recording, &entries, number)?;
-
-    let whole = make(&entries, 0, Loss::None)?;
-    let size = fs::metadata(&made)?.len();
-    let partitions = disk::partitions(&made)?;
+/// One wrong byte in each thing that is compared is noticed; without it, the disk passes again.
+fn each_wrong_byte(made: &Path, other: &Path, whole: &str, checks: &mut Checks, told: &Told) -> Result<()> {
+    let size = fs::metadata(made)?.len();
+    let partitions = disk::partitions(made)?;
     let start = |number: u32| -> Result<u64> {
         let found = partitions.iter().find(|partition| partition.number == number);
         Ok(found.with_context(|| format!("no partition {number}"))?.start)
@@ -166,23 +196,14 @@ fn check(recording: &Recording) -> Result<()> {
         ("a byte of a key slot", start(2)? + 40_000, "LUKS header changed"),
         ("the swap's UUID", start(3)? + 1_036, "finished volume changed"),
     ] {
-        let before = disk::read_at(&made, at, 1)?;
-        flip(&made, at, before[0])?;
-        must_fail(&mut checks, &made, other, &told, reason, what)?;
-        flip(&made, at, !before[0])?;
+        let before = disk::read_at(made, at, 1)?;
+        flip(made, at, before[0])?;
+        must_fail(checks, made, other, told, reason, what)?;
+        flip(made, at, !before[0])?;
         checks
-            .look(&made, other, &told)
+            .look(made, other, told)
             .with_context(|| format!("{what} is as it was ({whole})"))?;
     }
-    flip(other, 4_711, 0)?;
-    must_fail(
-        &mut checks,
-        &made,
-        other,
-        &told,
-        "another disk changed",
-        "a byte of the other disk",
-    )?;
     Ok(())
 }
 

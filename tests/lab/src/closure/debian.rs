@@ -118,14 +118,6 @@ pub(super) fn lay_out(debian: &Path, into: &Path) -> Result<()> {
     let libraries = debian.join("usr/lib/x86_64-linux-gnu");
     let loader = debian.join("usr/lib64/ld-linux-x86-64.so.2");
     let search = format!("{0}:{0}/systemd", libraries.display());
-    let place = |from: &Path, to: PathBuf| -> Result<()> {
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        // What a package has as a link is wanted as the file.
-        fs::copy(fs::canonicalize(from)?, to)?;
-        Ok(())
-    };
     let program = |name: &str| -> Result<PathBuf> {
         ["usr/bin", "usr/sbin"]
             .iter()
@@ -179,7 +171,11 @@ pub(super) fn lay_out(debian: &Path, into: &Path) -> Result<()> {
         &debian.join("usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
         parts.join("boot/systemd-bootx64.efi"),
     )?;
+    lay_out_kernel(debian, &parts)
+}
 
+/// The kernel, its modules, and the order in which they are loaded.
+fn lay_out_kernel(debian: &Path, parts: &Path) -> Result<()> {
     let modules = debian.join("usr/lib/modules");
     let version = only_entry(&modules)?;
     place(
@@ -199,6 +195,15 @@ pub(super) fn lay_out(debian: &Path, into: &Path) -> Result<()> {
         parts.join("modules/order"),
         names.fold(String::new(), |order, name| order + name + "\n"),
     )?;
+    Ok(())
+}
+
+/// Copies a file; what a package has as a link is wanted as the file.
+fn place(from: &Path, to: PathBuf) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::copy(fs::canonicalize(from)?, to)?;
     Ok(())
 }
 

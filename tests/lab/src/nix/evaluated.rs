@@ -147,22 +147,7 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
     })?;
     report.check(
         "tier 1: docs/reference/options.md is what the options say",
-        || {
-            let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
-            let text = match text {
-                Ok(text) => text,
-                Err(complaints) => return Ok(complaints),
-            };
-            let file = workspace.join("docs/reference/options.md");
-            if std::env::var_os("UPDATE_EXPECT").is_some() {
-                fs::write(&file, &text)?;
-            }
-            Ok(if fs::read_to_string(&file)? == text {
-                vec![]
-            } else {
-                vec!["it differs; UPDATE_EXPECT=1 cargo lab nix --nixpkgs PATH writes it anew".to_owned()]
-            })
-        },
+        || documented(&evaluation, workspace),
     )?;
     if !images {
         println!("images and machines: skipped: --no-images");
@@ -200,6 +185,24 @@ pub fn check(workspace: &Path, nixpkgs: &Path, images: bool, report: &mut Report
         })?,
     }
     Ok(())
+}
+
+/// Whether the page of the options is what they say.
+fn documented(evaluation: &Evaluation<'_>, workspace: &Path) -> Result<Vec<String>> {
+    let text: Result<String, _> = evaluation.value("nix/docs.nix", None, &[])?;
+    let text = match text {
+        Ok(text) => text,
+        Err(complaints) => return Ok(complaints),
+    };
+    let file = workspace.join("docs/reference/options.md");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&file, &text)?;
+    }
+    Ok(if fs::read_to_string(&file)? == text {
+        vec![]
+    } else {
+        vec!["it differs; UPDATE_EXPECT=1 cargo lab nix --nixpkgs PATH writes it anew".to_owned()]
+    })
 }
 
 /// What is wrong about an image.

@@ -103,7 +103,13 @@ fn moved(kit: &Kit, name: &str, every: bool) -> Result<()> {
     }
     ensure!(booted > 1, "no state between was booted");
 
-    // By labels, and still by UUIDs.
+    by_labels(&resident)?;
+    ensure!(Identity::of(&resident.image)? == begin, "a UUID changed");
+    Ok(())
+}
+
+/// By labels, and still by UUIDs.
+fn by_labels(resident: &Resident<'_>) -> Result<()> {
     let begun = Instant::now();
     let marker = resident.boots(&resident.image)?;
     let by_label = format!("system={} ", resident.new.toplevel);
@@ -137,7 +143,6 @@ fn moved(kit: &Kit, name: &str, every: bool) -> Result<()> {
     );
     off(machine)?;
     took("udev has every link, and nothing is left to do", begun);
-    ensure!(Identity::of(&resident.image)? == begin, "a UUID changed");
     Ok(())
 }
 

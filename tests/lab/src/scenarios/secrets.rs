@@ -69,68 +69,8 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
     );
     machine.check("touch /run/lab/done; sync", LIMIT)?;
     sampling.wait(LIMIT)?;
-
-    // The search sees what there is to see.
-    for (word, place) in [
-        ("landed: /nix/store", "console"),
-        ("landed: /nix/store", "journal"),
-        ("--no-root-passwd", "processes"),
-        ("GIT_TERMINAL_PROMPT=0", "processes"),
-        ("LFTARGET", "image"),
-    ] {
-        let places = places(&machine, &install, word)?;
-        ensure!(
-            places.contains(place),
-            "{word:?} is not in {place}, only in {places:?}"
-        );
-    }
-
-    // Git reads a key from a file only: while the run goes on, in memory, and for root alone.
-    let access = machine.check("cat /run/lab/ssh-key", LIMIT)?;
-    ensure!(
-        access.trim_end() == "600:root\ntmpfs",
-        "the key's file for Git was {access}"
-    );
-
-    let in_image = if layout.has_luks() { 0 } else { 1 };
-    let inside = inside(&machine, layout)?;
-    for (secret, occurrences, file) in [
-        (PASSPHRASE, 0, None),
-        (
-            DEPLOY_KEY,
-            in_image,
-            Some("/home/operator/.ssh/id_ed25519".to_owned()),
-        ),
-        (
-            AGE_IDENTITY,
-            in_image,
-            Some(format!("/etc/age/{}.agekey", layout.host())),
-        ),
-    ] {
-        let mut places = places(&machine, &install, secret)?;
-        let found = disk::find(&install.image, secret.as_bytes())?;
-        ensure!(
-            found.len() == occurrences,
-            "{secret} is {} times in the image, at {found:?}",
-            found.len()
-        );
-        places.remove("image");
-        ensure!(places.is_empty(), "{secret} is in {places:?}");
-        let files = files_with(&machine, &inside, secret)?;
-        let declared: BTreeSet<String> = file.into_iter().collect();
-        ensure!(
-            files == declared,
-            "on the target, {secret} is in {files:?}, not in {declared:?}"
-        );
-    }
-    machine.check(
-        "umount /run/lab/inside; cryptsetup close lab-inside 2>/dev/null || true",
-        LIMIT,
-    )?;
-    say(
-        "no secret in console, journal, /run/landfall, arguments, environments, or the disk but its declared file",
-    );
-
+    search_sees(&machine, &install)?;
+    only_where_declared(&machine, &install, layout)?;
     spill(&machine)?;
     let places = places(&machine, &install, CONTROL)?;
     let all = [
@@ -147,6 +87,74 @@ fn secrets(kit: &Kit, layout: Layout) -> Result<()> {
     say("the control, put into each of these places, was found in each");
     machine.cut_power()?;
     install.boot().map(|_| ())
+}
+
+/// The search sees what there is to see, and the key's file for Git was in memory and for root alone.
+fn search_sees(machine: &Machine, install: &Install<'_>) -> Result<()> {
+    for (word, place) in [
+        ("landed: /nix/store", "console"),
+        ("landed: /nix/store", "journal"),
+        ("--no-root-passwd", "processes"),
+        ("GIT_TERMINAL_PROMPT=0", "processes"),
+        ("LFTARGET", "image"),
+    ] {
+        let places = places(machine, install, word)?;
+        ensure!(
+            places.contains(place),
+            "{word:?} is not in {place}, only in {places:?}"
+        );
+    }
+
+    // Git reads a key from a file only: while the run goes on, in memory, and for root alone.
+    let access = machine.check("cat /run/lab/ssh-key", LIMIT)?;
+    ensure!(
+        access.trim_end() == "600:root\ntmpfs",
+        "the key's file for Git was {access}"
+    );
+    Ok(())
+}
+
+/// No secret is anywhere but in its declared file on the target.
+fn only_where_declared(machine: &Machine, install: &Install<'_>, layout: Layout) -> Result<()> {
+    let in_image = if layout.has_luks() { 0 } else { 1 };
+    let inside = inside(machine, layout)?;
+    for (secret, occurrences, file) in [
+        (PASSPHRASE, 0, None),
+        (
+            DEPLOY_KEY,
+            in_image,
+            Some("/home/operator/.ssh/id_ed25519".to_owned()),
+        ),
+        (
+            AGE_IDENTITY,
+            in_image,
+            Some(format!("/etc/age/{}.agekey", layout.host())),
+        ),
+    ] {
+        let mut places = places(machine, install, secret)?;
+        let found = disk::find(&install.image, secret.as_bytes())?;
+        ensure!(
+            found.len() == occurrences,
+            "{secret} is {} times in the image, at {found:?}",
+            found.len()
+        );
+        places.remove("image");
+        ensure!(places.is_empty(), "{secret} is in {places:?}");
+        let files = files_with(machine, &inside, secret)?;
+        let declared: BTreeSet<String> = file.into_iter().collect();
+        ensure!(
+            files == declared,
+            "on the target, {secret} is in {files:?}, not in {declared:?}"
+        );
+    }
+    machine.check(
+        "umount /run/lab/inside; cryptsetup close lab-inside 2>/dev/null || true",
+        LIMIT,
+    )?;
+    say(
+        "no secret in console, journal, /run/landfall, arguments, environments, or the disk but its declared file",
+    );
+    Ok(())
 }
 
 fn prepare(machine: &Machine) -> Result<()> {

@@ -19,8 +19,8 @@ use crate::machine::{Disk, Machine};
 const SHORT: Duration = Duration::from_secs(180);
 const BY_ID: &str = "/dev/disk/by-id/virtio-";
 
-pub fn wrong_disk(kit: &Kit) -> Result<()> {
-    let mut install = Install::new(kit, "wrong-disk", Layout::Plain, Mode::Prebuilt)?;
+/// The other disks, made and in use.
+fn machine_with_others(install: &mut Install<'_>) -> Result<Machine> {
     for (serial, mib) in [
         ("LFBLANK", 4096),
         ("LFDATA", 256),
@@ -33,9 +33,9 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
         disk::create(&image, mib << 20)?;
         install.spec.disks.push(Disk::new(image, serial));
     }
-    let image = |install: &Install, serial: &str| install.spec.folder.join(format!("{serial}.raw"));
-    data_disk(&image(&install, "LFDATA"))?;
-    former_system(&image(&install, "LFCLONE"))?;
+    let image = |serial: &str| install.spec.folder.join(format!("{serial}.raw"));
+    data_disk(&image("LFDATA"))?;
+    former_system(&image("LFCLONE"))?;
 
     let machine = install.start()?;
     machine.check(
@@ -48,6 +48,53 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
         ),
         SHORT,
     )?;
+    Ok(machine)
+}
+
+/// A disk in use is refused by its own name.
+fn in_use(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    for (serial, why) in [
+        ("LFSWAP", "swap is on it"),
+        ("LFMOUNTED", "mounted at /srv/used"),
+        ("LAB-STICK", "this system runs from it"),
+    ] {
+        install.configure(
+            machine,
+            &format!("unattended: (enable: true, disk: \"{serial}\"),"),
+        )?;
+        refuse(install, machine, "install", 6, &["cannot be installed on", why])?;
+    }
+    Ok(())
+}
+
+/// A disk with the planned labels beside the target is refused.
+fn same_labels(install: &Install<'_>, machine: &Machine) -> Result<()> {
+    install.configure(machine, &install.more)?;
+    refuse(
+        install,
+        machine,
+        "install",
+        6,
+        &[
+            "labels",
+            "by label",
+            "LFCLONE",
+            "root-lab",
+            "ESP-LAB",
+            "detach the other disk",
+        ],
+    )?;
+    ensure!(
+        disk::is_blank(&install.image)?,
+        "the target was written beside a disk with its labels"
+    );
+    say("a disk with the planned labels is named before the first write; it is detached");
+    Ok(())
+}
+
+pub fn wrong_disk(kit: &Kit) -> Result<()> {
+    let mut install = Install::new(kit, "wrong-disk", Layout::Plain, Mode::Prebuilt)?;
+    let machine = machine_with_others(&mut install)?;
     let others: Vec<PathBuf> = install.spec.disks[1..].iter().map(|d| d.image.clone()).collect();
     let hashes = others
         .iter()
@@ -71,41 +118,12 @@ pub fn wrong_disk(kit: &Kit) -> Result<()> {
         "the target was written without a word"
     );
     unchanged("without a disk being named")?;
-    for (serial, why) in [
-        ("LFSWAP", "swap is on it"),
-        ("LFMOUNTED", "mounted at /srv/used"),
-        ("LAB-STICK", "this system runs from it"),
-    ] {
-        install.configure(
-            &machine,
-            &format!("unattended: (enable: true, disk: \"{serial}\"),"),
-        )?;
-        refuse(&install, &machine, "install", 6, &["cannot be installed on", why])?;
-    }
+    in_use(&install, &machine)?;
     unchanged("by being named while in use")?;
     say("not even by their names: swap, the mounted disk, the stick");
 
     install.more = "unattended: (enable: true, disk: \"LFTARGET\"), on_success: Stay,".into();
-    install.configure(&machine, &install.more)?;
-    refuse(
-        &install,
-        &machine,
-        "install",
-        6,
-        &[
-            "labels",
-            "by label",
-            "LFCLONE",
-            "root-lab",
-            "ESP-LAB",
-            "detach the other disk",
-        ],
-    )?;
-    ensure!(
-        disk::is_blank(&install.image)?,
-        "the target was written beside a disk with its labels"
-    );
-    say("a disk with the planned labels is named before the first write; it is detached");
+    same_labels(&install, &machine)?;
     detach(&machine, "LFCLONE")?;
     install.land(&machine, "install")?;
     let links = machine.check(
