@@ -296,12 +296,15 @@ mod tests {
         assert!(at("/nix/var/nix/gcroots/auto").is_dir());
     }
 
-    #[test]
-    fn what_has_the_wrong_kind_goes_aside_and_the_rest_stays() {
-        let keep = tempfile::tempdir().unwrap();
-        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
+    const PROFILES: [&str; 3] = [
+        "/nix/var/nix/profiles/system",
+        "/nix/var/nix/profiles/system-1-link",
+        "/nix/var/nix/profiles/system-22-link",
+    ];
+
+    /// Everything that is looked at, with nothing wrong about it.
+    fn everything_right(root: &Root) {
         let at = |path: &str| root.join(path.trim_start_matches('/'));
-        let hands = Hands::new(Reporter::default(), Stop::never());
         for path in DIRECTORIES {
             fs::create_dir_all(at(path)).unwrap();
         }
@@ -313,21 +316,25 @@ mod tests {
             fs::os::unix::fs::symlink("/nix/store/x", at(path)).unwrap();
         }
         fs::write(at("/nix/store/p.lock"), "").unwrap();
-        let profiles = [
-            "/nix/var/nix/profiles/system",
-            "/nix/var/nix/profiles/system-1-link",
-            "/nix/var/nix/profiles/system-22-link",
-        ];
-        for path in profiles {
+        for path in PROFILES {
             fs::os::unix::fs::symlink("/nix/store/x", at(path)).unwrap();
         }
         fs::write(at("/nix/var/nix/profiles/system.lock"), "").unwrap();
         fs::write(at("/nix/var/nix/profiles/system-link"), "no generation").unwrap();
+    }
+
+    #[test]
+    fn what_has_the_wrong_kind_goes_aside_and_the_rest_stays() {
+        let keep = tempfile::tempdir().unwrap();
+        let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
+        let at = |path: &str| root.join(path.trim_start_matches('/'));
+        let hands = Hands::new(Reporter::default(), Stop::never());
+        everything_right(root);
         clear(&hands, root).unwrap();
         assert!(at("/nix/var/nix/profiles/system-link").is_file());
         for path in DIRECTORIES
             .iter()
-            .chain(&profiles)
+            .chain(&PROFILES)
             .chain(&["/nix/var/nix/profiles/system.lock"])
             .chain(&FILES)
             .chain(&LINKS)
