@@ -1,9 +1,11 @@
-//! The checkpoint: what is written down, how, and which of two copies is believed. Law: a slot is believed only whole
-//! (magic, length, digest over every other byte); order is by sequence number and chain, never by clock; nothing secret
-//! can be in it, because no secret type can be serialised.
+//! The checkpoint: what is written down, how, and which of two copies is trusted.
 //!
-//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end; and as its last line, where
-//! there is a key, a code over all of it ([`authentic`](crate::authentic)). The digest finds damage, the code finds forgery.
+//! A slot is trusted only as a whole (magic, length, digest over every other byte). Order is by sequence number and chain,
+//! never by clock. No secret can be in it, because no secret type can be serialised.
+//!
+//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end; and as its last
+//! line, if there is a key, a code over all of it ([`authentic`](crate::authentic)). The digest finds damage, the code finds
+//! forgery.
 //!
 //! ```text
 //! LANDFALL-CHECKPOINT 2 seq=00000000000000000007 len=000612 sha256=…64 digits…
@@ -13,10 +15,10 @@
 //! mac=container:…64 digits…
 //! ```
 //!
-//! Format 1 had no code.
+//! Format 1 had no code. The header's form is the same in every version to come, so that a slot of a newer landfall can be
+//! told from a damaged one.
 //!
-//! The header's form is the same in every version to come, so that a slot of a newer landfall can be told from a damaged
-//! one. Absent: reading and writing; see the program's store.
+//! The program's `checkpoint_store` reads and writes slots.
 
 use crate::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use crate::fault::{Attempts, FaultRecord};

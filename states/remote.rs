@@ -1,7 +1,7 @@
-//! Where a repository is fetched from. Law: a remote may carry a credential (`https://TOKEN@…`, `?private_token=…`), so it cannot be
-//! formatted, serialised or refused with that in it; [`RemoteUrl::expose`] alone gives it whole, for the one that fetches.
+//! Where a repository is fetched from.
 //!
-//! Absent: fetching.
+//! A remote may carry a credential (`https://TOKEN@…`, `?private_token=…`), so it cannot be formatted, serialised or refused
+//! with that in it. Only [`RemoteUrl::expose`] gives the whole text, for the program that fetches.
 
 use crate::names::BadValue;
 use crate::secret_token;

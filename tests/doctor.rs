@@ -1,7 +1,7 @@
-//! Promise: `landfall doctor` finds what is wrong, says the command that helps, and is satisfied when that was done; it writes nothing;
-//! and what the troubleshooting table speaks of, it looks at. With real Nix, Git and strace where they are there.
+//! Promise: `landfall doctor` finds what is wrong, says the command that helps, and is satisfied when that was done; it
+//! writes nothing; and it checks what the troubleshooting table lists. With real Nix, Git and strace if they are installed.
 //!
-//! Absent: what it finds in a flake (`doctor_operator.rs`) and of the remote (`doctor_remote.rs`).
+//! `doctor_operator` has what it finds in a flake, and `doctor_remote` the remote.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,7 +1,10 @@
-//! Promise: what Git does not show `landfall host new` is told with its reason, and the command that is printed helps. Law: the real
-//! program in a repository of its own; each remedy is carried out as it is printed, and the next run makes the host.
+//! Promise: if `landfall host new` cannot see a file because Git hides it, it reports that with the reason, and the printed
+//! command helps.
 //!
-//! Absent: flakes (`host_new.rs`), secrets (`host_new_secrets.rs`).
+//! The real program runs in a repository of its own; each remedy is carried out as it is printed, and the next run makes the
+//! host.
+//!
+//! `host_new` has flakes, and `host_new_secrets` secrets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,7 +1,9 @@
-//! Promise: what `landfall host new` cannot write itself it prints, in the flake's own words, and pasted where it belongs it works; what
-//! it writes hides nothing that the flake had, and tells what it took from a neighbour. Law: real Nix says what the flake is.
+//! Promise: `landfall host new` prints what it cannot write itself, in the flake's own words, and pasted where it belongs it
+//! works; what it writes hides nothing that the flake had, and it reports what it took from a neighbour.
 //!
-//! Absent: forms that are edited (`host_new.rs`), secrets (`host_new_secrets.rs`).
+//! Real Nix says what the flake is.
+//!
+//! `host_new` has forms that are edited, and `host_new_secrets` secrets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

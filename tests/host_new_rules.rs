@@ -1,8 +1,10 @@
-//! Promise: rules that are computed of the repository's files are asked with the new host's files in it; a key that is there is taken,
-//! wherever the rules read it; rules behind a link are those that agenix reads; and nobody gets the secrets of a role unasked. Law: real
-//! Nix says what the rules are, the crate `age` who reads a secret.
+//! Promise: rules that are computed from the repository's files are evaluated with the new host's files in it; an existing
+//! key is used, wherever the rules read it; rules behind a link are those that agenix reads; and nobody gets the secrets of a
+//! role without a question.
 //!
-//! Absent: rules in the form of agenix's tutorial (`host_new_secrets.rs`).
+//! Real Nix says what the rules are, the crate `age` who reads a secret.
+//!
+//! `host_new_secrets` has rules in the form of agenix's tutorial.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,7 +1,9 @@
-//! Promise: `landfall host new` says what it does and why it does not: the same to whoever only looks as to whoever agrees, to programs as to
-//! people, and as the documents print it. Law: the real program, in a repository of its own.
+//! Promise: `landfall host new` says what it does, and why it does not: the same with and without an agreement, to programs
+//! and to people, and as the documents print it.
 //!
-//! Absent: what it writes (`host_new.rs`), secrets (`host_new_secrets.rs`).
+//! The real program runs in a repository of its own.
+//!
+//! `host_new` has what it writes, and `host_new_secrets` secrets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,8 +1,9 @@
-//! Promise: whatever a person gives (a name of a disk, a file of any name and form, a log that is none) is named as it is, once, with what
-//! to do next; the same disk has the same ids however its name is written. Law: the real program; nothing of a foreign name reaches the
-//! terminal unescaped.
+//! Promise: whatever a person gives (a name of a disk, a file of any name and form, a file that is not a log) is named as it
+//! is, once, with what to do next; the same disk has the same ids however its name is written.
 //!
-//! Absent: which values are allowed (`config_refused.rs`).
+//! The real program runs; nothing of a foreign name reaches the terminal unescaped.
+//!
+//! `config_refused` says which values are allowed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,4 +1,4 @@
-//! Promise: whoever watches an install from outside (`status`, `log`) is told what is in the files, all of it, and nothing
+//! Promise: a person who watches an install from outside (`status`, `log`) gets what is in the files, all of it, and nothing
 //! that could steer a terminal.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands

@@ -2,7 +2,7 @@
 # can use it. Nothing secret goes along: no `netrc-file`, and no address with a user, a password or a token in it, of which not even
 # the text is shown.
 #
-# Absent: whether anything answers there; Nix passes over a cache that does not.
+# Whether a server answers there is not checked; Nix skips a cache that does not.
 { lib }:
 let
   landfall = import ./types.nix { inherit lib; };

@@ -1,7 +1,7 @@
 # The types of option values: the rules of states/names.rs, so that a value that landfall would refuse is refused before
 # anything is built. Each description is the rule, as a person reads it; the module system puts option and value before it.
 #
-# Absent: defaults, and rules between options (modules/options.nix).
+# modules/options.nix has the defaults, and the rules between options.
 { lib }:
 let
   inherit (lib) types;

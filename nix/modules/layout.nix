@@ -1,8 +1,8 @@
 # The options that decide what is on the disk: labels, LUKS, swap. The installer and the target share them
 # (options.nix, target.nix), so that the system looks for its filesystems under the names that the installer gives. An option's
-# value is what is written; what the replaced module took besides becomes that (lib/legacy_values.nix), and is told.
+# value is what is written; other values that the replaced module accepted are converted (lib/legacy_values.nix), with a warning.
 #
-# Absent: any effect.
+# The options alone have no effect.
 {
   config,
   lib,

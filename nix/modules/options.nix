@@ -1,8 +1,8 @@
 # The installer's options, what must agree between them, and the configuration file that follows from them. Apart from
 # everything that makes an image, so that types, assertions and settings can be tested with `lib` alone.
 #
-# Absent: services and images (service.nix, initrd.nix, iso.nix, netboot.nix). Options that steer `landfall status`: the
-# program has none.
+# service.nix, initrd.nix, iso.nix and netboot.nix have the services and images. There are no options for `landfall
+# status`, because the program has none.
 {
   config,
   lib,

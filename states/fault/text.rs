@@ -1,10 +1,10 @@
-//! A fault in words: the one place where they are made. Law: pure; the thing comes first, then what is wrong, then what to do, and
-//! a list stays a list until somebody has room for a line only. What a fault quotes was chosen by others (programs, file names,
-//! labels): control characters of it never leave here, so a text is one line and moves no cursor.
+//! The words of a fault. They are made only here.
 //!
-//! The words of what is about one thing stand in a file of that thing, beside what to do about it.
+//! Pure. The thing comes first, then what is wrong, then what to do. A list stays a list until it has to become a line. What
+//! a fault quotes was chosen by others (programs, file names, labels): control characters in it never leave this module, so a
+//! text is one line and moves no cursor. Only people read these words; nothing decides by them.
 //!
-//! Absent: decisions. Nothing reads these words but people.
+//! The words about one thing are in a file for that thing, beside what to do about it.
 
 mod cause;
 mod config;

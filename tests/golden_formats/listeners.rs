@@ -1,4 +1,4 @@
-//! What is told of a run: events, the status, the name in the lock.
+//! What a run reports: events, the status, the name in the lock.
 
 #[path = "../../states/fault/examples.rs"]
 mod examples;

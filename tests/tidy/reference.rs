@@ -1,5 +1,6 @@
-//! The generated parts of the reference that no program prints: events and limits. Law: what they say comes from the source and from the
-//! golden files; `UPDATE_EXPECT=1 cargo test --test tidy` writes them anew.
+//! The generated parts of the reference that no program prints: events and limits.
+//!
+//! What they say comes from the source and from the golden files; `UPDATE_EXPECT=1 cargo test --test tidy` writes them again.
 
 use super::{files, is_test, root, rust};
 use expect_test::expect_file;
