@@ -4,6 +4,7 @@
 //! A run that crashes waits for ever at the point where it crashed; whoever drives it sees that nothing moves, drops it, and
 //! applies the crash to the machine. Absent: time that passes by itself, threads, chance.
 
+use crate::sim::check::last_word::LastWord;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};
 use crate::sim::inject::faults::{Injection, fault};
@@ -173,6 +174,8 @@ pub struct SimWorld {
     pub granted: bool,
     /// This run has evaluated the configuration.
     pub evaluated: bool,
+    /// What it told of its end.
+    pub last_word: RefCell<LastWord>,
 }
 
 impl SimWorld {
@@ -217,6 +220,7 @@ impl SimWorld {
             record_keys: RecordKeys::default(),
             granted: false,
             evaluated: false,
+            last_word: RefCell::new(LastWord::default()),
         }
     }
 
