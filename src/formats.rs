@@ -93,7 +93,7 @@ pub const FORMATS: [Format; 13] = [
         version: 2,
         place: "`/run/landfall/status.json`",
         code: "src/cli/status.rs",
-        rule: "fields are only ever added (version 2: as events), as ones that may be missing, and a reader passes over what it does not know",
+        rule: "fields and endings are only ever added (version 2: as events), as ones that may be missing, and a reader passes over what it does not know",
     },
     Format {
         name: "marks",
@@ -119,7 +119,7 @@ pub const FORMATS: [Format; 13] = [
         version: 1,
         place: "`/run/landfall/lock`",
         code: "src/lock.rs",
-        rule: "for people; landfall never reads a decision from it",
+        rule: "for people, and for `landfall log --follow`, which asks the kernel whether the process still lives; an install reads no decision from it",
     },
     Format {
         name: "host-journal",

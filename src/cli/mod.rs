@@ -30,6 +30,7 @@ pub mod reference;
 pub mod relabel;
 mod report;
 mod run_dir;
+mod run_process;
 pub mod run_status;
 pub mod screen;
 pub mod service;

@@ -11,7 +11,7 @@ use super::remote::{self, FORMS};
 use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::{is_account, is_authority, redacted};
+use landfall_states::remote::{REDACTED, is_account, is_authority, redacted};
 
 /// A form to write may be mistyped as well; so often it is looked at again.
 const AGAIN_MAX: u8 = 4;
@@ -20,6 +20,8 @@ const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
 const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
+/// The account that forges have for ssh. No other one is told from a token where a form leaves open which is meant.
+const GIT: &str = "git";
 const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
                           ssh as landfall.ssh-key";
 
@@ -47,7 +49,7 @@ pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
 /// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
 fn shown(text: &str) -> Option<String> {
     let plain = text.trim();
-    let bare = redacted(plain);
+    let bare = without_token_of_user(redacted(plain));
     let at = text
         .find(plain)
         .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
@@ -56,6 +58,19 @@ fn shown(text: &str) -> Option<String> {
         &text[..at],
         &text[at + plain.len()..]
     )))
+}
+
+/// Without what stands before the @ of an address that has neither a scheme nor ssh's colon: with `https://` it would be a token.
+fn without_token_of_user(text: String) -> String {
+    if text.contains("://") {
+        return text;
+    }
+    match text.split_once('@') {
+        Some((user, rest)) if user != GIT && !rest.split('/').next().unwrap_or_default().contains(':') => {
+            format!("{REDACTED}@{rest}")
+        }
+        Some(_) | None => text,
+    }
 }
 
 /// Why a text is refused as a remote, and what to write.
@@ -288,6 +303,10 @@ impl Text {
             }
         }
         match host.split_once(':') {
+            Some((host, port)) if is_authority(host) && !is_shown_port(server.contains('@'), port) => said(
+                "behind the server's colon stands a port, and this is no number",
+                &format!("write {server}{host}/OWNER/REPO, or {server}{host}:PORT/OWNER/REPO"),
+            ),
             Some((host, port)) if is_authority(host) => {
                 let (digits, more) = port.split_once(':').unwrap_or((port, ""));
                 let is_port = digits.parse::<u16>().is_ok_and(|port| port > 0);
@@ -426,6 +445,13 @@ impl Text {
     /// `user@host/path`: no colon, or one behind the first slash.
     fn without_colon(self, user: Option<&str>, host: &str, path: &str) -> Objection {
         if let Some(user) = user {
+            if user != GIT {
+                return self.meant(
+                    "a colon belongs between server and path, and what stands before the @ may be a token",
+                    &format!("{GIT}@{host}:{path}"),
+                    ", with the account that ssh logs in to; a token is given as the credential landfall.repository-token",
+                );
+            }
             return self.meant(
                 "a colon belongs between server and path",
                 &format!("{user}@{host}:{path}"),
@@ -459,6 +485,10 @@ impl Text {
             return said("it is one word: no address, and no path from / on", FORMS);
         }
         if path.is_empty() {
+            let account = match rest.contains(':') {
+                true => account,
+                false => format!("{GIT}@"),
+            };
             return said(
                 "it names a server, but no repository",
                 &format!("write {account}{host}:OWNER/REPO"),
@@ -472,6 +502,11 @@ impl Text {
         }
         said("its server is no name of one", FORMS)
     }
+}
+
+/// Whether what stands behind a server's colon can be repeated: a number, and what follows the account of ssh, which is a path there.
+fn is_shown_port(is_behind_account: bool, port: &str) -> bool {
+    is_behind_account || port.bytes().all(|b| b.is_ascii_digit() || b == b':')
 }
 
 fn said(why: &str, fix: &str) -> Objection {

@@ -387,6 +387,11 @@ mod tests {
             ("https://a@canary@forge.example/o", "password", "credential"),
             ("http://canary@forge.example/o", "password", "credential"),
             ("ssh://git:canary@forge.example/o/r", "password", "credential"),
+            (
+                "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@forge.example/o/r",
+                "token",
+                "landfall.ssh-key",
+            ),
             ("ssh://git%3Acanary@forge.example/o/r", "password", "credential"),
             (
                 "git+ssh://git%3acanary@forge.example/o/r",
@@ -479,6 +484,8 @@ mod tests {
             "http://forge.example/o/r",
             "ssh://git@forge.example:2222/o/r",
             "git+ssh://me@forge.example/o/r",
+            // The account of a key at AWS CodeCommit looks like a token, and is none.
+            "ssh://APKAEIBAERJR2EXAMPLE@git-codecommit.us-east-1.amazonaws.com/v1/repos/x",
             "git://forge.example/r",
             "git@forge.example:o/r",
             "git@forge.example:/srv/o/r",

@@ -12,7 +12,7 @@ use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use landfall_states::remote::{is_account, is_authority, percent_decoded};
+use landfall_states::remote::{WIDE_AT, is_account, is_authority, percent_decoded};
 use landfall_states::secret_token;
 
 /// What stands in a URL and may be a secret.
@@ -97,7 +97,7 @@ pub(super) fn secret<'a>(
     let by_ssh = scheme.contains("ssh");
     // A password may have what ends the authority in it: what is left of it there is no host.
     let is_host = host.is_empty() && scheme == "file" || is_authority(host);
-    if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
+    if user.is_some_and(|user| !by_ssh || !is_account(user) || secret_token::has_token(user)) || !is_host {
         return Some(Secret::User);
     }
     if secret_token::has_token(host) {
@@ -165,7 +165,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     }
     if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
         // Where a text has several URLs, what is between them may be a part of a password.
-        let shown = if url.contains(['@', '?', '#']) {
+        let shown = if url.contains(['@', '?', '#']) || url.contains(WIDE_AT) {
             String::from("…")
         } else {
             url.to_owned()
@@ -176,7 +176,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         let shown = url
             .split(['@', '?', '#'])
             .next()
-            .filter(|all| all.len() == url.len());
+            .filter(|all| all.len() == url.len() && !may_have_password(url));
         return Some(refused(
             shown.unwrap_or("…").to_owned(),
             form,
@@ -353,6 +353,16 @@ fn meant(form: &str) -> String {
     }
 }
 
+/// Whether a text without a scheme has something behind the colon of its first part that is no port, and may be a password.
+fn may_have_password(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    let is_kind =
+        |head: &str| SCHEMES.contains(&head) || ["channel", "flake", "github", "gitlab"].contains(&head);
+    first
+        .split_once(':')
+        .is_some_and(|(head, behind)| !is_kind(head) && behind.bytes().any(|b| !b.is_ascii_digit()))
+}
+
 /// What to write for a cache that is named without a scheme.
 fn without_scheme(text: &str) -> String {
     let store = text.split(['?', ':']).next().unwrap_or_default();
@@ -445,6 +455,10 @@ mod tests {
             "https:user:canary@cache.example",
             "ftp://user:canary@cache.example",
             "https://u:canary@a.example https://b.example",
+            "https://u:canary\u{ff20}cache.example",
+            "cache.example:canary/x",
+            "https://cache.example:canary/x",
+            "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@cache.example",
             "https://cache.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
             "https://cache.example/x/glpat-canaryabcdefghijklm",
             "https://cache.example/%3Ftoken=canary",

@@ -36,6 +36,13 @@ pub enum LastRun {
     Running,
     /// It landed.
     Landed,
+    /// It found no install to continue.
+    NothingToResume {
+        /// Why.
+        why: String,
+        /// What to do.
+        next: String,
+    },
     /// It stopped with this.
     Stopped(Finding),
     /// Its process ended and reported no result.
@@ -571,6 +578,12 @@ fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
             what,
             "the process of the last run ended and reported no result (killed?)",
             start_again,
+        ),
+        ("inactive", Some(LastRun::NothingToResume { why, next })) => Outcome::wrong(
+            FaultClass::NeedsChange,
+            what,
+            format!("the last run found nothing to resume: {why}"),
+            next.clone(),
         ),
         ("inactive", None) => Outcome::wrong(
             FaultClass::Transient,

@@ -372,6 +372,17 @@ fn the_service_says_its_last_failure() {
             .why
             .contains("killed?")
     );
+    let nothing = LastRun::NothingToResume {
+        why: "sda holds no install of web".into(),
+        next: "landfall install".into(),
+    };
+    let found = wrong(&said("inactive", "success"), Some(&nothing));
+    assert!(
+        found.why.contains("nothing to resume: sda holds"),
+        "{}",
+        found.why
+    );
+    assert_eq!(found.next, "landfall install");
     // Started again, it is at work.
     for active in ["activating", "active"] {
         let outcome = judge_service("web.service", &said(active, "success"), Some(&stopped));

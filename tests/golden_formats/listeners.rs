@@ -132,7 +132,21 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// A new event does not compile until it has its line in [`events`].
+/// Ends of runs that came later: a file that is there is never edited.
+fn later_ends() -> Vec<Event> {
+    vec![
+        Event::AlreadyLanded {
+            system: system().to_string(),
+            revision: "0123456789abcdef0123456789abcdef01234567".into(),
+        },
+        Event::NothingToResume {
+            why: "sda holds no install of web".into(),
+            next: "landfall install".into(),
+        },
+    ]
+}
+
+/// A new event does not compile until it has its line in [`events`], or in [`later_ends`].
 fn is_in_the_list(event: &Event) -> usize {
     match event {
         Event::Started { .. } => 0,
@@ -152,6 +166,8 @@ fn is_in_the_list(event: &Event) -> usize {
         Event::RetryIn { .. } => 14,
         Event::Landed { .. } => 15,
         Event::Stopped { .. } => 16,
+        Event::AlreadyLanded { .. } => 17,
+        Event::NothingToResume { .. } => 18,
     }
 }
 
@@ -185,6 +201,10 @@ fn every_event() {
     kinds.dedup();
     assert_eq!(kinds, (0..=16).collect::<Vec<_>>());
     golden_lines("every-event.jsonl", &lines(events()));
+    let later: Vec<usize> = later_ends().iter().map(is_in_the_list).collect();
+    assert_eq!(later, [17, 18]);
+    assert!(later_ends().iter().all(Event::is_end));
+    golden_lines("later-ends.jsonl", &lines(later_ends()));
 }
 
 #[test]
@@ -455,6 +475,8 @@ fn the_status() {
         ("landed.json", &landed),
         ("stopped.json", &ended(&stopped)),
         ("stopped-late.json", &ended(&stopped_late)),
+        ("already-landed.json", &ended(&later_ends()[0])),
+        ("nothing-to-resume.json", &ended(&later_ends()[1])),
     ] {
         golden(
             "status-2",
