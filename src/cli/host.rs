@@ -65,7 +65,7 @@ pub struct NewArgs {
     /// Give the new host every secret that this host can read
     #[arg(long, value_name = "HOST")]
     pub like: Option<String>,
-    /// The rules file of agenix [default: secrets/secrets.nix, secrets.nix or secrets/keys.nix, if it exists]
+    /// The rules file of agenix [default: the file of the repository that gives secrets their publicKeys]
     #[arg(long, value_name = "FILE")]
     pub rules: Option<Utf8PathBuf>,
     /// Identity that decrypts the secrets: an age identity, one of an age plugin, or an SSH private key; can be given several times
