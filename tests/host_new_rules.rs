@@ -595,7 +595,9 @@ fn a_folder_of_temporary_files_of_any_name_is_no_fault_of_the_flake() {
     let output = command.env("TMPDIR", keep.path().join("none")).output().unwrap();
     let text = said(&output.stderr);
     assert!(
-        output.status.code() == Some(6) && text.contains("/none: "),
+        output.status.code() == Some(6)
+            && text.contains("/none: it is the directory for temporary files (TMPDIR)")
+            && text.contains("export TMPDIR="),
         "{text}"
     );
 }
