@@ -246,6 +246,20 @@ fn is_of(name: &str, host: &str) -> bool {
     })
 }
 
+fn has(names: &Names, path: &[&str]) -> bool {
+    names.contains(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>())
+}
+
+/// Whether the flake has the installer of a host.
+pub(crate) fn has_installer(names: &Names, host: &str, system: &str) -> bool {
+    let is_there = |name: &String| {
+        ["packages", "legacyPackages"]
+            .iter()
+            .any(|output| has(names, &[output, system, name]))
+    };
+    super::flake::installer_names(host).iter().all(is_there)
+}
+
 /// Judges what differs. Whatever of the flake is made for each host has the host's name in its own.
 pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str) -> Difference {
     let shown = |path: &Vec<String>| path.join(".");
@@ -257,18 +271,10 @@ pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str
         return Difference::Other(gone);
     }
     let new: Vec<&Vec<String>> = after.difference(before).collect();
-    let is_there =
-        |path: &[&str]| after.contains(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
-    if !is_there(&["nixosConfigurations", host]) {
+    if !has(after, &["nixosConfigurations", host]) {
         return Difference::NoHost;
     }
-    let wanted = super::flake::installer_names(host);
-    let has_installer = |name: &String| {
-        ["packages", "legacyPackages"]
-            .iter()
-            .any(|output| is_there(&[output, system, name]))
-    };
-    if !wanted.iter().all(has_installer) {
+    if !has_installer(after, host, system) {
         return Difference::NoInstaller;
     }
     // The sets that hold them may be new, too.

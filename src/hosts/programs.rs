@@ -78,6 +78,15 @@ pub(crate) struct Tracked {
     pub(crate) is_left_out: bool,
 }
 
+/// What helps where Git cannot say what is in a repository: a filter that fails, an index that is damaged.
+fn unread(root: &Utf8Path) -> String {
+    let git = format!("git -C {}", shell(root.as_str()));
+    format!(
+        "correct what Git names ({git} status shows it; {git} config --show-origin --get-regexp '^filter' lists filters), then run the \
+         command again"
+    )
+}
+
 impl Programs {
     /// With these variables, of which those of [`PASSED_ON`] are meant.
     ///
@@ -168,7 +177,7 @@ impl Programs {
         let ended = self.git_done(
             root,
             &["ls-files", "-z", "-v", "--stage", "--cached"],
-            "git status",
+            &unread(root),
         )?;
         let entry = |entry: &str| {
             let (stage, path) = entry.split_once('\t')?;
@@ -190,7 +199,7 @@ impl Programs {
         let mut args = vec!["ls-files", "-z", "-v", "--cached", "--"];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let ended = self.git_done(root, &args, "git status")?;
+        let ended = self.git_done(root, &args, &unread(root))?;
         let hidden = |entry: &str| {
             let (tag, path) = entry.split_once(' ')?;
             (tag == "S" || tag.chars().all(|c| c.is_ascii_lowercase())).then(|| path.to_owned())
@@ -214,7 +223,7 @@ impl Programs {
         ];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let ended = self.git_done(root, &args, "git status")?;
+        let ended = self.git_done(root, &args, &unread(root))?;
         Ok(ended
             .stdout
             .split('\0')
