@@ -209,8 +209,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             "remove the part before the @; put it into /etc/nix/netrc of the installer (machine HOST login USER password PASSWORD), or into the file that netrc-file in its nix.conf names"
         }
     };
-    let of_token = "leave out the token: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or \
-                    into another one that its nix.conf names with netrc-file";
+    let of_token = "remove the token; put it into /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or into the file that netrc-file in its nix.conf names";
     let (address, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
     match secret(scheme, rest, is_setting) {
@@ -222,14 +221,14 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
                 "it names no server"
             },
             if scheme == "s3" {
-                "write s3://BUCKET, and its settings (region=REGION) behind a ?"
+                "write s3://BUCKET, and its settings (region=REGION) after a ?"
             } else {
                 FORM
             },
         ),
         Some(Secret::User) if !rest.contains('@') => refused(
             hidden(),
-            "its server is no name of one; the address is shown in logs and on command lines",
+            "the server name is not valid; the address is shown in logs and on command lines",
             if scheme == "file" {
                 "write file:// and the whole path, such as file:///mnt/cache"
             } else {
@@ -243,7 +242,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         ),
         Some(Secret::Host) => refused(
             hidden(),
-            "it has a token in the place of its server; the address is shown in logs and on command lines",
+            "it has a token in its server name; the address is shown in logs and on command lines",
             of_token,
         ),
         Some(Secret::Path) => refused(
@@ -253,9 +252,8 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         ),
         Some(Secret::Query(_)) if is_of_known_names(query) => refused(
             format!("{scheme}://{address}"),
-            "a setting behind its ? has a value that Nix does not take",
-            "write a whole number where Nix wants one (priority, compression-level), true or false where it wants that (trusted, \
-             want-mass-query), or leave the setting out",
+            "a setting after the ? has a value that Nix does not accept",
+            "write a whole number (for priority or compression-level), true or false (for trusted or want-mass-query), or leave the setting out",
         ),
         Some(Secret::Query(_)) => refused(
             format!("{scheme}://{address}"),
@@ -270,7 +268,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         ),
         None if scheme == "file" && !host.is_empty() => refused(
             url.to_owned(),
-            "behind file:// a path begins with a slash of its own",
+            "after file:// the path must begin with a slash (file:///…)",
             &meant(&format!("file:///{rest}")),
         ),
         None if matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") => {
@@ -281,7 +279,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             if let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| is_file_of_a_cache(file)) {
                 return refused(
                     url.to_owned(),
-                    "it is the address of a file of a cache",
+                    "it is the address of a file in a cache, not of the cache",
                     &meant(&format!(
                         "{scheme}://{}",
                         address.trim_end_matches(file).trim_end_matches('/')
@@ -294,7 +292,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
             let name = name.rsplit('/').next().unwrap_or_default();
             refused(
                 url.to_owned(),
-                "it is a page about a cache",
+                "it is a web page about a cache, not the cache",
                 &meant(&format!("https://{name}.cachix.org")),
             )
         }
@@ -317,14 +315,13 @@ fn meant(form: &str) -> String {
 fn without_scheme(text: &str) -> String {
     let store = text.split(['?', ':']).next().unwrap_or_default();
     if matches!(store, "daemon" | "auto" | "local" | "unix") {
-        return "leave it out: it is a store of this machine, and no cache".to_owned();
+        return "leave it out: it is a store on this machine, not a cache".to_owned();
     }
     if ["channel:", "nixpkgs", "github:", "flake:"]
         .iter()
         .any(|head| text.starts_with(head))
     {
-        return "leave it out, or write the cache that has what is built from it: that of NixOS's channels is https://cache.nixos.org"
-            .to_owned();
+        return "this is not a cache: leave it out, or write https://cache.nixos.org".to_owned();
     }
     if text.contains(['@', '?', '#', '\\']) {
         return FORM.to_owned();
