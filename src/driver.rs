@@ -68,6 +68,8 @@ pub enum Outcome {
     NothingToResume {
         /// For a person.
         why: String,
+        /// What to do.
+        next: Remedy,
     },
 }
 
@@ -128,10 +130,12 @@ fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fau
         return None;
     }
     let (reason, list) = fault.reasons();
-    let mut why = format!(
-        "no attached disk holds an install of {host}, and no disk can take one: {}: {reason}",
-        fault.what()
-    );
+    let of_what = match &*fault.kind {
+        Kind::NoChoice { .. } => String::new(),
+        _ => format!("{}: ", fault.what()),
+    };
+    let mut why =
+        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
     for line in &list {
         why.push_str("\n        ");
         why.push_str(line);
@@ -174,7 +178,8 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
             if request.resume_only
                 && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
             {
-                return Ok(Outcome::NothingToResume { why });
+                let next = fault.before_begin().remedy;
+                return Ok(Outcome::NothingToResume { why, next });
             }
             return Err(Halt {
                 rule,
@@ -191,7 +196,10 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     });
     // A first attempt that was cut off before the ESP existed is under way too.
     if request.resume_only && fresh && resume_plan.trusted.is_none() {
-        return Ok(Outcome::NothingToResume { why: resume_plan.why });
+        return Ok(Outcome::NothingToResume {
+            why: resume_plan.why,
+            next: Remedy::Command("landfall install".into()),
+        });
     }
     let mut resume_plan = resume_plan;
     let (revision, is_wish) = record::preflight(world, request, &mut resume_plan, fresh)

@@ -430,7 +430,7 @@ fn on_disk(
             return stop_listing(
                 Rule::Edited,
                 format!("partition table of {name}"),
-                "it was changed since",
+                "it changed after this install wrote it",
                 plan.table.differences(found),
                 Remedy::words(format!("restore the partition table, or: {anew}")),
             );

@@ -129,8 +129,8 @@ pub enum Outcome {
     Landed,
     /// It had landed before (rule 16); nothing was touched.
     AlreadyLanded,
-    /// There is nothing to resume: why.
-    NothingToResume(String),
+    /// There is nothing to resume: why, and what to do.
+    NothingToResume(String, Remedy),
 }
 
 /// Stopped before the end.
@@ -230,7 +230,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
         Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
-        Ok(driver::Outcome::NothingToResume { why }) => Ok(Outcome::NothingToResume(why)),
+        Ok(driver::Outcome::NothingToResume { why, next }) => Ok(Outcome::NothingToResume(why, next)),
         Err(driver::Halt {
             phase,
             fault,
@@ -347,9 +347,9 @@ pub(super) fn command(
             }
             Ok(Exit::AlreadyLanded)
         }
-        Ok(Outcome::NothingToResume(why)) => Err(Failure::new(
+        Ok(Outcome::NothingToResume(why, next)) => Err(Failure::new(
             Exit::NothingToResume,
-            format!("nothing to resume: {why}\n    next: {}", told.command("install")),
+            format!("nothing to resume: {why}\n    next: {}", told.in_remedy(&next)),
         )),
         Err(stopped) => {
             // Whatever the run told: a watcher of the status learns of the end.

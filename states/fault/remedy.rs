@@ -69,7 +69,9 @@ impl Remedy {
     }
     /// A device is broken.
     pub fn replace_device() -> Self {
-        Remedy::Words("replace the device, then landfall resume".into())
+        Remedy::Words(
+            "replace the disk, then: landfall install (a new disk starts from the beginning)".into(),
+        )
     }
     /// A device is gone.
     pub fn attach_again() -> Self {
