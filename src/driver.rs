@@ -158,10 +158,12 @@ fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fau
         return None;
     }
     let (reason, list) = fault.reasons();
-    let mut why = format!(
-        "no attached disk holds an install of {host}, and no disk can take one: {}: {reason}",
-        fault.what()
-    );
+    let of_what = match &*fault.kind {
+        Kind::NoChoice { .. } => String::new(),
+        _ => format!("{}: ", fault.what()),
+    };
+    let mut why =
+        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
     for line in &list {
         why.push_str("\n        ");
         why.push_str(line);

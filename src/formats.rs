@@ -104,7 +104,7 @@ pub const FORMATS: [Format; 13] = [
         code: "src/real/fs/marks.rs",
         rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran since the target was mounted there is a line each, with its place \
                and a digest; a text of another \
-               form counts for nothing, and the work that it stands for is done again",
+               form is ignored, and its work is done again",
     },
     Format {
         name: "kernel-settings",

@@ -517,7 +517,7 @@ impl OneDisk<'_> {
         Some(stop_listing(
             Rule::Edited,
             format!("partition table of {}", self.name),
-            "it was changed since",
+            "it changed after this install wrote it",
             plan.table.differences(found),
             Remedy::words(format!("restore the partition table, or: {ANEW}")),
         ))

@@ -86,8 +86,8 @@ fn a_configuration_that_cannot_be_read() {
     refused(&["check", "/"], 2, &["not a file"]);
     for (text, what) in [
         ("", "it is empty"),
-        (" \n", "it has only blanks"),
-        ("\u{feff}\0\0", "it has only blanks"),
+        (" \n", "it has only spaces"),
+        ("\u{feff}\0\0", "it has only spaces"),
     ] {
         let file = tempfile::NamedTempFile::with_suffix(".ron").unwrap();
         fs_err::write(file.path(), text).unwrap();

@@ -319,7 +319,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     if !args.yes && !args.dry_run && !may_ask {
         return Err(Failure::new(
             Exit::Usage,
-            "landfall cannot ask here (standard input is not a terminal, or --json is set)\n    next: check the result with --dry-run, then run the command again with --yes",
+            "cannot ask here: standard input is not a terminal, or --json is set\n    next: check the result with --dry-run, then run the command again with --yes",
         ));
     }
     paths_checked(args)?;

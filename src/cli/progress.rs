@@ -415,7 +415,7 @@ impl LogFile {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.give_up();
                 complain(&format!(
-                    "landfall: the log cannot be written any more and ends here: {}",
+                    "landfall: the log can no longer be written and ends here: {}",
                     said(&error)
                 ));
             }

@@ -94,7 +94,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
 
 /// Longest status or checkpoint file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// So many events are told as JSON.
+/// Most events that are printed as JSON.
 const EVENTS_MAX: usize = 50;
 /// So many events are shown as lines.
 const EVENT_LINES_MAX: usize = 3;

@@ -363,7 +363,7 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
 
 pub(super) async fn disks(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not this machine's");
+        return Outcome::skipped("this container cannot see the machine's disks");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;
@@ -416,7 +416,7 @@ type Carried<'a> = (String, [Option<&'a [u8]>; 2]);
 
 pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not this machine's");
+        return Outcome::skipped("this container cannot see the machine's disks");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;

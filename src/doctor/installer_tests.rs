@@ -270,7 +270,7 @@ fn disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each() {
     let of_choice = Fault::of(
         landfall_states::fault::Kind::NoChoice {
             reason: "no disk may be chosen".into(),
-            disks: vec!["/dev/vdb virtio, LF0001, 8.0 GiB: cannot be: it is mounted".into()],
+            disks: vec!["/dev/vdb virtio, LF0001, 8.0 GiB: not usable: it is mounted".into()],
         },
         Remedy::Command("landfall disks".into()),
     );

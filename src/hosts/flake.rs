@@ -148,7 +148,7 @@ pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
             lines.push("  };".to_owned());
         } else if is_whole(output) {
             lines.push(format!(
-                "{prefix}{output} = ( … ) // {{    # … is what stands for {output} now"
+                "{prefix}{output} = ( … ) // {{    # … is the present value of {output}"
             ));
             lines.extend(indented(all));
             lines.push("};".to_owned());
@@ -277,8 +277,7 @@ pub(crate) fn candidates(
     }
     if let (true, Some([one, other])) = (found.is_empty(), writer.differ.take()) {
         return Err(format!(
-            "its hosts stand in a table, where {one} and {other} differ in more than their names, so that none of them says how another is \
-             written"
+            "its hosts are in a table, and {one} and {other} differ in more than their names, so landfall does not know how to write the new entry"
         ));
     }
     if found.is_empty() {

