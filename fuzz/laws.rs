@@ -1,11 +1,11 @@
-//! What must hold of bytes that nobody of us wrote. Law: one function for each thing that reads such bytes; it returns when
-//! what it promises held, and panics when not. The fuzz targets (`fuzz_targets/`) give these functions what a fuzzer
-//! thinks of, and `tests/any_bytes.rs` gives them the seeds and what comes of changing them, with any compiler.
+//! What must hold for bytes from others.
 //!
-//! A digest or a check sum is no obstacle that a fuzzer could take by chance: where one stands in the way, the law is
-//! asked of the bytes as they are and of the bytes with their digest put right.
+//! There is one function for each thing that reads such bytes; it returns if its properties held, and panics if not. The fuzz
+//! targets (`fuzz_targets/`) give these functions the inputs of a fuzzer, and `tests/any_bytes.rs` gives them the seeds and
+//! changed seeds, with any compiler.
 //!
-//! Absent: the fuzzer, and the bytes.
+//! A fuzzer cannot guess a digest or a check sum by chance: where there is one, the function is called with the bytes as they
+//! are and with the bytes with a corrected digest.
 
 use landfall::config::{Config, Notation};
 use landfall::image::bytes::Bytes;

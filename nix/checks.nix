@@ -1,6 +1,6 @@
 # What `nix flake check` builds: landfall itself, the option cases, the examples' images, and the NixOS machines.
 #
-# Absent: the laboratory, which is `cargo lab test`.
+# The laboratory is not part of it; that is `cargo lab test`.
 {
   lib,
   nixpkgs,

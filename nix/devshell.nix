@@ -1,7 +1,7 @@
 # What `cargo lab` and the tests need, where no apt can bring it. Debian's packages for the installer environment are
 # fetched by mmdebstrap, a Perl program.
 #
-# Absent: mmdebstrap, in a nixpkgs that does not have it (docs/develop/laboratory.md says what to do).
+# A nixpkgs without mmdebstrap is allowed (docs/develop/laboratory.md says what to do).
 {
   lib,
   mkShell,

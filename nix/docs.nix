@@ -1,7 +1,7 @@
 # docs/reference/options.md: the reference of the module's options, from the options themselves. With `lib` alone, so that it can be
 # made without building anything: `nix-instantiate --eval --raw nix/docs.nix`, or `cargo lab nix`.
 #
-# Absent: options of NixOS.
+# Options of NixOS itself are left out.
 {
   nixpkgs ? <nixpkgs>,
   lib ? import (nixpkgs + "/lib"),

@@ -64,13 +64,17 @@ pub enum Outcome {
     },
     /// It had landed before; nothing was touched.
     AlreadyLanded {
-        /// For a person.
-        why: String,
+        /// The system.
+        system: String,
+        /// The revision.
+        revision: Revision,
     },
     /// A resume was asked for and there is nothing under way.
     NothingToResume {
         /// For a person.
         why: String,
+        /// What to do: a new install, or what keeps every disk from taking one.
+        remedy: Remedy,
     },
 }
 
@@ -85,8 +89,8 @@ pub struct Halt {
     pub rule: Option<Rule>,
 }
 
-/// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released and the
-/// checkpoint says so.
+/// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released, the
+/// checkpoint says so, and the last event says how the run ended: a run without such an event was killed.
 ///
 /// # Errors
 /// [`Halt`]: a refusal, the fault that ended the run, or the wish to stop.
@@ -99,21 +103,44 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
         },
         Some(_) | None => halt,
     });
-    if let Err(halt) = &result {
-        // Which rule says so is told as for every other decision.
-        if let Some(rule) = halt.rule {
-            world.tell(Event::Decided {
-                rules: vec![rule.number()],
-                what: format!("nothing is done to {}", halt.fault.what()),
-                claimed: None,
-            });
-        }
-        world.tell(Event::Stopped {
-            phase: halt.phase,
-            fault: (&halt.fault).into(),
+    // Which rule says so is told as for every other decision.
+    if let Err(halt) = &result
+        && let Some(rule) = halt.rule
+    {
+        world.tell(Event::Decided {
+            rules: vec![rule.number()],
+            what: format!("nothing is done to {}", halt.fault.what()),
+            claimed: None,
         });
     }
+    world.tell(last_word(&result));
     result
+}
+
+/// The event that says how a run ended. No wildcard: a new outcome asks for its event here.
+fn last_word(result: &Result<Outcome, Halt>) -> Event {
+    match result {
+        Ok(Outcome::Landed { system, revision }) => Event::Landed {
+            system: system.clone(),
+            revision: revision.to_string(),
+        },
+        Ok(Outcome::AlreadyLanded { system, revision }) => Event::AlreadyLanded {
+            system: system.clone(),
+            revision: revision.to_string(),
+        },
+        Ok(Outcome::NothingToResume { why, remedy }) => Event::NothingToResume {
+            why: why.clone(),
+            next: remedy.to_string(),
+        },
+        Err(Halt {
+            phase,
+            fault,
+            rule: _,
+        }) => Event::Stopped {
+            phase: *phase,
+            fault: fault.into(),
+        },
+    }
 }
 
 /// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
@@ -131,10 +158,12 @@ fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fau
         return None;
     }
     let (reason, list) = fault.reasons();
-    let mut why = format!(
-        "no attached disk holds an install of {host}, and no disk can take one: {}: {reason}",
-        fault.what()
-    );
+    let of_what = match &*fault.kind {
+        Kind::NoChoice { .. } => String::new(),
+        _ => format!("{}: ", fault.what()),
+    };
+    let mut why =
+        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
     for line in &list {
         why.push_str("\n        ");
         why.push_str(line);
@@ -168,16 +197,21 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
             world.settle_landed(&record.disk).await.map_err(at_start)?;
             world.tell(Event::Decided {
                 rules,
-                what: why.clone(),
+                what: why,
                 claimed: Some(record.phase()),
             });
-            return Ok(Outcome::AlreadyLanded { why });
+            return Ok(Outcome::AlreadyLanded {
+                system: record.claim.system().map(ToString::to_string).unwrap_or_default(),
+                revision: record.revision,
+            });
         }
         Decision::Stop { rule, fault } => {
             if request.resume_only
                 && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
             {
-                return Ok(Outcome::NothingToResume { why });
+                // No install helps where no disk can take one: what keeps the disks from it comes first.
+                let remedy = fault.before_begin().remedy;
+                return Ok(Outcome::NothingToResume { why, remedy });
             }
             return Err(Halt {
                 rule,
@@ -194,7 +228,10 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     });
     // A first attempt that was cut off before the ESP existed is under way too.
     if request.resume_only && fresh && resume_plan.trusted.is_none() {
-        return Ok(Outcome::NothingToResume { why: resume_plan.why });
+        return Ok(Outcome::NothingToResume {
+            why: resume_plan.why,
+            remedy: Remedy::resume().before_begin(),
+        });
     }
     let mut resume_plan = resume_plan;
     let (revision, is_wish) = record::preflight(world, request, &mut resume_plan, fresh)
@@ -578,10 +615,6 @@ impl<'w, W: World> Run<'w, W> {
                 released.map_err(halt)?;
                 self.world.close().await.map_err(halt)?;
                 let system = self.claim.system().map(ToString::to_string).unwrap_or_default();
-                self.world.tell(Event::Landed {
-                    system: system.clone(),
-                    revision: self.revision.to_string(),
-                });
                 Ok(Outcome::Landed {
                     system,
                     revision: self.revision.clone(),

@@ -1,14 +1,17 @@
-//! Whether a record is landfall's own. Law: whoever can write the ESP can write a record whose digest is right; a message
-//! authentication code (HMAC-SHA256) over the slot's bytes is what only the holder of the key can make. A record without one is no
-//! forgery, and nothing that it asks for is believed for its place. A record with a wrong one is named, and nothing of it is believed.
+//! Whether a record was written by landfall.
 //!
-//! The key is derived (HKDF-SHA256) from what the disk does not show: the volume key of the LUKS container, which has 512 random
-//! bits and needs the passphrase and Argon2 to be had; never from the passphrase itself, because a code under a fast hash of it could
-//! be guessed against without Argon2. Without a container it is derived from a secret of the installer, where it has one.
+//! Anyone who can write the ESP can write a record with a correct digest. A message authentication code (HMAC-SHA256) over
+//! the slot's bytes can be made only with the key. A record without a code is not a forgery, but nothing that it asks for is
+//! trusted. A record with a wrong code is named, and nothing in it is trusted.
 //!
-//! A copy in this boot's memory needs no code: nobody but root could write it there.
+//! The key is derived (HKDF-SHA256) from what the disk does not show: the volume key of the LUKS container, which has 512
+//! random bits and is protected by the passphrase and Argon2. It is never derived from the passphrase itself, because a code
+//! under a fast hash of it could be guessed against without Argon2. Without a container it is derived from a secret of the
+//! installer, if it has one.
 //!
-//! Absent: getting at a key, and reading slots.
+//! A copy in this boot's memory needs no code: only root could write it there.
+//!
+//! The program gets the key, and reads the slots.
 
 use crate::names::Digest;
 use hmac::{Hmac, Mac as _};

@@ -1,9 +1,11 @@
-//! The checkpoint: what is written down, how, and which of two copies is believed. Law: a slot is believed only whole
-//! (magic, length, digest over every other byte); order is by sequence number and chain, never by clock; nothing secret
-//! can be in it, because no secret type can be serialised.
+//! The checkpoint: what is written down, how, and which of two copies is trusted.
 //!
-//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end; and as its last line, where
-//! there is a key, a code over all of it ([`authentic`](crate::authentic)). The digest finds damage, the code finds forgery.
+//! A slot is trusted only as a whole (magic, length, digest over every other byte). Order is by sequence number and chain,
+//! never by clock. No secret can be in it, because no secret type can be serialised.
+//!
+//! A slot is 4,096 bytes of text: a header line, a RON body a person can read, line feeds up to the end; and as its last
+//! line, if there is a key, a code over all of it ([`authentic`](crate::authentic)). The digest finds damage, the code finds
+//! forgery.
 //!
 //! ```text
 //! LANDFALL-CHECKPOINT 2 seq=00000000000000000007 len=000612 sha256=…64 digits…
@@ -13,10 +15,10 @@
 //! mac=container:…64 digits…
 //! ```
 //!
-//! Format 1 had no code.
+//! Format 1 had no code. The header's form is the same in every version to come, so that a slot of a newer landfall can be
+//! told from a damaged one.
 //!
-//! The header's form is the same in every version to come, so that a slot of a newer landfall can be told from a damaged
-//! one. Absent: reading and writing; see the program's store.
+//! The program's `checkpoint_store` reads and writes slots.
 
 use crate::authentic::{Authenticity, KeySource, RecordKey, RecordKeys};
 use crate::fault::{Attempts, FaultRecord};
@@ -34,8 +36,8 @@ pub const SLOT_BYTES: usize = 4_096;
 pub const FORMAT_VERSION: u32 = 2;
 /// The highest sequence number that is read. No install comes near it; a forged one must not end the counting.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
-/// The highest sequence number that is counted on from: one save a nanosecond reaches it in a century. Behind a higher one, which
-/// nobody of us wrote, counting begins anew, so that no save ever gets a number that is not read.
+/// The highest sequence number from which counting continues: one save each nanosecond reaches it in a century. After a higher one,
+/// which no landfall wrote, counting starts again from the beginning, so that no save gets a number that is not read.
 pub const SEQUENCE_COUNTED_MAX: u64 = SEQUENCE_MAX / 2;
 /// How a slot begins.
 pub const MAGIC: &str = "LANDFALL-CHECKPOINT";
@@ -266,7 +268,7 @@ fn code<'a>(head: &'a [u8], tail: &'a [u8]) -> Result<Option<Code<'a>>, SlotErro
     if line.iter().all(|b| *b == b'\n') {
         return Ok(None);
     }
-    let bad = || SlotError::Body("its last line is no code of a record".into());
+    let bad = || SlotError::Body("its last line is not the code of a record".into());
     let text = std::str::from_utf8(line).map_err(|_| bad())?;
     let (start, digits) = text
         .strip_suffix('\n')

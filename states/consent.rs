@@ -1,7 +1,8 @@
-//! Consent: what may be erased, named so exactly that it cannot be taken for anything else. Law: a consent covers one
-//! erasure, the one that was shown; it lives in memory only and cannot be serialised (I6).
+//! Consent: what may be erased, named so exactly that it cannot be mistaken.
 //!
-//! Absent: asking. The world asks a person or reads what was authorised in advance.
+//! A consent covers one erasure, the one that was shown. It is only in memory and cannot be serialised (I6).
+//!
+//! The world asks a person, or reads what was authorised in advance.
 
 use crate::names::{Digest, quoted};
 use crate::plan::DiskIdentity;

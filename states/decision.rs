@@ -1,7 +1,8 @@
-//! What follows from what was seen: the words of [`recovery`](crate::recovery). Law: a decision names its rules and the
-//! record that it believes, so that two of them can be compared.
+//! The types of a decision about recovery.
 //!
-//! Absent: deciding.
+//! A decision names its rules and the record that it trusts, so that two decisions can be compared.
+//!
+//! `recovery` decides.
 
 use crate::authentic::Authenticity;
 use crate::checkpoint::{Mark, Record};

@@ -1,7 +1,9 @@
-//! Which words of a device can be a name. Law: a word that many devices say is none, whoever repeats it (udev does). Sources:
-//! what bridges, boards and virtual machines are known to answer where a serial number should be.
+//! Which words of a device can be a name.
 //!
-//! Absent: whose word it is (`sysfs`).
+//! A word that many devices give is not a name, whoever repeats it (udev does). Sources: what bridges, boards and virtual
+//! machines are known to answer in the place of a serial number.
+//!
+//! `real::disk::sysfs` reads the words.
 
 use crate::plan::DiskIdentity;
 

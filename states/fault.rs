@@ -1,8 +1,10 @@
-//! What can go wrong, as a value. Law: a fault holds what was known when it arose ([`Kind`]) and what may be done about it
-//! ([`Remedy`]); its class follows from its kind by an exhaustive match, and the class alone decides on retries and on the exit code.
-//! Words are made of it in one place, `text`; whoever needs to know something of a fault asks its kind, never its words.
+//! What can go wrong, as a value.
 //!
-//! Absent: a clock, and how often something is tried (`budget`).
+//! A fault holds what was known when it arose ([`Kind`]) and what may be done about it ([`Remedy`]). Its class follows from
+//! its kind by an exhaustive match, and the class alone decides about retries and the exit code. Code that needs to know
+//! something about a fault asks its kind, never its words.
+//!
+//! `fault::text` makes the words, in one place, and `fault::budget` decides how often something is tried.
 
 mod budget;
 mod kind;

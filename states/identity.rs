@@ -1,7 +1,9 @@
-//! What a disk says of itself. Law: two disks are the same disk when these values are equal; the text that ids are taken over is
-//! written by hand and is apart from what is shown.
+//! What a disk says about itself.
 //!
-//! Absent: where the values come from (the program's `disk` room).
+//! Two disks are the same disk if these values are equal. The text that ids are computed from is written by hand and is
+//! separate from what is shown.
+//!
+//! The values come from the program's folder `src/real/disk`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

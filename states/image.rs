@@ -1,7 +1,9 @@
-//! A prebuilt system as an image of its root filesystem, as far as decisions need it. Law: how far an image has come is a
-//! claim like every other: it spares work, and what it claims is proved by reading everything back before the commit.
+//! A prebuilt system as an image of its root filesystem, as far as decisions need it.
 //!
-//! Absent: chunks, bytes, devices; see the program's `image`.
+//! The progress of an image is a claim like every other: it saves work, and everything it claims is proved by reading back
+//! before the commit.
+//!
+//! The program's `image` has the chunks, the bytes and the devices.
 
 use crate::names::{Digest, StorePath};
 use serde::{Deserialize, Serialize};

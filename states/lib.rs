@@ -1,8 +1,8 @@
-//! The install as a typed state machine. Law: everything here is a pure function of its arguments; the same inputs give
-//! the same verdicts on every machine and at every time.
+//! The install as a typed state machine.
 //!
-//! Absent: input and output, clocks, randomness, async, the operating system. Cargo enforces it: nothing of the kind
-//! is a dependency of this crate.
+//! Everything here is a pure function of its arguments; the same inputs give the same verdicts on every machine and at every
+//! time. There is no input or output, no clock, no randomness, no async and no operating system. Cargo enforces it: no
+//! dependency of this crate has any of them.
 //!
 //! ```text
 //!  Planned ─PartitionDisk→ Partitioned ─AnchorCheckpoint→ Anchored ─EncryptVolumes→ Encrypted ─FormatVolumes→
@@ -12,8 +12,8 @@
 //!
 //! A *state* is a fact that survives a power cut. It is a struct with private fields; the only way to the next one is
 //! `advance(self, proof)`, and a proof comes only from judging facts that were looked at. An *action* is data. The world
-//! looks ([`Step::Facts`]) and acts ([`Step::Order`]); whether the work is done is judged here, from the facts alone.
-//! So the driver's rhythm is: look, judge, act, look again, judge again.
+//! looks ([`Step::Facts`]) and acts ([`Step::Order`]); whether the work is done is judged here, from the facts alone. So the
+//! driver's rhythm is: look, judge, act, look again, judge again.
 
 // Tests beside the code may have helpers of any kind.
 #![cfg_attr(not(test), warn(unreachable_pub))]

@@ -1,7 +1,7 @@
-//! Values that can only be valid. Law: a value of one of these types obeys its rule, whoever made it and from
-//! whatever bytes; parsing is the only way in, for people, for files and for checkpoints alike.
+//! Values that can only be valid.
 //!
-//! Absent: defaults, and any look at the machine.
+//! A value of one of these types obeys its rule, wherever it comes from. Parsing is the only way in, for people, for files
+//! and for checkpoints alike. There are no defaults, and nothing looks at the machine.
 
 use crate::reserved_paths::{Put, taken_on_target};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
-//! The names of the states: without their data, and as a record keeps them. Law: a recorded phase says where to look; it opens no
-//! state and permits nothing.
+//! The names of the states: without their data, and as a record keeps them.
+//!
+//! A recorded phase says where to look; it opens no state and permits nothing.
 
 use crate::names::StorePath;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
-//! The plan: everything an install will write, fixed before the first write. Law: a plan is a function of the layout,
-//! the disk's own identity, the host and the reinstall nonce; equal inputs give equal ids, so the disk itself can say
-//! whether *this* install did a thing, with every checkpoint lost.
+//! The plan: everything an install will write, fixed before the first write.
 //!
-//! Absent: kernel names such as `sda`, mount points of this boot, secrets, and any look at the machine.
+//! A plan is a function of the layout, the disk's own identity, the host and the reinstall number. Equal inputs give equal
+//! ids, so the disk itself can say whether *this* install did a thing, even if every checkpoint is lost. A plan has no kernel
+//! names such as `sda`, no mount points of this boot and no secrets, and making it does not look at the machine.
 
 pub use crate::identity::DiskIdentity;
 use crate::image::Image;

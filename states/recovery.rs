@@ -1,8 +1,8 @@
-//! Which checkpoint to believe, and what follows. Law: the checkpoint says where to look; the disk says what is true; a
-//! checkpoint never permits anything (I6, I7). What this module decides is where to begin looking, or that nothing may be
-//! touched; every step after it is judged from facts, checkpoint or not.
+//! Which checkpoint to trust, and what follows.
 //!
-//! Absent: looking. A [`Situation`] holds what was seen.
+//! The checkpoint says where to look; the disk says what is true; a checkpoint never permits anything (I6, I7). This module
+//! decides where to begin looking, or that nothing may be touched. Every later step is judged from facts, with or without a
+//! checkpoint. A [`Situation`] holds what was seen.
 //!
 //! The rules are numbered; docs/design/failure-model.md lists them with the test that shows each.
 
@@ -517,7 +517,7 @@ impl OneDisk<'_> {
         Some(stop_listing(
             Rule::Edited,
             format!("partition table of {}", self.name),
-            "it was changed since",
+            "it changed after this install wrote it",
             plan.table.differences(found),
             Remedy::words(format!("restore the partition table, or: {ANEW}")),
         ))

@@ -1,7 +1,10 @@
-//! Places of the target that others use. Law: nothing that a configuration asks for is put where NixOS, Nix, the kernel or landfall
-//! itself puts, replaces or removes things; one rule for every path that a configuration may name there.
+//! Places of the target that others use.
 //!
-//! Absent: the form of a path (`names`), links on the way to one (they are the target's, seen when it is opened).
+//! Nothing that a configuration asks for is put where NixOS, Nix, the kernel or landfall itself puts, replaces or removes
+//! things. One rule serves every path that a configuration may name there. Links on the way to a path belong to the target,
+//! and are seen when the path is opened.
+//!
+//! `names` checks the form of a path.
 
 /// What is put at a path of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
-//! Tokens in a text, known by what forges begin them with. Law: a token is one wherever it stands and however it is written (`%67hp_…`),
-//! and what is hidden of a text is hidden in every form of it; words and names that only begin alike are too short to be one.
+//! Tokens in a text, recognised by the prefixes that forges give them.
 //!
-//! Absent: passwords in the place of a user (`remote`), and keys in a configuration.
+//! A token is found anywhere in a text and in every encoding (`%67hp_…`), and it is hidden in every form. Words and names
+//! that only begin like a token are too short to be one.
+//!
+//! `remote` hides passwords in the place of a user.
 
 use std::ops::Range;
 

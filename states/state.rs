@@ -1,7 +1,9 @@
-//! The states, and what travels along with each. Law: a state has private fields; the first one is made at the beginning of a run, and
-//! every other one by `advance` with the proof of the action before it.
+//! The states, and the data of each.
 //!
-//! Absent: the actions between them (`actions`).
+//! A state has private fields. The first one is made at the beginning of a run, and every other one by `advance` with the
+//! proof of the action before it.
+//!
+//! `actions` has the actions between them.
 
 use crate::names::{Revision, StorePath};
 use crate::phase::{Phase, RecordedPhase};

@@ -1,6 +1,6 @@
-//! A step of the install: facts, a verdict, an order. Law: only judging makes a proof or an order.
+//! A step of the install: facts, a verdict, an order. Only judging makes a proof or an order.
 //!
-//! Absent: the steps themselves (`actions`).
+//! `actions` has the steps themselves.
 
 use crate::consent::Erasure;
 use crate::fault::Fault;

@@ -1,9 +1,11 @@
-//! Text that somebody else chose: output of programs, names of files, labels, serial numbers, subjects of commits, names of boot
-//! entries. Law: what is shown, logged or kept of it is cut and escaped where it enters, by this one type: no more characters than
-//! were asked for, no byte that steers a terminal, none that turns the direction of what stands beside it, none that hides. What was
-//! cut off is said. The work is bounded by what is kept, not by what is given.
+//! Text that somebody else chose: output of programs, names of files, labels, serial numbers, subjects of commits, names of
+//! boot entries.
 //!
-//! Absent: what the text means; whoever reads it as data reads it as it came.
+//! What is shown, logged or kept of it is cut and escaped where it enters, by this one type: no more characters than
+//! requested, no byte that steers a terminal, none that changes the direction of the text beside it, none that hides. The
+//! text says what was cut off. The work is bounded by what is kept, not by what is given.
+//!
+//! Code that reads such a text as data reads the original bytes.
 
 use std::fmt;
 
@@ -14,7 +16,7 @@ pub const LINE_CHARS_MAX: usize = 2_000;
 /// Longest text of several lines that is shown.
 pub const TEXT_CHARS_MAX: usize = 16_000;
 
-/// Most characters behind the limit that are shown too if the text ends with them.
+/// Most characters after the limit that are also shown if the text ends with them.
 const END_CHARS_MAX: usize = 40;
 
 /// Foreign text in the form in which it can be shown.

@@ -1,6 +1,6 @@
-//! Points in time and spans, for people. Law: a time is UTC as ISO 8601 has it; it is shown, and no decision is made of it.
+//! Points in time and spans, for people.
 //!
-//! Absent: what time it is.
+//! A time is UTC as ISO 8601 writes it. It is shown, and nothing is decided by it. The caller knows what time it is.
 
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 60 * MINUTE_S;

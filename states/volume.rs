@@ -1,5 +1,6 @@
-//! What a prober saw on a partition, and what that means for a planned volume. Law: the id decides; whatever is neither ours nor blank
-//! is foreign, and nothing is made over it.
+//! What a prober saw on a partition, and what that means for a planned volume.
+//!
+//! The id decides. A volume that is neither ours nor blank is foreign, and is never overwritten.
 
 use crate::consent::{Consent, Erasure};
 use crate::fault::{Fault, Kind, Remedy};

@@ -1,8 +1,10 @@
-//! Promise: bytes that nobody of us wrote are borne. The laws of `fuzz/laws.rs` hold of every seed in `fuzz/seeds/` and of
-//! what comes of changing it: bits, numbers, pieces of other seeds, words of the dictionary, a piece cut out or doubled.
+//! Promise: landfall accepts any bytes from others without panicking. The properties of `fuzz/laws.rs` hold for every seed in
+//! `fuzz/seeds/` and for changed seeds: bits, numbers, pieces of other seeds, words of the dictionary, a piece removed or
+//! doubled.
 //!
-//! The changes are drawn from fixed numbers, so that two runs are the same run. Absent: looking at which code they
-//! reached, and learning from it: that is `cargo lab fuzz`, which wants a C++ compiler too.
+//! The changes are drawn from fixed numbers, so that two runs are the same run.
+//!
+//! `cargo lab fuzz` also looks at which code they reached and learns from it, but needs a C++ compiler.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

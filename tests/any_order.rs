@@ -1,7 +1,8 @@
-//! Whatever people do, in any order: runs, resumes, crashes, signals, an edited table, a disk that is taken away, another
-//! payload, another layout, a wish to begin anew, a second disk with an install. A reference machine, which knows only what
-//! was done and how far runs were let go, says before each run what must come of it; it has invariants of its own. And
-//! whatever bytes the slots hold, no more is destroyed than without them.
+//! Promise: people may act in any order: runs, resumes, crashes, signals, an edited table, a disk that is taken away, another
+//! payload, another layout, a request to start again, a second disk with an install.
+//!
+//! A reference machine, which knows only what was done and how far runs came, predicts the result of each run; it has
+//! invariants of its own. And whatever bytes the slots hold, no more is destroyed than without them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,6 +1,7 @@
-//! Promise: no program that somebody wrote into a repository on the target is run. Every way that Git has to take orders from a
-//! repository's own files is planted into a clone at its place and beside it, with a program that leaves a mark; and, as the control,
-//! plain Git is seen to run each of them.
+//! Promise: no program that somebody wrote into a repository on the target is run.
+//!
+//! Every way in which Git takes orders from a repository's own files is planted into a clone at its place and beside it, with
+//! a program that leaves a mark. As the control, plain Git is seen to run each of them.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

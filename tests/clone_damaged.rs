@@ -1,5 +1,5 @@
-//! Promise: whatever a killed Git, a power cut or somebody made of a clone, under way or finished, the next attempt lands; done means
-//! that every byte is there; and nobody's work is lost. With real Git over `file://`.
+//! Promise: whatever a killed Git, a power cut or a person made of a clone, unfinished or finished, the next attempt lands;
+//! done means that every byte is there; and nobody's work is lost. With real Git over `file://`.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

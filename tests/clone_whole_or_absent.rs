@@ -1,5 +1,5 @@
-//! Promise: the configuration repository is cloned at exactly the pinned revision, whole or not at all, from any remote or
-//! bundle; a cut-off transfer is gone on with; what landfall did not make is left alone. With real Git, over `file://`,
+//! Promise: the configuration repository is cloned at exactly the pinned revision, completely or not at all, from any remote
+//! or bundle; an interrupted transfer is continued; what landfall did not make is left alone. With real Git, over `file://`,
 //! `git daemon` on the loopback, and a proxy that cuts connections off.
 //
 // Long because: one kit of remotes serves all of it.

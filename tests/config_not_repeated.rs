@@ -1,5 +1,5 @@
-//! Promise: a configuration is refused in the words of whoever wrote it, with the option, what is allowed and what to write; and nothing
-//! that may be a secret is repeated, whatever option it was given for and in whatever form.
+//! Promise: a configuration is refused in the words of its author, with the option, what is allowed and what to write; and
+//! nothing that may be a secret is repeated, whatever option it was given for and in whatever form.
 
 #![allow(clippy::unwrap_used)] // a test may end where it stands
 

@@ -1,5 +1,5 @@
-//! Promise: whatever is wrong with a configuration is told in bounded time and in a bounded number of lines, each problem with its
-//! place; no secret that somebody wrote into it is repeated; and nothing is put where others put things.
+//! Promise: every problem of a configuration is reported in bounded time and in a bounded number of lines, each with its
+//! place; no secret in it is repeated; and nothing is put where others put things.
 
 #![allow(clippy::unwrap_used)] // a test may end where it stands
 

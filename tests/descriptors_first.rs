@@ -1,5 +1,5 @@
-//! Promise: `--passphrase-fd` takes the descriptor that its caller opened, and no other: one that nobody opened is refused before
-//! landfall opens anything, and one that gives no end is left by SIGTERM.
+//! Promise: `--passphrase-fd` takes the descriptor that its caller opened, and no other: one that nobody opened is refused
+//! before landfall opens anything, and one that gives no end is left by SIGTERM.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

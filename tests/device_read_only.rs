@@ -1,7 +1,7 @@
-//! Promise: a device that takes no writes is told as one, also where the program that could not write does not say why. Law: real
-//! devices, which the kernel keeps read-only; the same device that takes writes is the control.
+//! Promise: a device that takes no writes is reported as one, even if the program that could not write does not say why.
 //!
-//! Needed: root, losetup, mkfs.fat, mkswap.
+//! The devices are real, and the kernel keeps them read-only; the same device that takes writes is the control. Needed: root,
+//! losetup, mkfs.fat, mkswap.
 
 #![allow(clippy::unwrap_used)] // a test may end where it stands
 

@@ -1,5 +1,5 @@
-//! Promise: on the machines that there are, the right disk is chosen or none, each disk that can be named is called by a name
-//! that chooses it and agrees to its erasure, and whoever does what a refusal says gets another answer. The machines are in
+//! Promise: on real machines the right disk is chosen or none; each disk that can be named is called by a name that chooses
+//! it and agrees to its erasure; and a person who does what a refusal says gets another answer. The machines are in
 //! `tests/disks/machines.txt`, the verdicts in `tests/disks/verdicts.txt`, for a person to read.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails

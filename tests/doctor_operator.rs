@@ -1,7 +1,8 @@
-//! Promise: on the operator's computer, `landfall doctor` finds what is wrong with a flake, its installers, its keys and its secrets, says
-//! the command that helps, and is satisfied when that was done. With real Nix, Git, OpenSSH and age where they are there.
+//! Promise: on the operator's computer, `landfall doctor` finds what is wrong with a flake, its installers, its keys and its
+//! secrets, says the command that helps, and is satisfied when that was done. With real Nix, Git, OpenSSH and age if they are
+//! installed.
 //!
-//! Absent: the remote (`doctor_remote.rs`), the command itself (`doctor.rs`).
+//! `doctor_remote` has the remote, and `doctor` the command itself.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,6 +1,7 @@
-//! Promise: `landfall doctor` asks the remote with the key and the known hosts that the installer has. With OpenSSH's own server.
+//! Promise: `landfall doctor` asks the remote with the key and the known hosts that the installer has. With OpenSSH's own
+//! server.
 //!
-//! Absent: everything else that it looks at (`doctor.rs`, `doctor_operator.rs`).
+//! `doctor` and `doctor_operator` have everything else.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

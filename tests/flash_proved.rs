@@ -1,6 +1,8 @@
-//! Promise: a stick is bootable only when all of the image was read back from it; every cut leaves one that is not, and that is gone on
-//! with; what differs is told by its cause. The sticks are in memory: honest ones, ones that are smaller than they say, that lose, that
-//! change their mind, that are pulled out. `tests/flash_stick.rs` does the same with the kernel's own devices.
+//! Promise: a stick is bootable only when all of the image was read back from it; every interruption leaves one that is not
+//! bootable, and that can be continued; a difference is reported with its cause.
+//!
+//! The sticks are in memory: correct ones, ones that are smaller than they say, that lose data, that change it, that are
+//! pulled out. `tests/flash_stick.rs` does the same with the kernel's own devices.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,5 +1,5 @@
-//! Promise: `landfall flash` on the kernel's own devices: written whole, killed anywhere and gone on with, keys put on and taken off
-//! again, nothing done to what is used. The sticks are loop devices over files.
+//! Promise: `landfall flash` on the kernel's own devices: written completely, killed anywhere and continued, keys written and
+//! removed again, nothing done to a device in use. The sticks are loop devices over files.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,8 +1,10 @@
-//! Promise: a byte that outlives a process means the same for every later landfall. Law: for every format both directions are
-//! held: what is written today is the golden file, byte for byte, and what reads it gives the value it was made of. A golden
-//! file is never edited: `tests/golden/SHA256SUMS` has the digest of each, and a new version of a format gets a new folder.
+//! Promise: a byte that outlives a process means the same for every later landfall.
 //!
-//! Absent: the configuration (`golden_settings.rs`), and damage (`any_bytes.rs` and the formats' own tests).
+//! For every format both directions are checked: what is written today is the golden file, byte for byte, and what reads it
+//! gives the value it was made of. A golden file is never edited: `tests/golden/SHA256SUMS` has the digest of each, and a new
+//! version of a format gets a new folder.
+//!
+//! `golden_settings` has the configuration; `any_bytes` and the formats' own tests have damage.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,7 +1,9 @@
-//! Promise: what the NixOS module writes is what landfall reads. Law: the module's evaluation and this test look at the
-//! same files, nix/tests/golden; a name that only one side knows is refused here or differs there.
+//! Promise: what the NixOS module writes is what landfall reads.
 //!
-//! Absent: Nix. `cargo lab nix` compares the module's output with the files.
+//! The module's evaluation and this test look at the same files, nix/tests/golden. A name that only one side knows is refused
+//! here or differs there.
+//!
+//! `cargo lab nix` compares the module's output with the files; no Nix is needed here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,8 +1,9 @@
-//! Promise: `landfall host new` makes a host that the flake has, and changes nothing else. Law: each form of a flake is a file in
-//! `host_new/flakes`; it is edited so that exactly the new attributes differ, as Nix says, and every other byte stays, or it is
-//! declined with the lines to paste.
+//! Promise: `landfall host new` makes a host that the flake has, and changes nothing else.
 //!
-//! Absent: cuts (`host_new_cut.rs`), and real nixpkgs, whose place `host_new/inputs` takes.
+//! Each form of a flake is a file in `host_new/flakes`. It is edited so that exactly the new attributes differ, as Nix says,
+//! and every other byte stays, or it is declined with the lines to paste. `host_new/inputs` takes the place of real nixpkgs.
+//!
+//! `host_new_cut` has interruptions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

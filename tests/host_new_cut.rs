@@ -1,8 +1,9 @@
-//! Promise: wherever `landfall host new` is killed, each file is as before or as after, never between, and the next run finishes it
-//! or begins anew. Law: the real program is run below a tracer and dies at each call that changes something, before it, and
-//! in the middle of each write of more than a page; what it leaves is looked at before the next run, and after it.
+//! Promise: wherever `landfall host new` is killed, each file is as before or as after, never between, and the next run
+//! finishes it or starts again.
 //!
-//! Absent: Git's own death in the middle of its index, which Git leaves a lock of, and Nix.
+//! The real program is run below a tracer and dies at each call that changes something, before it, and in the middle of each
+//! write of more than a page. What it leaves is looked at before the next run, and after it. Not shown are Git's own death in
+//! the middle of its index, which Git leaves a lock of, and that of Nix.
 
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands

@@ -1,7 +1,7 @@
-//! Promise: an identity under a passphrase decrypts the secrets of a repository as any other one does, once somebody has typed it; and that
-//! nobody can be asked, or that it is wrong, is said as that. With OpenSSH and util-linux where they are there.
+//! Promise: an identity under a passphrase decrypts the secrets of a repository like any other one, once a person has typed
+//! it; if nobody can be asked, or it is wrong, the error says so. With OpenSSH and util-linux if they are installed.
 //!
-//! Absent: identities without one (`host_new_secrets.rs`).
+//! `host_new_secrets` has identities without a passphrase.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
@@ -131,6 +131,14 @@ fn an_identity_under_a_passphrase_is_asked_for_and_told() {
         assert!(
             text.contains(&format!("{path}: the passphrase is wrong"))
                 && text.contains("next: run it again, and type the passphrase of that key; or "),
+            "{text}"
+        );
+        // None at all: the terminal is there.
+        let text = on_a_terminal(&ground, &args, "\x04");
+        assert!(
+            text.contains(&format!("{path}: it has a passphrase, and none was typed"))
+                && text.contains("next: run it again, and type the passphrase of that key; or ")
+                && !text.contains("on a terminal"),
             "{text}"
         );
         assert_eq!(ground.state(), before);

@@ -1,8 +1,10 @@
-//! Promise: secrets that are encrypted again for a new host are readable by everybody who could read them, and by the host; and
-//! nothing is written unless that holds for all of them. Law: the recipients are those of the rules file, as Nix says, or as stands
-//! there; the secrets of these tests are made and read with the crate `age` by the tests themselves.
+//! Promise: secrets that are encrypted again for a new host are readable by everybody who could read them, and by the host;
+//! and nothing is written unless that holds for all of them.
 //!
-//! Absent: identities under a passphrase (`host_new_passphrase.rs`); agenix's own module on a host.
+//! The recipients are those of the rules file, as Nix says, or as the file itself says. The tests themselves make and read
+//! the secrets with the crate `age`. agenix's own module on a host is not tested.
+//!
+//! `host_new_passphrase` has identities under a passphrase.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,8 +1,9 @@
-//! Promise: two runs of `landfall host new` at once leave what one after the other leaves: a host is there whole or not at all, and a run
-//! that could not begin says so. Law: real processes, started together, again and again; what they leave is compared with what one run
-//! leaves.
+//! Promise: two runs of `landfall host new` at once leave what one after the other leaves: a host is there completely or not
+//! at all, and a run that could not begin says so.
 //!
-//! Absent: runs that are killed (`host_new_cut.rs`).
+//! Real processes are started together, many times; what they leave is compared with what one run leaves.
+//!
+//! `host_new_cut` has runs that are killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

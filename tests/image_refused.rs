@@ -1,6 +1,6 @@
-//! Promise: what `landfall image` refuses is told with a next step that belongs to images, and that helps: here it is carried out, and
-//! the same command then does what it was asked. Nothing that a person named is told to be removed. Two writers of one device are one
-//! too many, by whatever name each of them knows it.
+//! Promise: a refusal of `landfall image` names a next step that belongs to images, and that helps: here it is carried out,
+//! and the same command then works. No file that a person named is proposed for removal. A second writer of one device is
+//! refused, by whatever name each of them knows it.
 //!
 //! Needed: mke2fs, e2fsck; for some, root, mount and losetup.
 

@@ -1,7 +1,8 @@
-//! Promise: who passed no key in is shown one that was made in memory, by a real `sshd` that refuses it until somebody allows it; then it
-//! goes on by itself. Nothing private is told or kept on a disk, and whatever else fails fails at once.
+//! Promise: if no key was passed in, landfall makes one in memory and shows it; a real `sshd` refuses it until it is allowed;
+//! then the install continues by itself. Nothing private is reported or kept on a disk, and every other failure ends the run
+//! at once.
 //!
-//! Absent: a machine without `sshd`, which tries the parts that need none.
+//! A machine without `sshd` tries the parts that need none.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

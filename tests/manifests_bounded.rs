@@ -1,5 +1,5 @@
-//! Promise: an image whose manifest holds more than one can is refused before there is room for it: 75 million places, or a line of
-//! 200 MB, cost neither memory nor minutes, and neither is repeated to whoever reads the refusal.
+//! Promise: an image whose manifest holds more than any image can is refused before memory is taken for it: 75 million
+//! places, or a line of 200 MB, cost neither memory nor minutes, and the refusal repeats neither.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

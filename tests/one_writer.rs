@@ -1,5 +1,6 @@
-//! Promise: one landfall writes to a disk, whatever becomes of its run directory. Law: the locks are the kernel's; a refusal names who
-//! has one; and they go with the last process that has them.
+//! Promise: one landfall writes to a disk, whatever happens to its run directory.
+//!
+//! The locks are the kernel's. A refusal names the process that has one. A lock ends with the last process that has it.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

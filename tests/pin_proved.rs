@@ -1,6 +1,9 @@
-//! Promise: a revision that only a record on the disk asks for is built when the configured reference names it, or a descendant of it,
-//! and never else. The attack is the smallest one: the record is the honest one but for the revision. Its control: without the rule for
-//! wishes the same clone is done. With real Git, over `file://`, bundles, tags, shallow remotes, and a remote that is away.
+//! Promise: a revision that only a record on the disk asks for is built if the configured reference names it, or a descendant
+//! of it, and otherwise never.
+//!
+//! The attack is the smallest one: the record is the correct one except for the revision. The control: without the rule for
+//! unproved requests the same clone is done. With real Git, over `file://`, bundles, tags, shallow remotes, and a remote that
+//! is away.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,11 +1,11 @@
-//! Promise: `landfall relabel --apply`, killed at any moment together with the tools that it runs, leaves a disk with the same UUIDs and
-//! a whole partition table, and the same call comes to the same end. Law: the real steps are run in a process of their own, on a loop
-//! device with mounted filesystems and a swap that is on, below a tracer; they die at each call that writes to the disk, before it and
-//! after it, and between the steps.
+//! Promise: `landfall relabel --apply`, killed at any moment together with the tools that it runs, leaves a disk with the
+//! same UUIDs and a complete partition table, and the same call comes to the same end.
 //!
-//! Needed: what `relabel_devices.rs` needs.
+//! The real steps are run in a process of their own, on a loop device with mounted filesystems and a swap that is on, below a
+//! tracer. They die at each call that writes to the disk, before it and after it, and between the steps. Needed: what
+//! `relabel_devices.rs` needs.
 //!
-//! Absent: power cuts, which scenario `relabel-every-step` has.
+//! The scenario relabel-every-step has power cuts.
 
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands

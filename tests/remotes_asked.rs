@@ -1,6 +1,6 @@
-//! Promise: of a remote that does not give what is asked for, the cause is named by whoever says it: what ssh says reaches the table through
-//! the very command that landfall gives to Git, a server's banner never does, and what nobody says is no failure of the network. A repository
-//! on this machine is read whoever owns it. Real ssh, real Git; a control beside each.
+//! Promise: if a remote does not give what is requested, the cause is named by its source: what ssh says reaches the table
+//! through the very command that landfall gives to Git, a server's banner never does, and an error without a source is not a
+//! failure of the network. A repository on this machine is read whoever owns it. Real ssh, real Git; a control beside each.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

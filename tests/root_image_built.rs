@@ -1,8 +1,8 @@
-//! Promise: an image is made of a closure alone. Law: the same closure gives the same bytes, whoever has it, since when and
-//! in which order; the filesystem in it is clean and holds the closure, nothing else and nothing less, also on a disk that was
-//! full of other things; no flipped bit and no missing byte of an image goes unnamed.
+//! Promise: an image is made from a closure alone.
 //!
-//! Needed: mke2fs, e2fsck, debugfs.
+//! The same closure gives the same bytes, whoever has it, since when and in which order. The filesystem in it is clean and
+//! holds exactly the closure, also on a disk that was full of other things. Every flipped bit and every missing byte of an
+//! image is found. Needed: mke2fs, e2fsck, debugfs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,7 +1,7 @@
-//! Promise: an image becomes a root filesystem that is grown, clean and under the planned id, also when growing it was cut. Law: until
-//! the end it has the provisional id.
+//! Promise: an image becomes a root filesystem that is grown, clean and under the planned id, even if growing it was
+//! interrupted.
 //!
-//! Needed: mke2fs, e2fsck, resize2fs, tune2fs, blkid.
+//! Until the end it has the provisional id. Needed: mke2fs, e2fsck, resize2fs, tune2fs, blkid.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,7 +1,7 @@
-//! Promise: what is written is the image that the configuration names, by its content, and one writer writes it. Law: another image of
-//! the same store path is refused before anything is written, by a look at its manifest alone.
+//! Promise: what is written is the image that the configuration names, by its content, and one writer writes it.
 //!
-//! Needed: mke2fs, e2fsck, debugfs.
+//! Another image of the same store path is refused before anything is written, by a look at its manifest alone. Needed:
+//! mke2fs, e2fsck, debugfs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

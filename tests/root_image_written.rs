@@ -1,8 +1,10 @@
-//! Promise: the writing of an image can be cut anywhere and goes on. Law: a chunk is written only when its digest is right; of
-//! work that was flushed nothing is written twice; whatever was lost, the disk ends up as without the cut; what the disk or the
-//! medium does wrong is named, each as what it is; memory does not grow with the image.
+//! Promise: the writing of an image can be interrupted anywhere and continues.
 //!
-//! Absent: a root filesystem that lands (`root_image_landed`). Needed: mke2fs, e2fsck.
+//! A chunk is written only if its digest is right. Of work that was flushed nothing is written twice. Whatever was lost, the
+//! disk ends as without the interruption. An error of the disk or of the medium is named as that. Memory does not grow with
+//! the image. Needed: mke2fs, e2fsck.
+//!
+//! `root_image_landed` has a root filesystem that lands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

@@ -1,5 +1,5 @@
-//! Promise: a repository's settings are read without Git as Git reads them. With real Git, on forms that somebody would write to hide one,
-//! and on any.
+//! Promise: a repository's settings are read without Git as Git reads them. With real Git, on forms that could be used to
+//! hide a setting, and on any.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

@@ -1,8 +1,9 @@
-//! Promise: whatever a person gives (a name of a disk, a file of any name and form, a log that is none) is named as it is, once, with what
-//! to do next; the same disk has the same ids however its name is written. Law: the real program; nothing of a foreign name reaches the
-//! terminal unescaped.
+//! Promise: whatever a person gives (a name of a disk, a file of any name and form, a file that is not a log) is named as it
+//! is, once, with what to do next; the same disk has the same ids however its name is written.
 //!
-//! Absent: which values are allowed (`config_refused.rs`).
+//! The real program runs; nothing of a foreign name reaches the terminal unescaped.
+//!
+//! `config_refused` says which values are allowed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
@@ -361,7 +362,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "next: write https://forge.example/a",
     ),
     ("remote", "~/repo", "such as /root/repo"),
-    ("remote", "./repo", "from / on"),
+    ("remote", "./repo", "an absolute path"),
     (
         "remote",
         "gitlab:veloren%2Fdev/rfcs",
@@ -374,11 +375,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
     ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
-    (
-        "remote",
-        "https://forge.example/a%0Ab",
-        "next: leave out the code",
-    ),
+    ("remote", "https://forge.example/a%0Ab", "next: remove the code"),
     ("revision", "v1.0", "write \"v1.0\" there"),
     ("revision", "abc1234", "git rev-parse abc1234"),
     (
@@ -414,7 +411,7 @@ fn every_refusal_of_a_repository_says_what_to_write() {
     // What is wrong is seen.
     let (_, told) = with(&place, "remote", "https://forge.example/a\n");
     assert!(
-        told.contains(r#""https://forge.example/a\n""#) && told.contains("a line feed stands behind it"),
+        told.contains(r#""https://forge.example/a\n""#) && told.contains("a line feed is after it"),
         "{told}"
     );
     let (code, told) = with(&place, "branch", "refs/heads/origin/main");

@@ -1,6 +1,8 @@
-//! Real endings of the programs that landfall runs: what each means, and what somebody is told to do. Law: tests/tool_errors/*.txt holds what
-//! real programs printed, with their versions and where it comes from; tests/tool_errors/table.txt says of each its class, its cause, the
-//! sentence that decided and the next step, and is compared as a whole. `LANDFALL_ENDINGS=new` writes the table anew, to be read by a person.
+//! Real errors of the programs that landfall runs: what each means, and what a person is told to do.
+//!
+//! tests/tool_errors/*.txt holds what real programs printed, with their versions and their origin.
+//! tests/tool_errors/table.txt says for each its class, its cause, the sentence that decided and the next step, and is
+//! compared as a whole. `LANDFALL_ENDINGS=new` writes the table again, for a person to read.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

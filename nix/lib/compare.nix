@@ -2,7 +2,7 @@
 # the loader that landfall proves, and will see what the installer places. A system that does not would be installed in
 # full and then wait for a device that never appears, fail at the boot loader, or miss its keys.
 #
-# Absent: drivers, and whatever else a host needs to boot.
+# Drivers, and whatever else a host needs to boot, are not checked.
 { lib }:
 {
   # `config` of the target.

@@ -1,6 +1,6 @@
 # From an evaluated host to its installer. Works with any nixpkgs: it is the target's that is used.
 #
-# Absent: flakes (flake.nix passes its hosts in).
+# It works without flakes; flake.nix passes its hosts in.
 { lib }:
 rec {
   # One installer, as an evaluated NixOS system.

@@ -1,7 +1,7 @@
 # The root filesystem of a host as an image, which a prebuilt installer writes chunk by chunk: `root.image` in a directory, and in
 # `digest` what the installer's configuration knows it by.
 #
-# Absent: a virtual machine and root; `landfall image build` needs neither.
+# It needs no virtual machine and no root, because `landfall image build` needs neither.
 {
   lib,
   pkgs,

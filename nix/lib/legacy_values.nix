@@ -3,7 +3,7 @@
 # worked is left as it is, for the type or the assertion of its option to refuse; so is what a shell would have read as more than
 # a text.
 #
-# Absent: refusals (types.nix, modules/options.nix).
+# types.nix and modules/options.nix refuse values.
 { lib }:
 let
   characters = lib.stringToCharacters;

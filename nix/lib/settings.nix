@@ -1,7 +1,7 @@
 # What landfall reads, from the module's options. The one place that names the keys of the configuration file
 # (docs/reference/configuration.md, src/config.rs); nix/tests/golden holds what comes out, and the Rust tests read that.
 #
-# Absent: secrets. They come as credentials.
+# Secrets are not in it; they come as credentials.
 { lib }:
 {
   # The options below `autoInstaller`.

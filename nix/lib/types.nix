@@ -1,7 +1,7 @@
 # The types of option values: the rules of states/names.rs, so that a value that landfall would refuse is refused before
 # anything is built. Each description is the rule, as a person reads it; the module system puts option and value before it.
 #
-# Absent: defaults, and rules between options (modules/options.nix).
+# modules/options.nix has the defaults, and the rules between options.
 { lib }:
 let
   inherit (lib) types;
@@ -301,7 +301,7 @@ rec {
       isEspLabel;
   rootLabel =
     narrowed types.str
-      "root label (characters of A-Z a-z 0-9 . _ -, without blanks; 16 of them are kept, for which ext4 has room; not . or ..)"
+      "root label (characters of A-Z a-z 0-9 . _ -, without spaces; 16 of them are kept, for which ext4 has room; not . or ..)"
       isRootLabel;
 
   # Whether landfall can use these. The first two are always used; the others where LUKS or swap is on.

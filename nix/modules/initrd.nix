@@ -1,6 +1,6 @@
 # What the host asked for in the installer's stage 1: modules and commands, in a systemd stage 1 and in a scripted one.
 #
-# Absent: the modules and mounts of the image itself; NixOS brings those.
+# NixOS brings the modules and mounts of the image itself.
 { config, lib, ... }:
 let
   cfg = config.autoInstaller;

@@ -1,7 +1,7 @@
 # The installer as an ISO image for a USB stick: `system.build.isoImage`, and `system.build.landfallImage`, which is the
 # same image from a build that prints the installer's public key.
 #
-# Absent: a private key. The build knows the public half only.
+# The build knows only the public half of a key.
 {
   config,
   lib,

@@ -1,8 +1,8 @@
 # The options that decide what is on the disk: labels, LUKS, swap. The installer and the target share them
 # (options.nix, target.nix), so that the system looks for its filesystems under the names that the installer gives. An option's
-# value is what is written; what the replaced module took besides becomes that (lib/legacy_values.nix), and is told.
+# value is what is written; other values that the replaced module accepted are converted (lib/legacy_values.nix), with a warning.
 #
-# Absent: any effect.
+# The options alone have no effect.
 {
   config,
   lib,
@@ -107,7 +107,7 @@ in
       ) "1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name")
       (needed "swap.size" opts.swap.size cfg.swap.enable (
         text: old.swapBytes text != null
-      ) "a whole number and one of M G T, such as 512M or 8G; sgdisk knows no fractions and no blanks")
+      ) "a whole number and one of M G T, such as 512M or 8G; sgdisk accepts no fractions and no spaces")
     ];
 
     warnings =

@@ -1,7 +1,7 @@
 # The installer for machines without a stick: kernel, initrd with the whole store, an iPXE script, and a kexec script,
 # together in `system.build.landfallImage`.
 #
-# Absent: a server. Any HTTP or TFTP server hands the four files out.
+# Any HTTP or TFTP server can serve the four files.
 {
   config,
   lib,

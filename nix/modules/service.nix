@@ -1,7 +1,8 @@
 # landfall as the installer's service, and what stands around it: who has the console, what is there after a failure.
 # The directives of the service are those of nix/tests/golden/unit.service, which the laboratory's machines run too.
 #
-# Absent: images (iso.nix, netboot.nix), and a shell in the service. Nothing here powers off: landfall does, when landed.
+# iso.nix and netboot.nix have the images. The service has no shell, and does not power off: landfall does, when
+# landed.
 {
   config,
   lib,

@@ -1,7 +1,7 @@
 # For the host that is installed: its filesystems, LUKS container and swap, under the labels that the installer gives.
 # Import it, set `autoInstaller.labels` (and `luks`, `swap`) in the host, and mkInstaller takes them from there.
 #
-# Absent: everything else of a host, such as its boot loader (systemd-boot is what landfall proves).
+# Everything else of a host is its own, such as its boot loader (landfall checks systemd-boot).
 { config, lib, ... }:
 let
   cfg = config.autoInstaller;

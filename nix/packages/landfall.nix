@@ -1,4 +1,4 @@
-# landfall with every program that it starts in its PATH. Absent: the laboratory, which is started with Cargo.
+# landfall with every program that it starts in its PATH. The laboratory is not in it; Cargo starts it.
 {
   lib,
   rustPlatform,

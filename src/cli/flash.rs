@@ -414,7 +414,7 @@ impl Run<'_> {
             match (behind, source.is_at(file.into())) {
                 (Ok(behind), named) => source.is_file(behind) || named.unwrap_or(false),
                 (Err(error), named) => {
-                    tracing::info!(%error, "the file behind a loop device");
+                    tracing::info!(%error, "the file of a loop device");
                     named.unwrap_or(false)
                 }
             }

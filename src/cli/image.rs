@@ -51,7 +51,7 @@ pub enum ImageCommand {
     Build(BuildArgs),
     /// Show the contents of an image, from its manifest
     Info(InfoArgs),
-    /// Read a whole image and check it; with --device, check that the device holds it (only right after writing)
+    /// Read a whole image and check it; with --device, compare the device with it (valid until the device is mounted or changed)
     Verify(VerifyArgs),
     /// Write an image to a partition or a file, and verify it
     ///
@@ -72,7 +72,7 @@ pub struct BuildArgs {
     /// Root of the Nix store that has the system
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub store: Utf8PathBuf,
-    /// Directory with `store-paths` and `registration` (closureInfo of nixpkgs) [default: ask nix-store]
+    /// Output of nixpkgs' closureInfo: a directory with the files store-paths and registration [default: ask nix-store]
     #[arg(long, value_name = "DIR")]
     pub closure_info: Option<Utf8PathBuf>,
     /// Another file or directory, and its path in the image; can be given several times
@@ -108,7 +108,7 @@ pub struct VerifyArgs {
 pub struct WriteArgs {
     /// The image
     pub file: Utf8PathBuf,
-    /// The partition, or a file with the contents of one
+    /// A partition, or a file in place of one
     pub device: Utf8PathBuf,
     /// Write even if the device is not empty; its contents are lost
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
 use crate::event::{Event, Listener, Reporter};
 use crate::exit::Exit;
-use crate::lock::holders::Process;
+use crate::lock::holders::{Process, run_dir_of};
 use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::boot::kernel_settings;
@@ -129,8 +129,13 @@ pub enum Outcome {
     Landed,
     /// It had landed before (rule 16); nothing was touched.
     AlreadyLanded,
-    /// There is nothing to resume: why.
-    NothingToResume(String),
+    /// There is nothing to resume.
+    NothingToResume {
+        /// Why.
+        why: String,
+        /// What to do.
+        remedy: Remedy,
+    },
 }
 
 /// Stopped before the end.
@@ -231,7 +236,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
         Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
-        Ok(driver::Outcome::NothingToResume { why }) => Ok(Outcome::NothingToResume(why)),
+        Ok(driver::Outcome::NothingToResume { why, remedy }) => Ok(Outcome::NothingToResume { why, remedy }),
         Err(driver::Halt {
             phase,
             fault,
@@ -307,7 +312,7 @@ pub(super) fn command(
     match done {
         Ok(outcome) => {
             let leave = || runtime.block_on(leave(on_success, &reporter));
-            ended(outcome, &options, &told, &reporter, leave)
+            ended(outcome, &options, &told, leave)
         }
         Err(stopped) => {
             // Whatever the run told: a watcher of the status learns of the end.
@@ -327,8 +332,9 @@ fn machine_locked(refused: machine::Refused) -> Failure {
         machine::Refused::Held(by) => Failure::new(
             Exit::Locked,
             format!(
-                "another landfall is running on this machine: {}\n    next: landfall status --watch",
-                named(&by)
+                "another landfall is running on this machine: {}\n    next: {}",
+                named(&by),
+                status_of(&by)
             ),
         ),
         machine::Refused::Io(e) => Failure::new(
@@ -353,9 +359,9 @@ fn reporter_to(
             listener,
         }));
     };
-    add(progress::of_install(options.progress, verbose));
+    add(progress::of_install(options.progress, verbose, told));
     let beside = options.screen.as_deref();
-    if let Some(screen) = beside.and_then(|path| progress::on_terminal(path, verbose)) {
+    if let Some(screen) = beside.and_then(|path| progress::on_terminal(path, verbose, told)) {
         add(screen);
     }
     add(Box::new(log));
@@ -369,7 +375,6 @@ fn ended(
     outcome: Outcome,
     options: &InstallOptions,
     told: &Told,
-    reporter: &Reporter,
     leave: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
     match outcome {
@@ -379,19 +384,14 @@ fn ended(
         }
         Outcome::AlreadyLanded => {
             // A person who types `resume` wants to know; only the unattended start ends as configured.
-            if options.resume_only {
-                reporter.notice("this install is already finished; nothing was changed");
-            } else {
-                reporter.notice(
-                    "this install is already finished; nothing was changed: remove the installer's medium",
-                );
+            if !options.resume_only {
                 leave()?;
             }
             Ok(Exit::AlreadyLanded)
         }
-        Outcome::NothingToResume(why) => Err(Failure::new(
+        Outcome::NothingToResume { why, remedy } => Err(Failure::new(
             Exit::NothingToResume,
-            format!("nothing to resume: {why}\n    next: {}", told.command("install")),
+            format!("nothing to resume: {why}\n    next: {}", told.in_remedy(&remedy)),
         )),
     }
 }
@@ -406,6 +406,13 @@ fn named(processes: &[Process]) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     }
+}
+
+/// The command that shows the run of these processes: in their run directory, where the kernel names it.
+fn status_of(processes: &[Process]) -> String {
+    let dir = processes.iter().find_map(|process| run_dir_of(process.pid));
+    let told = dir.map_or(Told::default(), |dir| Told::of(None, &dir));
+    told.in_words("landfall status --watch")
 }
 
 /// The last lines after a failure.

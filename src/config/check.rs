@@ -323,7 +323,7 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
                     quoted(&shown)
                 ),
                 if key.trim() != key {
-                    "remove the blanks before and after it"
+                    "remove the spaces before and after it"
                 } else if key.split_whitespace().count() > 1 {
                     "write each key as a separate entry"
                 } else {
@@ -405,7 +405,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut words = Vec::new();
     if config.host.as_str().eq_ignore_ascii_case("localhost") {
         words.push(
-            "host is localhost, which is what every machine calls itself: give the host a name of its own in nixosConfigurations"
+            "host is localhost, which every machine uses for itself: choose another name in nixosConfigurations"
                 .to_owned(),
         );
     }

@@ -12,7 +12,7 @@ use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use landfall_states::remote::{is_account, is_authority, percent_decoded};
+use landfall_states::remote::{WIDE_AT, is_account, is_authority, percent_decoded};
 use landfall_states::secret_token;
 
 /// What stands in a URL and may be a secret.
@@ -97,7 +97,7 @@ pub(super) fn secret<'a>(
     let by_ssh = scheme.contains("ssh");
     // A password may have what ends the authority in it: what is left of it there is no host.
     let is_host = host.is_empty() && scheme == "file" || is_authority(host);
-    if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
+    if user.is_some_and(|user| !by_ssh || !is_account(user) || secret_token::has_token(user)) || !is_host {
         return Some(Secret::User);
     }
     if secret_token::has_token(host) {
@@ -165,7 +165,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     }
     if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
         // Where a text has several URLs, what is between them may be a part of a password.
-        let shown = if url.contains(['@', '?', '#']) {
+        let shown = if url.contains(['@', '?', '#']) || url.contains(WIDE_AT) {
             String::from("…")
         } else {
             url.to_owned()
@@ -176,7 +176,7 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         let shown = url
             .split(['@', '?', '#'])
             .next()
-            .filter(|all| all.len() == url.len());
+            .filter(|all| all.len() == url.len() && !may_have_password(url));
         return Some(refused(
             shown.unwrap_or("…").to_owned(),
             form,
@@ -238,8 +238,7 @@ fn parts(rest: &str) -> (&str, &str, &str) {
 
 /// What stands against an address that has, or may have, a secret in it.
 fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
-    let of_token = "leave out the token: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or \
-                    into another one that its nix.conf names with netrc-file";
+    let of_token = "remove the token; put it into /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or into the file that netrc-file in its nix.conf names";
     let (host, path, query) = parts(rest);
     let (is_s3, is_file) = (scheme == "s3", scheme == "file");
     match found {
@@ -251,14 +250,14 @@ fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
                 "it names no server"
             },
             if is_s3 {
-                "write s3://BUCKET, and its settings (region=REGION) behind a ?"
+                "write s3://BUCKET, and its settings (region=REGION) after a ?"
             } else {
                 FORM
             },
         ),
         Secret::User if !rest.contains('@') => refused(
             hidden(scheme),
-            "its server is no name of one; the address is shown in logs and on command lines",
+            "the server name is not valid; the address is shown in logs and on command lines",
             if is_file {
                 "write file:// and the whole path, such as file:///mnt/cache"
             } else {
@@ -272,7 +271,7 @@ fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
         ),
         Secret::Host => refused(
             hidden(scheme),
-            "it has a token in the place of its server; the address is shown in logs and on command lines",
+            "it has a token in its server name; the address is shown in logs and on command lines",
             of_token,
         ),
         Secret::Path => refused(
@@ -282,9 +281,8 @@ fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
         ),
         Secret::Query(_) if is_of_known_names(query) => refused(
             format!("{scheme}://{host}{path}"),
-            "a setting behind its ? has a value that Nix does not take",
-            "write a whole number where Nix wants one (priority, compression-level), true or false where it wants that (trusted, \
-             want-mass-query), or leave the setting out",
+            "a setting after the ? has a value that Nix does not accept",
+            "write a whole number (for priority or compression-level), true or false (for trusted or want-mass-query), or leave the setting out",
         ),
         Secret::Query(_) => refused(
             format!("{scheme}://{host}{path}"),
@@ -309,7 +307,7 @@ fn of_address(url: &str, scheme: &str, rest: &str) -> Option<(String, String)> {
     if scheme == "file" && !host.is_empty() {
         return Some(refused(
             url.to_owned(),
-            "behind file:// a path begins with a slash of its own",
+            "after file:// the path must begin with a slash (file:///…)",
             &meant(&format!("file:///{rest}")),
         ));
     }
@@ -324,7 +322,7 @@ fn of_address(url: &str, scheme: &str, rest: &str) -> Option<(String, String)> {
     if let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| is_file_of_a_cache(file)) {
         return Some(refused(
             url.to_owned(),
-            "it is the address of a file of a cache",
+            "it is the address of a file in a cache, not of the cache",
             &meant(&format!(
                 "{scheme}://{}",
                 address.trim_end_matches(file).trim_end_matches('/')
@@ -337,7 +335,7 @@ fn of_address(url: &str, scheme: &str, rest: &str) -> Option<(String, String)> {
     let name = name.rsplit('/').next().unwrap_or_default();
     Some(refused(
         url.to_owned(),
-        "it is a page about a cache",
+        "it is a web page about a cache, not the cache",
         &meant(&format!("https://{name}.cachix.org")),
     ))
 }
@@ -353,18 +351,27 @@ fn meant(form: &str) -> String {
     }
 }
 
+/// Whether a text without a scheme has something behind the colon of its first part that is no port, and may be a password.
+fn may_have_password(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    let is_kind =
+        |head: &str| SCHEMES.contains(&head) || ["channel", "flake", "github", "gitlab"].contains(&head);
+    first
+        .split_once(':')
+        .is_some_and(|(head, behind)| !is_kind(head) && behind.bytes().any(|b| !b.is_ascii_digit()))
+}
+
 /// What to write for a cache that is named without a scheme.
 fn without_scheme(text: &str) -> String {
     let store = text.split(['?', ':']).next().unwrap_or_default();
     if matches!(store, "daemon" | "auto" | "local" | "unix") {
-        return "leave it out: it is a store of this machine, and no cache".to_owned();
+        return "leave it out: it is a store on this machine, not a cache".to_owned();
     }
     if ["channel:", "nixpkgs", "github:", "flake:"]
         .iter()
         .any(|head| text.starts_with(head))
     {
-        return "leave it out, or write the cache that has what is built from it: that of NixOS's channels is https://cache.nixos.org"
-            .to_owned();
+        return "this is not a cache: leave it out, or write https://cache.nixos.org".to_owned();
     }
     if text.contains(['@', '?', '#', '\\']) {
         return FORM.to_owned();
@@ -445,6 +452,10 @@ mod tests {
             "https:user:canary@cache.example",
             "ftp://user:canary@cache.example",
             "https://u:canary@a.example https://b.example",
+            "https://u:canary\u{ff20}cache.example",
+            "cache.example:canary/x",
+            "https://cache.example:canary/x",
+            "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@cache.example",
             "https://cache.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
             "https://cache.example/x/glpat-canaryabcdefghijklm",
             "https://cache.example/%3Ftoken=canary",

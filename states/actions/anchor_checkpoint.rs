@@ -1,7 +1,6 @@
-//! Anchor the checkpoint: from **Partitioned** to **Anchored**. Make the ESP and allocate the two
-//! checkpoint slots in it.
+//! Anchor the checkpoint: from **Partitioned** to **Anchored**. Makes the ESP and allocates the two checkpoint slots in it.
 //!
-//! Law: an ESP with the planned volume id is whole and is never formatted again, even when its slots cannot be read.
+//! An ESP with the planned volume id is complete and is never formatted again, even if its slots cannot be read.
 
 use crate::consent::Consent;
 use crate::phase::Phase;

@@ -1,9 +1,10 @@
 //! Clone the configuration: from **Formatted** to **Cloned**.
 //!
-//! Law: the clone is whole or absent. It is made beside its place and renamed into it after it is durable; a clone that
-//! is not whole is replaced; a directory that is not a clone of ours is never touched. A revision that only a record asks for is a
-//! wish: it counts when it is what the reference names now, or an ancestor of that, and until this was asked of the remote nothing
-//! comes of it, also where the clone has been whole for long.
+//! The clone is complete or absent. It is made beside its place, made durable, and renamed into its place. An incomplete
+//! clone is replaced; a directory that is not a clone of ours is never touched.
+//!
+//! A revision that only a record asks for is an unproved request. It counts if it is what the reference names now, or an
+//! ancestor of that. Until the remote was asked, it has no effect, even if the clone has been complete for long.
 
 use crate::fault::{Fault, SourceFault};
 use crate::names::{ClonePath, Revision};

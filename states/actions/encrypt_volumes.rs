@@ -1,7 +1,7 @@
 //! Encrypt the volumes: from **Anchored** to **Encrypted**. Without LUKS there is nothing to do.
 //!
-//! Law: a container with the planned UUID is never formatted again, whatever the passphrase: a wrong passphrase is a
-//! question to a person, not a reason to erase (I5).
+//! A container with the planned UUID is never formatted again, whatever the passphrase: a wrong passphrase is a question to a
+//! person, not a reason to erase (I5).
 
 use crate::consent::Consent;
 use crate::fault::{Fault, Kind, Remedy, SecretFault};

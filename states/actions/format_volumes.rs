@@ -1,8 +1,8 @@
 //! Format the volumes: from **Encrypted** to **Formatted**.
 //!
-//! Law: an order names only volumes that are not whole; a whole one cannot be named in it (I5). Root is made empty, or from an
-//! image; then the order says which chunk it goes on with. That is a claim and spares work only: before the commit everything
-//! is read back.
+//! An order names only incomplete volumes; a complete one cannot be named in it (I5). Root is made empty, or from an image.
+//! For an image, the order says with which chunk to continue. That is a claim and only saves work: everything is read back
+//! before the commit.
 
 use crate::consent::Consent;
 use crate::image::{Image, ImageProgress};

@@ -1,6 +1,6 @@
 //! Install the boot loader: from **Installed** to **Bootable**.
 //!
-//! Law: the boot loader is proved from the ESP itself; what its installer's exit code says is not a fact.
+//! The boot loader is checked on the ESP itself; the exit code of its installer is not a fact.
 
 use crate::fault::{ConfigFault, Fault, Kind, Remedy};
 use crate::names::StorePath;

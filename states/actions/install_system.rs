@@ -1,9 +1,9 @@
 //! Install the system (`nixos-install`): from **Realised** to **Installed**.
 //!
-//! Law: the profile is set only after the closure's files are durable, so that a power cut cannot leave a profile that
-//! points at empty files. Secrets that need no user of the target are in their places before it: `nixos-install` activates
-//! the system, and NixOS reads the file with the password of a user that may be changed later (`users.mutableUsers`) in that
-//! first activation and never again.
+//! The profile is set only after the closure's files are durable, so that a power cut cannot leave a profile that points at
+//! empty files. Secrets that need no user of the target are placed before: `nixos-install` activates the system, and NixOS
+//! reads the password file of a user that may be changed later (`users.mutableUsers`) in that first activation and never
+//! again.
 
 use crate::actions::provision_secrets::Placed;
 use crate::names::{StorePath, TargetPath};

@@ -1,6 +1,6 @@
 //! Land: from **Provisioned** to **Landed**.
 //!
-//! Law: landed means re-read, unmounted, closed and flushed; the claim is saved after the flush, never before (I13).
+//! Landed means read back, unmounted, closed and flushed. The claim is saved after the flush, never before (I13).
 
 use crate::names::StorePath;
 use crate::phase::Phase;

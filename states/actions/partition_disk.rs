@@ -1,7 +1,7 @@
 //! Partition the disk: from **Planned** to **Partitioned**.
 //!
-//! Law: a table whose both copies are ours is never written again (I4); no table is written without a consent that
-//! covers exactly what is there at that moment (I2, I6).
+//! A table whose two copies are ours is never written again (I4). No table is written without a consent that covers exactly
+//! what is there at that moment (I2, I6).
 
 use crate::consent::{Consent, Erasure};
 use crate::fault::{Fault, Kind, Remedy};

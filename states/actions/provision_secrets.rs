@@ -1,7 +1,7 @@
 //! Provision secrets (deploy key, age identity, ownership): from **Bootable** to **Provisioned**.
 //!
-//! Law: a file of secrets is done when its contents, owner and mode are what was asked; its contents are compared by the
-//! world and never come here.
+//! A file with a secret is done if its contents, owner and mode are as requested. The world compares the contents; they never
+//! come here.
 
 use crate::names::TargetPath;
 use crate::phase::Phase;

@@ -1,11 +1,11 @@
 //! Realise the system: from **Cloned** to **Realised**.
 //!
-//! Law: after an unclean stop the store's contents are verified before they are trusted; the store's database is not
-//! believed, because a power cut can leave paths that are registered as valid and whose files are empty. A database that Nix
-//! cannot read is a fact, and the order that follows puts it aside: it is scratch, made again by copying or building.
+//! After an unclean stop the store's contents are verified before they are trusted. The store's database is not enough,
+//! because a power cut can leave paths that are registered as valid and whose files are empty. A database that Nix cannot
+//! read is a fact, and the next order puts it aside: it is scratch, made again by copying or building.
 //!
-//! What the target says of which system a revision comes to is a wish as well: it counts when the configuration names that system, when
-//! this run's own evaluation does, or when a proved record does. Otherwise it is evaluated again.
+//! What the target says about the system of a revision is an unproved request as well. It counts if the configuration names
+//! that system, if this run's own evaluation does, or if a proved record does. Otherwise the revision is evaluated again.
 
 use crate::fault::{Fault, Kind, Remedy};
 use crate::names::{HostName, Revision, StorePath};

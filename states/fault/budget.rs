@@ -1,7 +1,8 @@
-//! How often something may be tried. Law: the class of a fault decides whether it is tried again, and the budget alone decides
-//! how often; both are pure, so that a run can be replayed.
+//! How often something may be tried.
 //!
-//! Absent: a clock and randomness. The wait is computed from the attempt's number and a seed that the caller holds.
+//! The class of a fault decides whether it is tried again, and the budget alone decides how often. Both are pure, so that a
+//! run can be replayed. There is no clock and no randomness: the wait is computed from the attempt's number and a seed of the
+//! caller.
 
 use super::kind::{Kind, Limit};
 use super::{Fault, FaultClass, Remedy};

@@ -1,7 +1,6 @@
-//! One fault of every kind that is about one thing, made of texts that the caller chooses. Law: every kind is in the list
-//! (`kind_tests` compares it with the sources), and every text has the name of its field.
+//! One fault of every kind that is about one thing, made of texts that the caller chooses.
 //!
-//! Absent: what they say.
+//! Every kind is in the list (`kind_tests` compares it with the sources), and every text has the name of its field.
 
 use super::fault::{
     ConfigFault, DeviceFault, Ended, Fault, ImageFault, MachineFault, Os, PlaceFault, RoomFault, SecretFault,

@@ -1,9 +1,12 @@
-//! What was known of a fault. Law: what somebody may want to ask of a fault is a value here: the error's number, how a program
-//! ended, who uses a disk, what was expected and what was found. The class follows from the kind by a match without a wildcard.
+//! What was known about a fault.
 //!
-//! What is about one thing stands in a file of that thing, as an enum of its own whose variants are kinds like the others.
+//! Everything that a caller may want to know about a fault is a value here: the number of the error, how a program ended, who
+//! uses a disk, what was expected and what was found. The class follows from the kind by a match without a wildcard.
 //!
-//! Absent: words (`text`). The names in the bytes are read by those who follow the events of a run; they are only ever added to.
+//! The kinds that are about one thing are in a file for that thing, as an enum whose variants are kinds like the others. The
+//! serialised names are read by programs that follow the events of a run; new ones may be added, and old ones never change.
+//!
+//! `fault::text` has the words.
 
 mod cause;
 mod config;

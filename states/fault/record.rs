@@ -1,7 +1,9 @@
-//! A fault as it is written down: its words. Law: this is a format of its own, apart from [`Fault`](super::Fault): a part of the
-//! checkpoint, of events and of the status, whose bytes are fixed.
+//! A fault as it is written down: its words.
 //!
-//! Absent: making words (`text`).
+//! This is a format of its own, separate from [`Fault`](super::Fault): a part of the checkpoint, of events and of the status,
+//! whose bytes are fixed.
+//!
+//! `fault::text` makes the words.
 
 use super::FaultClass;
 use serde::{Deserialize, Serialize};

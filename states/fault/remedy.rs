@@ -1,7 +1,7 @@
-//! What to do about a fault. Law: a command stands apart from what has to change before it, so that a program can offer it; it is
-//! written as it would be typed.
+//! What to do about a fault.
 //!
-//! Absent: doing it.
+//! A command is separate from what has to change before it, so that a program can offer it. It is written as it would be
+//! typed. Nothing here carries it out.
 
 use serde::Serialize;
 use std::fmt;
@@ -69,7 +69,9 @@ impl Remedy {
     }
     /// A device is broken.
     pub fn replace_device() -> Self {
-        Remedy::Words("replace the device, then landfall resume".into())
+        Remedy::Words(
+            "replace the disk, then: landfall install (a new disk starts from the beginning)".into(),
+        )
     }
     /// The kernel lets nobody write to a filesystem any more.
     pub fn turned_read_only() -> Self {

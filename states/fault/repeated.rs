@@ -1,11 +1,13 @@
-//! The same ending twice. Law: an ending that nobody knows is tried once more. When the same program ends with the same last
-//! sentence of its own again, in the next attempt at the same phase, that is permanent: a third attempt would end the same way. A reboot
-//! between the two changes nothing, because the mark of the ending is kept with the last fault in the checkpoint.
+//! The same unknown error twice.
 //!
-//! Any other fault between the two, or an attempt that ended well, makes the count begin anew. What is known to pass by itself (a lost
-//! connection) is never counted: it has no mark.
+//! An error that is in no table is tried once more. If the same program ends with the same last sentence of its own again, in
+//! the next attempt at the same phase, that is permanent: a third attempt would end the same way. A reboot between the two
+//! changes nothing, because the mark of the error is kept with the last fault in the checkpoint.
 //!
-//! Absent: which endings are known (`Cause`).
+//! Any other fault between the two, or an attempt that succeeded, starts the count again. What is known to pass by itself (a
+//! lost connection) has no mark and is never counted.
+//!
+//! `kind::cause` has the known causes.
 
 use super::{Fault, FaultRecord, Kind};
 use crate::names::Digest;

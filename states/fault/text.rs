@@ -1,10 +1,10 @@
-//! A fault in words: the one place where they are made. Law: pure; the thing comes first, then what is wrong, then what to do, and
-//! a list stays a list until somebody has room for a line only. What a fault quotes was chosen by others (programs, file names,
-//! labels): control characters of it never leave here, so a text is one line and moves no cursor.
+//! The words of a fault. They are made only here.
 //!
-//! The words of what is about one thing stand in a file of that thing, beside what to do about it.
+//! Pure. The thing comes first, then what is wrong, then what to do. A list stays a list until it has to become a line. What
+//! a fault quotes was chosen by others (programs, file names, labels): control characters in it never leave this module, so a
+//! text is one line and moves no cursor. Only people read these words; nothing decides by them.
 //!
-//! Absent: decisions. Nothing reads these words but people.
+//! The words about one thing are in a file for that thing, beside what to do about it.
 
 mod cause;
 mod config;
@@ -102,8 +102,7 @@ fn words(kind: &Kind) -> Words {
             Words::of(on, format!("{}: {said}{ended}", cause.explained()))
         }
         Kind::SameEnding { last } => Words {
-            behind: " (the attempt before ended the same way: another one without a change would, too)"
-                .into(),
+            behind: " (the previous attempt ended the same way; a retry without a change would too)".into(),
             ..words(last)
         },
         Kind::ProgramLimit {
@@ -112,7 +111,7 @@ fn words(kind: &Kind) -> Words {
             limit_s,
         } => {
             let how = match limit {
-                Limit::Silence => "it said nothing for too long",
+                Limit::Silence => "it printed nothing for too long",
                 Limit::Deadline | Limit::Phase | Limit::Total => "it did not end in time",
             };
             Words::of(
@@ -128,18 +127,24 @@ fn words(kind: &Kind) -> Words {
         } => {
             let wanted = expected
                 .as_ref()
-                .map_or(String::new(), |wanted| format!("; wanted is {wanted}"));
-            Words::of(disk, format!("it is another disk now: {found}{wanted}"))
+                .map_or(String::new(), |wanted| format!(", expected {wanted}"));
+            Words::of(disk, format!("this is a different disk: found {found}{wanted}"))
         }
         Kind::Twins { disk, devices } => Words::of(
             disk,
-            format!("{} all say that they are this disk", devices.join(" and ")),
+            format!(
+                "{} {} report this identity",
+                devices.join(" and "),
+                if devices.len() == 2 { "both" } else { "all" }
+            ),
         ),
-        Kind::TableChanged { disk, differences } => {
-            Words::of(format!("partition table of {disk}"), "it was changed since").listing(differences)
-        }
+        Kind::TableChanged { disk, differences } => Words::of(
+            format!("partition table of {disk}"),
+            "it changed after this install wrote it",
+        )
+        .listing(differences),
         Kind::InUse { on, by } => of(on, "it is in use").listing(by),
-        Kind::LeftAttached { on, what } => of(on, "a former run left something attached").listing(what),
+        Kind::LeftAttached { on, what } => of(on, "an earlier run left these mounted or open").listing(what),
         Kind::ForeignPartition { number, name, found } => Words::of(
             format!("partition {number} ({name})"),
             format!("it holds something that this install did not make: {found}"),

@@ -1,6 +1,6 @@
-//! Folders, scenes and flakes for the tests of `landfall doctor`. Law: what is made is in a folder of the test's, and gone with it.
+//! Folders, scenes and flakes for the tests of `landfall doctor`.
 //!
-//! Absent: the tests themselves (`doctor.rs`, `doctor_operator.rs`, `doctor_remote.rs`).
+//! Everything is made in a folder of the test, and removed with it.
 
 use camino::Utf8PathBuf;
 use landfall::doctor::{Finding, Outcome, Scene, by_name};

@@ -1,8 +1,10 @@
-//! System calls that change something: which they are, and what each does. Law: a call is understood at its entry, from the
-//! registers and the memory of the program that makes it, and is looked at by nobody else; what it names is told as the
-//! tracer's own root sees it, also when the program has another root or mounts of its own.
+//! System calls that change something: which they are, and what each does.
 //!
-//! Absent: stopping the program, and killing it (`tracer`); other processors than x86-64.
+//! A call is understood at its entry, from the registers and the memory of the program that makes it, and nothing else looks
+//! at it. What it names is given as the tracer's own root sees it, even if the program has another root or mounts of its own.
+//! Only x86-64 is supported.
+//!
+//! `tracer` stops the program and kills it.
 
 use crate::choice::Watch;
 use nix::libc;

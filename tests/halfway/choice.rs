@@ -1,7 +1,8 @@
-//! What is chosen: the paths that are watched, and of many points those that are tried. Law: pure; the same calls give the
-//! same choice.
+//! Chooses the paths that are watched, and of many points those that are tried.
 //!
-//! Absent: calls as the kernel shows them (`calls`). Tests: `tests/halfway_choice.rs`.
+//! Pure: the same calls give the same choice. `tests/halfway_choice.rs` tests it.
+//!
+//! `calls` has the calls as the kernel shows them.
 
 use std::collections::BTreeSet;
 

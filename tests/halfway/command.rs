@@ -1,7 +1,8 @@
-//! The program's arguments and its order: the steps that are asked for, one after the other, and what must fail. Law: a step
-//! whose programs are missing is told as skipped; nothing that needs the laboratory's machine is begun anywhere else.
+//! The program's arguments and its order: the requested steps, one after the other, and what must fail.
 //!
-//! Absent: the points of a step (`points`, `machine`).
+//! A step whose programs are missing is reported as skipped. What needs the laboratory's machine is begun nowhere else.
+//!
+//! `points` and `machine` have the points of a step.
 
 use crate::choice::Point;
 use crate::points::{self, Report, Room};

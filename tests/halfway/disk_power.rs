@@ -1,11 +1,10 @@
-//! A whole disk that loses power in the laboratory's machine: the ESP and the root filesystem on it, while the step runs. Law: the
-//! disk is a loop device over a file whose writes and flushes are written down; everything up to the last flush is there, and of
-//! what was written after it any part. The next run finds the machine freshly started: nothing is attached.
+//! A whole disk that loses power in the laboratory's machine: the ESP and the root filesystem on it, while the step runs.
+//!
+//! The disk is a loop device over a file whose writes and flushes are recorded. Everything up to the last flush is there, and
+//! of what was written after it any part, in any order. The next run finds the machine freshly started: nothing is attached.
 //!
 //! FAT flushes nothing by itself, and its blocks are written back in any order: so every write that reached the ESP is a
 //! moment, and as many of the root's.
-//!
-//! Absent: the order in which the disk's own cache is written; any order is taken for possible.
 
 use crate::calls::{Call, Effect};
 use crate::choice::spread;

@@ -1,8 +1,10 @@
-//! The end by a signal. Law: at SIGINT, SIGTERM or SIGHUP no further step is begun, the one that runs is killed, and everything that was made
-//! is undone as at the end of a step; the exit code says which signal it was. What SIGKILL leaves, the next start removes: a room that
-//! no living process holds.
+//! The end by a signal.
 //!
-//! Absent: the steps' own ends, which are part of what is shown (`points`).
+//! At SIGINT, SIGTERM or SIGHUP no further step is begun, the running one is killed, and everything that was made is undone
+//! as at the end of a step. The exit code says which signal it was. What SIGKILL leaves, the next start removes: a work
+//! folder that no living process holds.
+//!
+//! `points` has the steps' own ends.
 
 use crate::tree;
 use camino::Utf8Path;

@@ -1,10 +1,11 @@
-//! A file whose writes and flushes are written down. Law: every write is kept in the order in which it came, and a flush is kept
-//! where it came: what a power cut leaves of the file can be worked out for any moment.
+//! A file whose writes and flushes are recorded.
 //!
-//! It is served to the kernel through FUSE (include/uapi/linux/fuse.h, protocol 7.31): a folder with the one file `disk`. A loop
-//! device over that file is a disk whose write log is known; no kernel module is needed for it.
+//! Every write is kept in the order in which it came, and a flush is kept where it came, so the contents of the file after a
+//! power cut can be computed for any moment.
 //!
-//! Absent: a cache, other files, and everything that a loop device does not ask for.
+//! It is served to the kernel through FUSE (include/uapi/linux/fuse.h, protocol 7.31): a folder with the one file `disk`. A
+//! loop device over that file is a disk whose write log is known; no kernel module is needed for it. Only what a loop device
+//! asks for is supported.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::libc;

@@ -1,9 +1,11 @@
-//! What a step in the laboratory's machine changes: a disk on a loop device, and what the kernel and the firmware keep beside it.
-//! Law: before every point all of it is as it was when the step had been prepared: the disk's bytes, no mount and no mapping
-//! of the install's, the firmware's variables for booting, no run-time directory of landfall's. It is touched in the
-//! laboratory's machine and nowhere else.
+//! What a step in the laboratory's machine changes: a disk on a loop device, and what the kernel and the firmware keep beside
+//! it.
 //!
-//! Absent: what is done to it (`machine`).
+//! Before every point all of it is as it was when the step had been prepared: the disk's bytes, no mount and no mapping of
+//! the install, the firmware's variables for booting, no run-time directory of landfall. It is touched in the laboratory's
+//! machine and nowhere else.
+//!
+//! `machine` says what is done to it.
 
 use crate::image::Image;
 use crate::tree;

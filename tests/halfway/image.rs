@@ -1,11 +1,11 @@
-//! Volumes in one file: what it holds after a death at any call, and after a power cut. Law: everything up to the last flush
-//! is there; of what was written after it, any part. The calls are those of one recorded run, replayed.
+//! Volumes in one file: what it holds after a death at any call, and after a power cut.
+//!
+//! Everything up to the last flush is there; of what was written after it, any part, in any order. The calls are those of one
+//! recorded run, replayed.
 //!
 //! A kill is a prefix of the calls, the last write whole or half. A cut keeps of the unflushed writes none, all, each alone,
-//! all but each, or a part by chance, and tears the last one at each of its sectors of 512 and blocks of 4,096 bytes (its
-//! ends and its middle).
-//!
-//! Absent: the order in which one device writes; any order is taken for possible.
+//! all but each, or a random part, and tears the last one at each of its sectors of 512 and blocks of 4,096 bytes (its ends
+//! and its middle).
 
 use crate::calls::{Call, Effect};
 use sha2::{Digest, Sha256};

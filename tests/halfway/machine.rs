@@ -1,11 +1,12 @@
-//! The points of a step that needs a machine: device-mapper, mounts, a FAT driver, firmware. Law: as with folders, every point is
-//! a real kill of the real programs, on a disk that is made anew; the next run finds what is attached as the kill left it, as
-//! it is when landfall alone is started again.
+//! The points of a step that needs a machine: device-mapper, mounts, a FAT driver, firmware.
 //!
-//! A point takes seconds here, so that not every one is taken unless all are asked for: of each kind of call (program, call,
-//! kind of path) the first, and the others spread evenly. How many there are is told.
+//! As with folders, every point is a real kill of the real programs, on a disk that is made again. The next run finds what is
+//! attached as the kill left it, as if only landfall were started again.
 //!
-//! Absent: power cuts (`disk_power`), what it is done to (`ground`).
+//! A point takes seconds here, so not every one is tried unless all are requested: of each kind of call (program, call, kind
+//! of path) the first, and the others spread evenly. Their number is reported.
+//!
+//! `disk_power` has power cuts, and `ground` what the step changes.
 
 use crate::calls::Effect;
 use crate::choice::{kind, spread};

@@ -1,13 +1,15 @@
-//! Promise: from every half-made state that a real tool can leave, the next run goes on. Each step of landfall's that calls a
-//! tool is run below a tracer, with the real tool, and dies at every call that changes something; or it loses power there, and
-//! the disk holds what a disk may hold. On what is left the same step is begun again, as the next run does: it looks, judges,
-//! acts, and must end in done; and real programs that know nothing of landfall's must find the outcome right (`oracles`).
+//! Promise: from every half-made state that a real tool can leave, the next run continues.
 //!
-//! `cargo test` runs a part; `cargo lab halfway` all of it. `cargo test --test halfway -- TOOL --point 117:kill` one point.
+//! Each step of landfall that calls a tool is run below a tracer, with the real tool, and dies at every call that changes
+//! something; or it loses power there, and the disk holds what a disk may hold. On what is left the same step is begun again,
+//! as the next run does: it looks, judges, acts, and must end in done. Real programs that know nothing of landfall must find
+//! the result right (`oracles`).
 //!
-//! What needs device-mapper, a FAT driver or firmware (`--machine`) is done in the laboratory's machine only.
+//! `cargo test` runs a part; `cargo lab halfway` all of it. `cargo test --test halfway -- TOOL --point 117:kill` runs one
+//! point.
 //!
-//! Absent: a machine that is faster than its disk: see docs/develop/laboratory.md.
+//! What needs device-mapper, a FAT driver or firmware (`--machine`) is done in the laboratory's machine only. A machine that
+//! is faster than its disk is not shown: see docs/develop/laboratory.md.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 

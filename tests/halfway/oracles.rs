@@ -1,9 +1,10 @@
-//! What real programs, and the bytes, say of a step's outcome. Law: nothing of landfall's is used here, neither its code nor what it
-//! told: a step that is judged done and left something wrong is a failure, however sure landfall is of it. What is expected comes
-//! from the source of what was installed: the repository's own archive, the live store, the ids that were planned.
+//! What real programs, and the bytes, say about a step's result.
 //!
-//! Absent: what needs the laboratory's machine (`oracles_attached`). Tests: `tests/halfway_oracles.rs`, where each is shown outcomes
-//! that are wrong in one respect.
+//! Nothing of landfall is used here, neither its code nor its reports: a step that is judged done and left something wrong is
+//! a failure. What is expected comes from the source of what was installed: the repository's own archive, the live store, the
+//! ids that were planned. `tests/halfway_oracles.rs` shows each of them results that are wrong in one respect.
+//!
+//! `oracles_attached` has what needs the laboratory's machine.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;

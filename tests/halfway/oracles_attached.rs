@@ -1,7 +1,8 @@
-//! What real programs say of what is attached, installed and known to the firmware, in the laboratory's machine. Law: as in
-//! `oracles`, nothing of landfall's is used; filesystems are mounted here, read-only, by `mount`.
+//! What real programs say about what is attached, installed and known to the firmware, in the laboratory's machine.
 //!
-//! Absent: volumes and folders (`oracles`), a boot (every scenario ends with one).
+//! As in `oracles`, nothing of landfall is used; filesystems are mounted here, read-only, by `mount`.
+//!
+//! `oracles` has volumes and folders; every scenario ends with a boot.
 
 use crate::oracles::{ext4, fat, said, same_bytes, told};
 use camino::{Utf8Path, Utf8PathBuf};

@@ -1,12 +1,14 @@
-//! Every point of a tool: killed there, or without power there, and gone on from there. Law: a point is a call that changes
-//! something, and a way to die at it; the state that it leaves is given to the step again, in a process of its own, and the
-//! step must end in done. A tool that makes no changing call is an error: then nothing was shown.
+//! Every point of a tool: killed there, or without power there, and continued from there.
 //!
-//! Volumes are recorded once and their states replayed; that a real kill leaves the replayed bytes is tried at some calls.
-//! Folders are made anew for every point and really killed.
+//! A point is a call that changes something, and a way to die at it. The state that it leaves is given to the step again, in
+//! a process of its own, and the step must end in done. A tool that makes no changing call is an error: then nothing was
+//! shown.
 //!
-//! Absent: what is asked for (`command`), steps in the machine (`machine`), the table in docs/design/failure-model.md, which `cargo lab
-//! halfway` writes of what is printed here.
+//! Volumes are recorded once and their states replayed; at some calls a real kill is compared with the replayed bytes.
+//! Folders are made again for every point and really killed. `cargo lab halfway` writes the table in
+//! docs/design/failure-model.md from what is printed here.
+//!
+//! `command` has the arguments, and `machine` the steps in the machine.
 
 use crate::calls::Call;
 use crate::choice::{Point, Points};

@@ -1,12 +1,12 @@
-//! Folders that lose power, on a real ext4. Law: the step runs on an ext4 on a loop device whose writes and flushes are written
-//! down; a cut is what the disk held then, and the kernel replays the journal of it as after a real cut.
+//! Folders that lose power, on a real ext4.
+//!
+//! The step runs on an ext4 on a loop device whose writes and flushes are recorded; a cut is what the disk held then, and the
+//! kernel replays its journal as after a real cut.
 //!
 //! Two runs are recorded. In one, the journal is committed at every changing call, as its timer may do at any moment: names
-//! are on the disk then, and what was not yet written out of the files is not, so that files are empty. In the other nothing
-//! is done to it, and power goes at every write that reached the disk; of the writes behind the last flush all are kept, or a
-//! part by chance.
-//!
-//! Absent: other filesystems (landfall makes ext4 only), and a commit that falls into the middle of a call.
+//! are on the disk then, and file contents that were not yet written out are not, so that files are empty. In the other
+//! nothing is done to it, and power goes at every write that reached the disk; of the writes after the last flush all are
+//! kept, or a random part. A commit that falls into the middle of a call is not shown. landfall makes only ext4.
 
 use crate::fuse::{Entry, Recorded};
 use crate::tools::Tool;

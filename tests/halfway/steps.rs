@@ -1,7 +1,7 @@
-//! The rhythm of a step without the driver: look, judge, act, look. Law: as in the driver, a transient fault is tried again, and
-//! only a judge's word ends it; everything else is a failure that says what landfall would have told.
+//! The rhythm of a step without the driver: look, judge, act, look.
 //!
-//! Absent: attempts that are counted over runs, the checkpoint, waits.
+//! As in the driver, a transient fault is tried again, and only a verdict ends the step. Everything else is a failure, with
+//! the text that landfall would have reported. There are no attempts over several runs, no checkpoint and no waits.
 
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::{Step, Verdict};

@@ -1,11 +1,13 @@
 //! A tracer: runs a program and everything that it starts, and stops each of them at the system calls that change something
-//! that is watched. Law: a call is counted once, in the order in which the kernel shows it; a death is SIGKILL, at the
-//! entry of a call, which then does nothing, or at its exit; nothing that was started outlives the tracer.
+//! that is watched.
+//!
+//! A call is counted once, in the order in which the kernel shows it. A death is SIGKILL, at the entry of a call, which then
+//! does nothing, or at its exit. Nothing that was started outlives the tracer.
 //!
 //! A filter (seccomp) decides which calls stop: everything else runs at full speed. Writes to memory that is mapped from a
-//! file are no system calls; they are seen in what the next call leaves.
+//! file are no system calls; they are seen in what the next call leaves. Only x86-64 is supported.
 //!
-//! Absent: what a call does (`calls`), what a death leaves (`points`), other processors than x86-64.
+//! `calls` says what a call does, and `points` what a death leaves.
 
 use crate::calls::{CALLS, Call, OPENS, call, filter, group};
 use crate::choice::Watch;

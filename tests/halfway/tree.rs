@@ -1,6 +1,6 @@
-//! Folders: copied, and told apart. Law: a copy has the same kinds, modes, links and bytes.
+//! Folders: copied, and compared.
 //!
-//! Absent: times and owners.
+//! A copy has the same kinds, modes, links and bytes; times and owners are ignored.
 
 use sha2::{Digest, Sha256};
 use std::io;

@@ -1,5 +1,6 @@
-//! A repository with a flake, made anew for each test, and landfall run in it. Law: nothing of the computer's own settings is used:
-//! Git has a home of the test's, and Nix is told of it.
+//! A repository with a flake, made for each test, and landfall run in it.
+//!
+//! Nothing of the computer's own settings is used: Git and Nix have a home of the test's.
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};

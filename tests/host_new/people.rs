@@ -1,7 +1,6 @@
-//! A repository with secrets, and the people and machines that read them. Law: secrets are made and read with the crate `age` by the tests
-//! themselves.
+//! A repository with secrets, and the people and machines that read them.
 //!
-//! Absent: agenix.
+//! The tests themselves make and read the secrets with the crate `age`; agenix is not needed.
 
 use super::kit::{Ground, fixtures, host};
 use age::armor::{ArmoredReader, ArmoredWriter, Format};

@@ -1,7 +1,7 @@
 # A NixOS host that is to the laboratory what its own systems are: found by the same labels, with the same account, saying the same
 # line about itself on the serial console, and switching itself off.
 #
-# Absent: what a host of a person's would have besides.
+# A person's host would have more.
 {
   config,
   lib,

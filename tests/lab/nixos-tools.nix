@@ -3,7 +3,7 @@
 #
 #   nix-build tests/lab/nixos-tools.nix -I nixpkgs=/path/to/nixpkgs -o nixos-tools
 #
-# Absent: target/, which is for who has NixOS's scripts and no nixpkgs that can be built.
+# target/ is left out: it is for people who have NixOS's scripts and no nixpkgs that can be built.
 {
   pkgs ? import <nixpkgs> { },
   evalConfig ? import <nixpkgs/nixos/lib/eval-config.nix>,

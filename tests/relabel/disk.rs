@@ -1,7 +1,8 @@
-//! A disk with one of everything, on a loop device, a part of it in use. Law: what is made is undone when it is dropped, by the process
-//! that made it.
+//! A disk with one of everything, on a loop device, a part of it in use.
 //!
-//! Absent: what `relabel` makes of it.
+//! The process that made it removes it when it is dropped.
+//!
+//! `relabel` changes it.
 
 use camino::Utf8PathBuf;
 use fs_err as fs;

@@ -1,7 +1,7 @@
 //! What the tests of root images share: a small store, an image of it, a disk in memory that can lose what was not flushed,
-//! and a medium that fails. Law: everything is made from numbers, so that a failure can be made again.
+//! and a medium that fails.
 //!
-//! Absent: promises; they are in the files that use this.
+//! Everything is made from numbers, so that a failure can be repeated.
 
 #![allow(dead_code)] // each test uses its part
 

@@ -1,5 +1,5 @@
-//! Attacks by what lies in a repository: planted, seen to work with plain Git, and then met by landfall, for the tests of that. Absent:
-//! promises, and the attacks themselves.
+//! Attacks by the contents of a repository: planted, seen to work with plain Git, and then met by landfall. The tests that
+//! use this have the promises and the attacks themselves.
 
 #![allow(dead_code, clippy::unwrap_used)] // no test file uses all of it; a test that cannot go on fails
 

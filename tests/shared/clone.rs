@@ -1,4 +1,4 @@
-//! A remote with two commits, and a place to clone it to, with real Git, for the tests of the clone. Absent: promises.
+//! A remote with two commits, and a place to clone it to, with real Git, for the tests of the clone.
 
 #![allow(dead_code, clippy::unwrap_used)] // no test file uses all of it; a test that cannot go on fails
 

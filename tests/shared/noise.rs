@@ -1,4 +1,4 @@
-//! Bytes that nothing repeats, the same for the same seed. Absent: bytes that nobody can foretell.
+//! Bytes without repetition, the same for the same seed.
 
 /// As many (Marsaglia's xorshift); the seed is not 0.
 pub fn noise(length: usize, mut state: u64) -> Vec<u8> {

@@ -1,5 +1,4 @@
-//! Two stores of real Nix in a temporary directory, the installer's and the target's, for the tests of the closure. Absent:
-//! promises.
+//! Two stores of real Nix in a temporary directory, the installer's and the target's, for the tests of the closure.
 
 #![allow(dead_code, clippy::unwrap_used)] // no test file uses all of it; a test that cannot go on fails
 

@@ -1,5 +1,4 @@
-//! What is written down stays true: the reference, the formats, the commands, options and kinds that the documents name. Law: as in
-//! `tidy.rs`, whose helpers these checks use.
+//! What is written down stays true: the reference, the formats, the commands, options and kinds that the documents name.
 
 use super::{assert_tidy, files, is_word, root, rust};
 use expect_test::expect_file;

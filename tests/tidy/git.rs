@@ -1,8 +1,10 @@
-//! Who runs Git. Law: one function makes every Git (`real::git`), with settings of ours alone (but for the operator's own repository,
-//! where `hosts::programs` runs the operator's Git); and only the files named here run one
-//! in a repository, each of which has looked at it without Git before (`real::guard`), or has made it itself, outside the target.
+//! Who runs Git.
 //!
-//! Absent: what is looked at (`tests/clone_attacked.rs`).
+//! One function makes every Git (`real::git`), with only our own settings (except in the operator's own repository, where
+//! `hosts::programs` runs the operator's Git). Only the files named here run one in a repository, and each of them has looked
+//! at it without Git before (`git::guard`), or has made it itself, outside the target.
+//!
+//! `tests/clone_attacked.rs` shows what is looked at.
 
 use super::{assert_tidy, code, rust};
 

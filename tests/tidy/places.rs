@@ -1,8 +1,9 @@
-//! What may open files, and what may be done with the root of a target. Law: as `tidy.rs`.
+//! What may open files, and what may be done with the root of a target.
 //!
-//! That nothing joins to a target's root is held by its type (`Root` gives no path; its documentation has the samples that must
-//! not compile). What is left to be held here: that the name of the place where the target is mounted is no part of a path
-//! anywhere else, and that files which others may have put somewhere are opened by the one way that cannot hang.
+//! The type of a target's root ensures that nothing is joined to it (`Root` gives no path; its documentation has the samples
+//! that must not compile). Two things are left to check here: that the name of the place where the target is mounted is not
+//! part of a path anywhere else, and that files which others may have put somewhere are opened in the one way that cannot
+//! hang.
 
 use crate::{assert_tidy, code, is_test, is_word, rust};
 

@@ -1,4 +1,4 @@
-//! Planted bugs are no part of what is shipped. Law: as in `tidy.rs`, whose helpers these checks use.
+//! Planted bugs are no part of what is shipped.
 
 use crate::{assert_tidy, code, files, root, rust};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Who may import whom inside `src/real`: a room imports rooms below it, and no room imports what belongs to `Real` as a whole.
+//! Who may import whom inside `src/real`: a module imports modules below it, and none imports what belongs to `Real` as a
+//! whole.
 
 use super::{assert_tidy, names_after, rust};
 

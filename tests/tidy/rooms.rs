@@ -1,7 +1,8 @@
-//! Who may import whom inside `src/sim` and `states`; and no circle between files, in whatever folder. Law: as in `tidy.rs`, whose
-//! helpers these checks use; what only tests import is no import.
+//! Who may import whom inside `src/sim` and `states`; and no circle between files, in whatever folder.
 //!
-//! Absent: the rooms of `src/real` (`real_rooms`).
+//! What only tests import does not count.
+//!
+//! `real_rooms` has the modules of `src/real`.
 
 use crate::{assert_tidy, is_word, rust};
 use std::collections::{BTreeMap, BTreeSet};

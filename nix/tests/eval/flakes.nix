@@ -1,6 +1,6 @@
 # flake.nix and the template's, as functions of their inputs: what `nix flake check` would see, without a fetch.
 #
-# Absent: locking, and the sandbox of pure evaluation.
+# Locking, and the sandbox of pure evaluation, are not tested.
 {
   nixpkgs ? <nixpkgs>,
 }:

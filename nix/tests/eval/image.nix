@@ -2,7 +2,7 @@
 # the service's unit, and what else an image must have. `cargo lab nix` evaluates it once for each image, since one takes
 # gigabytes of memory.
 #
-# Absent: building. Nothing is imported from a derivation.
+# Nothing is built, and nothing is imported from a derivation.
 {
   nixpkgs ? <nixpkgs>,
   # Of examples/.

@@ -1,7 +1,7 @@
 # What options.nix needs of NixOS, and no more, so that it can be evaluated with `lib` alone: a place for assertions and
 # warnings, and packages that are names.
 #
-# Absent: services and images.
+# There are no services and no images.
 { lib, ... }:
 {
   _file = ./stubs.nix;

@@ -1,7 +1,7 @@
 # A host with binary caches of its own, evaluated with a whole nixpkgs, and its installer's settings: with `takeCaches` and without.
 # Values that NixOS itself merges into `nix.settings` are seen here, and nowhere with `lib` alone.
 #
-# Absent: building, and what is told (caches.nix).
+# Nothing is built; caches.nix tests the warnings.
 {
   nixpkgs ? <nixpkgs>,
 }:

@@ -1,8 +1,8 @@
 # NixOS machines that install with the module: one behaviour a file, named for it. `tests.<name>` is built on a machine
 # with KVM (`nix flake check`); `evaluated.<name>` is what can be looked at without building.
 #
-# Absent: what the laboratory shows already at every write and byte (docs/design/failure-model.md). Here it is NixOS itself that
-# is installed, by NixOS's own nixos-install.
+# The laboratory shows the rest, at every write and byte (docs/design/failure-model.md). Here NixOS itself is
+# installed, by NixOS's own nixos-install.
 {
   nixpkgs ? <nixpkgs>,
   pkgs ? import nixpkgs { system = "x86_64-linux"; },

@@ -312,7 +312,7 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
         ),
         (None, None) if on_disk.protective_mbr => (
             "protective MBR, but no GPT".into(),
-            Some("its protective MBR has no GPT behind it".into()),
+            Some("its protective MBR has no GPT after it".into()),
         ),
         (None, None) if !on_disk.mbr.is_empty() => {
             let line = format!("MBR with {} partitions", on_disk.mbr.len());

@@ -344,7 +344,7 @@ impl Machine {
             if is_boot_point(&mount.point) || ["iso9660", "squashfs", "erofs"].contains(&mount.kind.as_str())
             {
                 uses.boot.push(format!(
-                    "this system runs from it ({where_} is behind {})",
+                    "this system runs from it ({where_} holds {})",
                     mount.point
                 ));
             }

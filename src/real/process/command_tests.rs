@@ -103,7 +103,7 @@ fn a_program_that_falls_silent_is_ended() {
         .args(["-c", "echo one; sleep 60"])
         .silence_max(Duration::from_millis(300)))
     .unwrap_err();
-    assert!(fault.why().contains("said nothing"), "{fault}");
+    assert!(fault.why().contains("printed nothing"), "{fault}");
 }
 
 #[test]

@@ -498,11 +498,10 @@ fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
     let says = |templates: &[&str]| is_any(without_mark(line), templates);
     let words = match cause {
         Cause::CacheAccess if says(NO_CACHE) && !says(&NO_CACHE[1..]) => {
-            "correct the cache's address in nix.substituters, or allow this machine to read it (a login stands in /etc/nix/netrc of the \
-             installer); landfall doctor asks every cache"
+            "correct the cache's address in nix.substituters, or allow this machine to read it (put a login in /etc/nix/netrc of the installer); landfall doctor asks every cache"
         }
         Cause::CacheAccess if says(NO_CACHE) => {
-            "take that cache out of nix.substituters: what it has belongs into another place than /nix/store"
+            "remove that cache from nix.substituters: its paths are for another directory than /nix/store"
         }
         Cause::CacheAccess if is_of_cache(line) => {
             "correct the cache's address in nix.substituters, give access to it (/etc/nix/netrc of the installer), or take it out"

@@ -430,7 +430,7 @@ pub fn find(tool: &str, state: &str) -> Option<&'static Leftover> {
 /// The rows of docs/design/failure-model.md.
 pub fn table() -> String {
     let mut text = String::from(
-        "| step | what a death or a power cut left | stands for it in the simulation |\n|---|---|---|\n",
+        "| step | what a death or a power cut left | its counterpart in the simulation |\n|---|---|---|\n",
     );
     for Leftover { tool, state, left } in ALL {
         text.push_str(&format!("| `{tool}` | {state} | {left} |\n"));

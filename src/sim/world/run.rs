@@ -6,6 +6,7 @@
 //! A run that crashes waits for ever at the point where it crashed. The caller detects that it no longer progresses, drops
 //! it, and applies the crash to the machine. No time passes by itself, and there are no threads and no chance.
 
+use crate::sim::check::last_word::LastWord;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};
 use crate::sim::inject::faults::{Injection, fault};
@@ -184,6 +185,8 @@ pub struct SimWorld {
     pub granted: bool,
     /// This run has evaluated the configuration.
     pub evaluated: bool,
+    /// What it told of its end.
+    pub last_word: RefCell<LastWord>,
 }
 
 impl SimWorld {
@@ -229,6 +232,7 @@ impl SimWorld {
             record_keys: RecordKeys::default(),
             granted: false,
             evaluated: false,
+            last_word: RefCell::new(LastWord::default()),
         }
     }
 

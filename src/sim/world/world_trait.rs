@@ -237,6 +237,10 @@ impl World for SimWorld {
     }
 
     fn tell(&self, event: Event) {
+        if planted!(self, EndUntold) && matches!(event, Event::AlreadyLanded { .. }) {
+            return;
+        }
+        self.last_word.borrow_mut().heard(&event);
         texts(&event, &mut |text| self.checks.borrow_mut().told(text));
         let key = match &event {
             Event::Saved {
@@ -265,7 +269,9 @@ impl World for SimWorld {
             | Event::Progress { .. }
             | Event::Asking { .. }
             | Event::Notice { .. }
-            | Event::Landed { .. } => ("event", 0),
+            | Event::Landed { .. }
+            | Event::AlreadyLanded { .. }
+            | Event::NothingToResume { .. } => ("event", 0),
         };
         // As the log has it.
         let line = || serde_json::to_string(&event).unwrap_or_default();

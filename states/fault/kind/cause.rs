@@ -1,10 +1,12 @@
-//! What an ending of a program means. Law: each program has a table of its endings (in the program that runs them), and every row of
-//! it names one of these; the class follows from the cause by a match without a wildcard. What a program only quotes has no cause.
+//! What an error of a program means.
 //!
-//! A *doubtful* cause is one that may or may not pass by itself: it is tried once more, and the same ending again is permanent
+//! Each program has a table of its errors (in the program that runs them), and every row names one of these causes. The class
+//! follows from the cause by a match without a wildcard. What a program only quotes has no cause.
+//!
+//! A *doubtful* cause is one that may or may not pass by itself: it is tried once more, and the same error again is permanent
 //! (`repeated`).
 //!
-//! Absent: words (`text`), and which ending has which cause.
+//! `fault::text` has the words, and `real::tool_errors` the tables.
 
 use crate::fault::FaultClass;
 use serde::Serialize;

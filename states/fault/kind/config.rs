@@ -1,6 +1,6 @@
-//! What the configuration asks for cannot be done. Law: as `kind`, whose variants these are in the bytes.
+//! The configuration asks for what cannot be done: variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::config` has the words.
 
 use crate::fault::FaultClass;
 use crate::names::BadValue;

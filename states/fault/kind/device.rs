@@ -1,6 +1,6 @@
-//! What is wrong with a disk, a partition or what lies on one. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with a disk, a partition or what lies on one: variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::device` has the words.
 
 use crate::fault::FaultClass;
 use crate::fault::kind::Os;

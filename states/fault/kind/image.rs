@@ -1,6 +1,7 @@
-//! What is wrong with the image that the root filesystem is written from. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with the image that the root filesystem is written from: variants of [`Kind`](super::Kind), serialised like
+//! the others.
 //!
-//! Absent: words (`text`).
+//! `text::image` has the words.
 
 use crate::fault::FaultClass;
 use serde::Serialize;

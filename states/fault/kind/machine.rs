@@ -1,6 +1,7 @@
-//! What is wrong with the machine that landfall runs on, or with a program that it needs. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with the machine that landfall runs on, or with a program that it needs: variants of [`Kind`](super::Kind),
+//! serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::machine` has the words.
 
 use crate::fault::FaultClass;
 use crate::fault::kind::Os;

@@ -1,6 +1,6 @@
-//! What is wrong with a file, a directory or a mount point. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with a file, a directory or a mount point: variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::place` has the words.
 
 use crate::fault::FaultClass;
 use crate::fault::kind::Os;

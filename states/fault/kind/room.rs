@@ -1,6 +1,6 @@
-//! Not enough room: what is needed, and what there is. Law: as `kind`, whose variants these are in the bytes.
+//! Not enough space: what is needed, and what there is. Variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::room` has the words.
 
 use crate::fault::FaultClass;
 use serde::Serialize;

@@ -1,6 +1,7 @@
-//! What is wrong with a secret, or with an answer that somebody was asked for. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with a secret, or with an answer to a question: variants of [`Kind`](super::Kind), serialised like the
+//! others.
 //!
-//! Absent: words (`text`).
+//! `text::secret` has the words.
 
 use crate::fault::FaultClass;
 use serde::Serialize;

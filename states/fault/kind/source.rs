@@ -1,6 +1,6 @@
-//! What is wrong with the repository, or with its clone. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with the repository, or with its clone: variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::source` has the words.
 
 use crate::fault::FaultClass;
 use serde::Serialize;

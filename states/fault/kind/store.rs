@@ -1,6 +1,6 @@
-//! What is wrong with a Nix store, or with the system in it. Law: as `kind`, whose variants these are in the bytes.
+//! What is wrong with a Nix store, or with the system in it: variants of [`Kind`](super::Kind), serialised like the others.
 //!
-//! Absent: words (`text`).
+//! `text::store` has the words.
 
 use crate::fault::FaultClass;
 use crate::fault::kind::Ended;

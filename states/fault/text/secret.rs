@@ -1,4 +1,4 @@
-//! Words of a [`SecretFault`], and what to do about it. Absent: secrets; none is part of a fault.
+//! Words of a [`SecretFault`], and what to do about it. No secret is part of a fault.
 
 use super::Words;
 use crate::fault::{Remedy, SecretFault};

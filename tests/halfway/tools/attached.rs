@@ -1,8 +1,9 @@
-//! What landfall attaches: the container through libcryptsetup and device-mapper, root and ESP through the kernel. Law: a step
-//! attaches and detaches again; the later one must find everything attached that it wants, and leave nothing behind, no
-//! mapping of libcryptsetup's own either.
+//! What landfall attaches: the container through libcryptsetup and device-mapper, root and ESP through the kernel.
 //!
-//! Absent: what is then done in the target (`installed`).
+//! A step attaches and detaches again. The later one must find everything attached that it needs, and leave nothing,
+//! including mappings of libcryptsetup's own.
+//!
+//! `installed` has what is then done in the target.
 
 use super::whole::{PASSPHRASE, formatted, step, world};
 use super::{Subject, Tool, block_on};

@@ -1,7 +1,8 @@
-//! The configuration repository: `git init`, `config`, `fetch`, `checkout` and what landfall does around them. Law: the remote
-//! is a repository beside the target, over `file://`.
+//! The configuration repository: `git init`, `config`, `fetch`, `checkout` and what landfall does around them.
 //!
-//! Absent: the network (`tests/clone_whole_or_absent.rs`).
+//! The remote is a repository beside the target, over `file://`.
+//!
+//! `tests/clone_whole_or_absent.rs` has the network.
 
 use super::{Damage, Subject, Tool, block_on, hands};
 use crate::oracles;

@@ -1,8 +1,9 @@
-//! `nixos-install` with all that it starts (`nix-env`, `nixos-enter`, the activation, `bootctl`, the boot loader's installer), and the
-//! firmware's entry (`efibootmgr`). Law: the steps are landfall's own, from look to look, and end when `InstallSystem` and
-//! `InstallBootLoader` are judged done; the system is one of the laboratory's, or of the folder that takes its place.
+//! `nixos-install` with all that it starts (`nix-env`, `nixos-enter`, the activation, `bootctl`, the boot loader's
+//! installer), and the firmware's entry (`efibootmgr`).
 //!
-//! Absent: a boot of what was installed (every scenario ends with one).
+//! The steps are landfall's own, from look to look, and end when `InstallSystem` and `InstallBootLoader` are judged done. The
+//! system is one of the laboratory's, or of the folder that takes its place. Every scenario of the laboratory ends with a
+//! boot; this does not.
 
 use super::whole::{formatted, parsed, revision, step, world};
 use super::{SYSTEM, Subject, Tool, block_on};

@@ -1,7 +1,9 @@
-//! What is killed: steps of landfall's with the real tools in them. Law: a step is landfall's own code, with the real programs,
-//! on a file that stands for a device or on a folder that stands for the target.
+//! What is killed: steps of landfall with the real tools in them.
 //!
-//! Absent: how it is killed (`points`), and whether the simulation has what is left (`landfall::sim::model::leftovers`).
+//! A step is landfall's own code, with the real programs, on a file that stands for a device or on a folder that stands for
+//! the target.
+//!
+//! `points` kills it, and `sim::model::leftovers` has what the simulation knows of the states that are left.
 
 pub mod attached;
 pub mod clone;

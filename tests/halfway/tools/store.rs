@@ -1,7 +1,8 @@
 //! The target's Nix store: `nix copy`, `nix-store --load-db`, `nix store verify`, `--repair-path` and `--delete`, and
-//! landfall's record. Law: a closure of a few paths; the later run verifies, as after every unclean stop.
+//! landfall's record.
 //!
-//! Absent: builds, and caches over the network.
+//! The closure has a few paths; the later run verifies, as after every unclean stop. Builds, and caches over the network, are
+//! not shown.
 
 use super::{Subject, Tool, block_on, hands};
 use crate::oracles;

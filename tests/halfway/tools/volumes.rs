@@ -1,8 +1,11 @@
 //! The ESP, the LUKS container, root and swap: `mkfs.vfat`, `mkfs.ext4`, `e2fsck`, `tune2fs`, `mkswap`, `swaplabel` and
-//! libcryptsetup, each between landfall's own writes. Law: the partition had a former life of the very same ids, of which
-//! landfall wiped both ends and the copies of a superblock and left the rest: what is found there must not be taken for the new.
+//! libcryptsetup, each between landfall's own writes.
 //!
-//! Absent: device-mapper (activation), and what another maker left there (that is the choice of the disk).
+//! The partition had an earlier life with exactly the same ids, of which landfall wiped both ends and the copies of a
+//! superblock and left the rest: what is found there must not be taken for the new. What another maker left there is for the
+//! choice of the disk.
+//!
+//! `attached` has device-mapper (activation).
 
 use super::{Subject, Tool, block_on};
 use crate::image::Image;

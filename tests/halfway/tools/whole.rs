@@ -1,7 +1,9 @@
-//! landfall's world on a whole disk in the laboratory's machine. Law: the disk is a loop device; it has no serial number, so that
-//! the plan is made as if it had one, and is then told what the device is. Table and volumes are landfall's own work.
+//! landfall's world on a whole disk in the laboratory's machine.
 //!
-//! Absent: the steps that are killed (`attached`, `installed`).
+//! The disk is a loop device; it has no serial number, so the plan is made as if it had one, and then gets the name of the
+//! device. Table and volumes are landfall's own work.
+//!
+//! `attached` and `installed` have the steps that are killed.
 
 use super::volumes::CHEAP;
 use crate::steps::carry;

@@ -1,7 +1,7 @@
 # Makes the parts of a running system that are not in the store. Runs in nixos-enter and at every boot, and may run
 # any number of times.
 #
-# As NixOS's: it is made of snippets; one that fails is told in a line and the next one runs; the exit status is 1 then.
+# As NixOS's: it is made of snippets; one that fails is reported in a line and the next one runs; the exit status is 1 then.
 # Nothing that it writes is synced, so that a power cut may leave a file of no bytes: one of these ends the making of accounts.
 # Accounts are made by the first activation: what a password file says is read when the account is made, and never again
 # where users are mutable. What is written below /proc/sys and /sys is the running kernel's, inside nixos-enter too.

@@ -1,6 +1,6 @@
 # What NixOS's builder for systemd-boot does to the ESP, habit by habit, the unkind ones too:
 #   - the loader itself when NIXOS_INSTALL_BOOTLOADER is 1, else bootctl decides whether it is newer;
-#   - what no generation needs goes away first, and is told by its name: any file in EFI/nixos, nixos-?*.conf among the entries.
+#   - what no generation needs goes away first, and is reported by its name: any file in EFI/nixos, nixos-?*.conf among the entries.
 #     A temporary file of an entry is none of these, and stays for ever;
 #   - a kernel, initrd or entry that is there is never written again, whatever it holds. An initrd with secrets always is;
 #   - an entry is named by its content's SHA-256, `nixos-<hash>.conf`, with `+<tries>` where boots are counted. One with

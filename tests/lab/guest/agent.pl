@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # The laboratory's hand in the guest: runs commands that the host sends over a virtio-serial port.
-# Law: one answer per request, whatever happens to the command. Requests run side by side; each has a deadline.
-# Absent: terminals (that is what the serial console is for), authentication, wall-clock time (the host sets the
-# clock after a restore, so deadlines count uptime).
+# One answer per request, whatever happens to the command. Requests run side by side; each has a deadline.
+# There are no terminals (that is what the serial console is for), no authentication and no wall-clock time (the host
+# sets the clock after a restore, so deadlines count uptime).
 #
 # Request:  "ID VERB SECONDS ARG_LEN DATA_LEN\n" arg data     VERB: run (data is stdin), put, get
 # Answer:   "\n#lab ID STATUS OUT_LEN ERR_LEN\n" out err    STATUS: exit code, 128 + signal, 124 deadline

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # Makes the console's font twice as wide and high, so that a screen has half as many columns and lines.
-# Law: the font is the kernel's own, each dot of it four. Absent: other sizes.
+# The font is the kernel's own, with four dots for each dot. There are no other sizes.
 use strict;
 use warnings;
 

@@ -1,7 +1,7 @@
-//! The host's end of the laboratory's agent (`guest/agent.pl`): commands in the machine, without its console.
+//! The host's end of the laboratory's agent (`guest/agent.pl`): runs commands in the machine, without its console.
 //!
-//! Law: every call has a deadline, here and in the guest; a machine that dies ends all calls at once. Calls run side
-//! by side. Absent: retries; a call is made once.
+//! Every call has a deadline, here and in the guest. If the machine ends, all calls end at once. Calls run side by side, and
+//! none is repeated.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

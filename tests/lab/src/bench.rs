@@ -1,8 +1,10 @@
-//! `cargo lab bench`: how long landing a closure takes, beside others' ways. Law: every way lands the same content, in the same
-//! run, by turns, with a cold cache, on ext4 (or the bare device) of a loop device as new, until all is flushed; told are
-//! medians, and every bar is printed with what it was held against.
+//! `cargo lab bench`: how long it takes to land a closure, compared with other programs.
 //!
-//! Absent: machines; sticks (`flash`). It runs on this computer, as root, and writes to files in one folder only.
+//! Every program lands the same content, in the same run, in turns, with a cold cache, on ext4 (or the bare device) of a
+//! fresh loop device, until everything is flushed. The results are medians, and every limit is printed with what it is
+//! compared with. It runs on this computer, as root, without a machine, and writes to files in one folder only.
+//!
+//! `bench::flash` measures sticks.
 
 mod content;
 mod device;

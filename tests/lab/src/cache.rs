@@ -1,13 +1,13 @@
 //! Where the laboratory keeps what it makes.
 //!
-//! Law: an artefact is a directory whose name ends in the hash of everything it was made from; it is built beside its
-//! place and renamed into it, so that what exists is whole. Two laboratories that want the same artefact wait for
-//! each other. Whoever uses a folder holds a shared lock on it until it ends; whoever removes one holds it alone.
+//! An artefact is a directory whose name ends in the hash of everything it was made from. It is built beside its place and
+//! renamed into it, so that what exists is complete. Two laboratories that need the same artefact wait for each other. A
+//! process that uses a folder holds a shared lock on it until it ends; a process that removes one holds it alone.
 //!
-//! What a laboratory that was killed was making is removed at the next start, with what was mounted in it, unless somebody still makes it. What
-//! is not current any more goes when a newer one of its kind is made ([`crate::clean`]).
+//! What a killed laboratory was making is removed at the next start, with what was mounted in it, unless another process
+//! still makes it. An artefact that is no longer current is removed when a newer one of its kind is made ([`crate::clean`]).
 //!
-//! Absent: deleting ([`crate::removal`]).
+//! [`crate::removal`] deletes.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,8 +1,10 @@
-//! `cargo lab chaos`: whole installs that meet one misfortune after another until they land, and then boot. Law: a seed decides
-//! what happens and when; what is claimed is read from the disks, from outside, after every misfortune; one line repeats an install.
+//! `cargo lab chaos`: whole installs that meet one injected fault after another until they land, and then boot.
 //!
-//! Absent: every crash state of one install (`conformance`), and every write of each tool. A repeat meets the same misfortunes at the same lines and
-//! keeps by the same rule; the machine need not have written the same by then, for its processors are emulated and its clock is real.
+//! A seed decides what happens and when. Every claim is read from the disks, from outside, after every fault. One line
+//! repeats an install: a repeat meets the same faults at the same lines and keeps sectors by the same rule, but the machine
+//! need not have written the same by then, because its processors are emulated and its clock is real.
+//!
+//! `conformance` has every crash state of one install, and tests/halfway every write of each tool.
 
 mod acknowledged;
 mod at_work;

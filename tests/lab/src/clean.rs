@@ -1,9 +1,8 @@
-//! What goes from the cache, and when.
+//! What is removed from the cache, and when.
 //!
-//! Law: of each kind of artefact the current one stays. When a newer one is made, the former ones of its kind go, and what was made of them.
-//! Nothing goes while a process uses it. Only names that the laboratory gives are touched.
-//!
-//! Absent: evidence. What a finding of `chaos` left and the folders of machines go by `cargo lab clean` alone.
+//! Of each kind of artefact the current one stays. When a newer one is made, the former ones of its kind are removed, with
+//! what was made from them. Nothing is removed while a process uses it. Only names that the laboratory gives are touched.
+//! What a finding of `chaos` left, and the folders of machines, are evidence: only `cargo lab clean` removes them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

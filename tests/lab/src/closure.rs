@@ -1,11 +1,9 @@
 //! NixOS-shaped systems, built offline with real Nix.
 //!
-//! Law: a system is a function of its parameters, the expressions in `tests/lab/closure` and the Debian packages that
-//! stand in nixpkgs' place; the same three give the same store paths, and a second call for them starts nothing.
-//! Everything lies below the cache folder given: the machine's own `/nix` and Nix settings are neither read nor
-//! written.
-//!
-//! Absent: nixpkgs, substituters, the network (but for Debian's packages, once), a daemon, garbage collection.
+//! A system is a function of its parameters, the expressions in `tests/lab/closure` and the Debian packages that stand in
+//! nixpkgs' place. The same three give the same store paths, and a second call for them starts nothing. Everything is below
+//! the given cache folder: the machine's own `/nix` and Nix settings are neither read nor written. There is no nixpkgs, no
+//! substituter, no network (except once, for Debian's packages), no daemon and no garbage collection.
 
 mod debian;
 mod params;

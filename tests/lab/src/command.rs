@@ -1,9 +1,10 @@
 //! Starts other programs for the laboratory, on the host.
 //!
-//! Law: by argument list, never through a shell; a clean environment; an own process group; a deadline after which
-//! the whole group is killed; it does not outlive the laboratory; a failure names the program, its arguments, its status and the end of its stderr.
+//! By argument list, never through a shell; with a clean environment, its own process group, and a deadline after which the
+//! whole group is killed. A program does not outlive the laboratory. A failure names the program, its arguments, its status
+//! and the end of its stderr.
 //!
-//! Absent: QEMU, which lives long and is started in `machine.rs`.
+//! `machine` starts QEMU, which runs for long.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;

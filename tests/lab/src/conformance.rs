@@ -1,10 +1,11 @@
-//! `cargo lab conformance`: every crash state of a recorded install, judged by landfall itself. Law: the recording is
-//! QEMU's, of a real kernel and real tools; a crash state is what a disk may hold that lost its power there, by the rules of
-//! a volatile write cache: everything up to the last flush, and any part of what came after it. What is claimed of a state
-//! is claimed by landfall's own reading of it (`landfall plan --disk-image`), never by a model.
+//! `cargo lab conformance`: every crash state of a recorded install, judged by landfall itself.
 //!
-//! A machine whose QEMU is killed shows only prefixes; this shows the subsets as well. Absent: the states themselves being
-//! landed from, but for a sample of them, which are put into a machine.
+//! The recording is QEMU's, of a real kernel and real tools. A crash state is what a disk may hold after losing its power at
+//! that point, by the rules of a volatile write cache: everything up to the last flush, and any part of what came after it.
+//! What is claimed about a state is claimed by landfall's own reading of it (`landfall plan --disk-image`), never by a model.
+//!
+//! A machine whose QEMU is killed shows only prefixes; this shows the subsets as well. Only a sample of the states is put
+//! into a machine and landed from.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;

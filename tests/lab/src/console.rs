@@ -1,8 +1,8 @@
 //! A machine's serial console.
 //!
-//! Law: it is drained at all times, for an unread console stops the machine. Every byte goes to the log file; the
-//! text, without escape sequences and carriage returns, is kept for waiting on. Waiting moves on: what was matched
-//! once is not matched again. Absent: terminal emulation.
+//! It is read at all times, because an unread console stops the machine. Every byte goes to the log file. The text, without
+//! escape sequences and carriage returns, is kept for waiting on. Waiting moves on: what was matched once is not matched
+//! again. There is no terminal emulation.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

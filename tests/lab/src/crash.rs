@@ -1,8 +1,8 @@
-//! `cargo lab crash`: every crash of an install in the simulated world, each enumeration against its bars: nothing may fail, and
-//! it may take so long. Law: the enumerations are those of `tests/every_crash.rs`, which prints one line for each; here they
-//! are only held against their bars.
+//! `cargo lab crash`: every crash of an install in the simulated world, each enumeration compared with its limits: nothing
+//! may fail, and it may take only so long.
 //!
-//! Absent: a user's own configuration (`landfall simulate`).
+//! The enumerations are those of `tests/every_crash.rs`, which prints one line for each; here they are only compared with
+//! their limits. For a user's own configuration there is `landfall simulate`.
 
 use std::process::ExitCode;
 

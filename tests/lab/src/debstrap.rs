@@ -1,10 +1,11 @@
 //! Debian's packages, unpacked by mmdebstrap.
 //!
-//! Law: nothing of it outlives the laboratory. As root it is started in namespaces of its own: its mounts are in no other table and go with
-//! its last process, and the kernel kills all its processes when the first one ends. Its temporary folders are in the folder that is being
-//! made, and its processes hold the lock of that folder, so that nobody removes it while one of them lives.
+//! Nothing of it outlives the laboratory. As root it is started in namespaces of its own: its mounts are in no other table
+//! and end with its last process, and the kernel kills all its processes when the first one ends. Its temporary folders are
+//! in the folder that is being made, and its processes hold the lock of that folder, so that nobody removes it while one of
+//! them lives.
 //!
-//! Absent: as another user than root mmdebstrap makes namespaces itself, and its temporary folders are where it puts them
+//! As another user than root, mmdebstrap makes namespaces itself, and chooses the place of its temporary folders
 //! (`/tmp/mmdebstrap.*`): they belong to subordinate users, who cannot reach the cache.
 
 use anyhow::Result;

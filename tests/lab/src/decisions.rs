@@ -1,7 +1,8 @@
-//! What the simulation decides about a disk by what can be seen on it, beside what landfall decides about a real one. Law: of a
-//! real crash state the simulation knows what it shows, and comes to the same decision.
+//! Compares what the simulation decides about a disk, by what can be seen on it, with what landfall decides about a real one.
 //!
-//! Absent: crash states themselves (`conformance`).
+//! The simulation knows what every real crash state shows, and comes to the same decision.
+//!
+//! `conformance` has the crash states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,8 +1,9 @@
-//! `cargo lab demo`: a machine loses power in the middle of an install, and lands anyway. Law: everything shown is read from
-//! the machine's console or from its disk's image; nothing is told that was not seen, and a demonstration that did not show
-//! it ends with an error.
+//! `cargo lab demo`: a machine loses power in the middle of an install, and lands nevertheless.
 //!
-//! Absent: the scenarios, which show the same with every state, and much more.
+//! Everything shown is read from the machine's console or from its disk's image, and nothing is printed that was not seen. A
+//! demonstration that did not show it ends with an error.
+//!
+//! `scenarios` show the same with every state, and much more.
 
 use std::cell::RefCell;
 use std::path::PathBuf;

@@ -1,9 +1,8 @@
 //! Disk images, looked at from the host.
 //!
-//! Law: nothing here changes an image that exists, but for [`create`], which refuses to. Everything is read from the
-//! image's bytes; machines that use the image should be off, or the answer is that of a moment.
-//!
-//! Absent: mounting, and reading qcow2 (targets are raw and sparse, so that any tool can look at them).
+//! Nothing here changes an image that exists; [`create`] refuses to overwrite one. Everything is read from the image's bytes.
+//! Machines that use the image should be off, or the answer is only about one moment. Nothing is mounted, and qcow2 is not
+//! read: targets are raw and sparse, so that any tool can look at them.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;

@@ -1,8 +1,8 @@
-//! The laboratory's end, however it comes. Law: no machine and no program that was started here outlives it, whether it ends by itself, by
-//! SIGINT, SIGTERM or SIGHUP, or by SIGKILL: the kernel ends them. What was being made in the cache is removed at the signals that can be caught; what
-//! SIGKILL leaves there, the next start removes ([`crate::cache`]).
+//! The laboratory's end.
 //!
-//! Absent: machines' folders, which are evidence and stay.
+//! No machine and no program that was started here outlives it, whether it ends by itself, by SIGINT, SIGTERM or SIGHUP, or
+//! by SIGKILL: the kernel ends them. What was being made in the cache is removed at the signals that can be caught; what
+//! SIGKILL leaves there, the next start removes ([`crate::cache`]). Machines' folders are evidence and stay.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};

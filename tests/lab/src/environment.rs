@@ -1,17 +1,18 @@
 //! The installer environment and the sticks that carry it.
 //!
-//! Law: a stick is what a NixOS ISO is to the machine: an ISO 9660 volume with a label, a squashfs with the system
-//! in it, and stage 1 that finds it by that label. Its disk says it is *not* removable, so that landfall must know
-//! its own boot medium by other means. What is made from the same inputs is made once.
+//! A stick is to the machine what a NixOS ISO is: an ISO 9660 volume with a label, a squashfs with the system in it, and a
+//! stage 1 that finds it by that label. Its disk says it is *not* removable, so that landfall must recognise its own boot
+//! medium by other means. Artefacts from the same inputs are made once.
 //!
 //! On the stick:
+//!
 //! ```text
 //! env.squashfs        Debian 13 with systemd, Nix and every tool that the installer calls
 //! payload.squashfs    optional: bin/* (linked into /usr/local/bin), nix/ (becomes /nix), nix/registration
 //! landfall/           becomes /etc/landfall; landfall/*.service is started (then the console is the service's)
 //! ```
 //!
-//! Absent: a boot loader on the stick (QEMU loads kernel and initrd through the firmware); anything of landfall's.
+//! There is no boot loader on the stick (QEMU loads kernel and initrd through the firmware), and nothing of landfall.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,8 @@
-//! Which writes a flush keeps apart: in the simulation and in a recording of a real disk. Law: the simulation may never be
-//! kinder than the kernel. Where it has a flush between two writes, the recording has one between them too; what either
-//! writes, the other writes.
+//! Which writes a flush keeps apart, in the simulation and in a recording of a real disk.
 //!
-//! A write is named by what can be seen on the disk afterwards, as `landfall simulate --writes` names it. Absent: what lies
-//! inside a container or a filesystem.
+//! The simulation may never be kinder than the kernel. Where it has a flush between two writes, the recording has one between
+//! them too; each writes what the other writes. A write is named by what can be seen on the disk afterwards, as `landfall
+//! simulate --writes` names it. The inside of a container or a filesystem is left out.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

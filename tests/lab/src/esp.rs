@@ -1,5 +1,6 @@
-//! What is on the ESP of an image, as mtools reads it: the files that firmware and loader would read, without a kernel.
-//! Law: nothing is written. Absent: mounting, and any knowledge of what should be there.
+//! What is on the ESP of an image, as mtools reads it: the files that firmware and boot loader would read, without a kernel.
+//!
+//! Nothing is written or mounted. The caller knows what should be there.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Checkpoint slots, forged: what somebody else, a newer landfall or a broken disk could have left on the ESP.
+//! Forged checkpoint slots: what another program, a newer landfall or a broken disk could have left on the ESP.
 //!
-//! Law: shares no code with landfall. The slot's form is written down in `states/checkpoint.rs`; a forged slot has a right
-//! digest unless it is meant to be damaged, so that what refuses it is a rule and not the check sum.
+//! It shares no code with landfall. The slot's form is written down in `states/checkpoint.rs`. A forged slot has a correct
+//! digest unless it is meant to be damaged, so that it is refused by a rule and not by its digest.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;

@@ -1,12 +1,13 @@
-//! `cargo lab fuzz`: bytes that nobody of us wrote, against everything that reads them. Law: what is asked is in
-//! `fuzz/laws.rs`; a run fails on the first input that breaks one, names the file with it and the line that runs it again;
-//! the last line has the executions of every target and says whether a fuzzer steered them.
+//! `cargo lab fuzz`: bytes from others, against everything that reads them.
 //!
-//! A fuzzer is told which code was reached by LLVM's own pass, which every Rust compiler has; only sanitizers would want the
-//! nightly one. libFuzzer itself wants a C++ compiler. Without that, `--smoke` runs the same laws over the seeds and what comes
-//! of changing them (`tests/any_bytes.rs`), blindly, and says so; anything longer would be no fuzzing and is refused.
+//! The properties are in `fuzz/laws.rs`. A run fails on the first input that breaks one, and names the file with it and the
+//! line that runs it again. The last line has the executions of every target and says whether a fuzzer steered them.
 //!
-//! Absent: the targets, their seeds and dictionaries (`fuzz/`), and the whole corpus, which stays on the machine.
+//! A fuzzer learns which code was reached from LLVM's own pass, which every Rust compiler has; only sanitizers would need the
+//! nightly one. libFuzzer itself needs a C++ compiler. Without that, `--smoke` checks the same properties on the seeds and on
+//! changed seeds (`tests/any_bytes.rs`), blindly, and says so; anything longer would be no fuzzing and is refused.
+//!
+//! The targets, their seeds and dictionaries are in fuzz/; the whole corpus stays on the machine.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,9 +1,10 @@
-//! The configuration repository of the laboratory's hosts, and the servers that it is had from.
+//! The configuration repository of the laboratory's hosts, and the servers that it is fetched from.
 //!
-//! Law: the same hosts give the same commit, to the bit: author and times are fixed. Servers listen on 127.0.0.1 alone,
-//! on a port that the kernel chooses, and end with all that they started when they are dropped.
+//! The same hosts give the same commit, to the bit: author and times are fixed. Servers listen on 127.0.0.1 alone, on a port
+//! that the kernel chooses, and end with all that they started when they are dropped. There is no pushing, no authentication
+//! and no TLS.
 //!
-//! Absent: pushing, authentication, TLS. Faults are [`crate::proxy`]'s, between a server and its guest.
+//! [`crate::proxy`] makes faults, between a server and its guest.
 
 mod http;
 

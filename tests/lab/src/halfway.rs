@@ -1,14 +1,14 @@
 //! `cargo lab halfway`: each real tool that landfall calls is killed, and loses power, at every call that changes something;
-//! the next run must go on from everything that is left. Law: the points are those of `tests/halfway`, which prints a line for
-//! each state and each failure; here they are counted and held against the tables in docs/design/failure-model.md.
+//! the next run must continue from everything that is left.
 //!
-//! The states in the tables are the simulation's vocabulary; a state that was seen and is not in it fails the command. How many
-//! calls and points there were is written by `--write`; it is not compared, because programs with threads do not make the
-//! same number of calls every time.
+//! The points are those of `tests/halfway`, which prints a line for each state and each failure; here they are counted and
+//! compared with the tables in docs/design/failure-model.md.
+//!
+//! The states in the tables have the names of the simulation. A state that was seen and is not in a table fails the command.
+//! `--write` writes the number of calls and points; it is not compared, because programs with threads do not make the same
+//! number of calls every time.
 //!
 //! Steps that need device-mapper, mounts, a FAT driver or firmware come last, in a machine (`halfway::machine`).
-//!
-//! Absent: the tracer, the tools, and what is done with a state (`tests/halfway`).
 
 mod machine;
 

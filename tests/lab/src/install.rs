@@ -1,7 +1,9 @@
 //! One machine with one target disk, and landfall in it: beginning, cutting, resuming, booting the result.
 //!
-//! Law: what is claimed of a run is read from the disk's image and from what the installed system prints, never from
-//! landfall's own word alone. Absent: what a scenario wants to show.
+//! What is claimed about a run is read from the disk's image and from what the installed system prints, never from landfall's
+//! own word alone.
+//!
+//! `scenarios` say what they want to show.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

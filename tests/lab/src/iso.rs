@@ -1,12 +1,12 @@
-//! `cargo lab iso FILE`: an installer's image that was built elsewhere installs onto a blank virtual disk, loses its power in the
-//! middle, goes on, and what it installed boots.
+//! `cargo lab iso FILE`: an installer image that was built elsewhere installs onto a blank virtual disk, loses its power in
+//! the middle, continues, and what it installed boots.
 //!
-//! Law: nothing in the image is known, and nothing is asked of it: how far an install came is read from the checkpoint slots on the
-//! disk's image, while it runs, by the laboratory's own reader; what is typed is typed where the serial console asks for it. Every
+//! Nothing in the image is known, and nothing is asked of it: the progress of an install is read from the checkpoint slots on
+//! the disk's image, while it runs, by the laboratory's own reader. Text is typed when the serial console asks for it. Every
 //! wait has the same deadline.
 //!
-//! Absent: the agent (the image has none), a screen and a keyboard. An image or a host that uses no serial console can
-//! be given credentials, but what it shows there is not seen.
+//! There is no agent (the image has none), no screen and no keyboard. An image or a host that uses no serial console can be
+//! given credentials, but what it shows there is not seen.
 
 mod image;
 

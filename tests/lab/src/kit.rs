@@ -1,7 +1,9 @@
 //! What every scenario starts from: landfall itself, the hosts it can install, and one stick that carries all of it.
 //!
-//! Law: one stick serves every scenario, so that its booted state is saved once; what differs between scenarios (the
-//! configuration file, credentials, disks) comes from outside. Absent: running anything.
+//! One stick serves every scenario, so that its booted state is saved once. What differs between scenarios (the configuration
+//! file, credentials, disks) comes from outside.
+//!
+//! `install` runs landfall.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -1,13 +1,13 @@
 //! A UEFI machine: QEMU with OVMF, disks that outlive it, a console, and an agent inside.
 //!
-//! Law: a power cut is SIGKILL to QEMU, so what the guest had not yet sent to a disk is lost and nothing else is.
-//! Disks, firmware variables and logs live in the machine's folder and stay there; the process does not outlive its
-//! [`Machine`], nor the laboratory, however that ends. Every wait has a deadline; every error names the folder.
+//! A power cut is SIGKILL to QEMU, so what the guest had not yet sent to a disk is lost and nothing else is. Disks, firmware
+//! variables and logs are in the machine's folder and stay there. The process does not outlive its [`Machine`], nor the
+//! laboratory, however that ends. Every wait has a deadline; every error names the folder.
 //!
-//! Absent: hardware virtualisation unless asked for; graphics but for a screen that is asked for; a reboot (the process ends instead, see [`Ended`]).
+//! Hardware virtualisation and a screen are off by default, and there is no reboot (the process ends instead, see [`Ended`]).
 //!
-//! What the guest sees: the stick is always the first virtio disk (`vda`), then the disks in order; names are for
-//! people, so scenarios should use `/dev/disk/by-id/virtio-<serial>`.
+//! What the guest sees: the stick is always the first virtio disk (`vda`), then the disks in order; names are for people, so
+//! scenarios should use `/dev/disk/by-id/virtio-<serial>`.
 
 use std::ops::Range;
 use std::os::fd::AsRawFd;

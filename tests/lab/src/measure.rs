@@ -1,7 +1,8 @@
-//! `cargo lab measure`: what an install costs. Law: figures are the kernel's and QEMU's own counts; each is printed with
-//! its bar, and a figure over its bar is a failure. What is measured is the program as it is released, optimised.
+//! `cargo lab measure`: what an install costs.
 //!
-//! Absent: comparisons of time with other installers; a machine that emulates its processor cannot tell them.
+//! The figures are counts of the kernel and of QEMU. Each is printed with its limit, and a figure over its limit is a
+//! failure. The measured program is the released one, optimised. Times are not compared with other installers, because a
+//! machine that emulates its processor cannot measure them.
 
 use std::path::Path;
 use std::process::ExitCode;

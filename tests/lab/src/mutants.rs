@@ -1,11 +1,11 @@
-//! `cargo lab mutants`: what the tests of the states and of the store would let pass. Law: every change that cargo-mutants
-//! knows is made, one at a time, and some test must fail for it; an exception is written down with its reason in
-//! `.cargo/mutants.toml`, and one that no change needs is a failure too.
+//! `cargo lab mutants`: what the tests of the states and of the checkpoint store would not notice.
 //!
-//! A change in the states is tried on their own tests first, which takes seconds; what those let pass is tried on the
-//! program's tests that run the states. Tests draw their random cases from a fixed seed, so that two runs agree.
+//! Every change that cargo-mutants knows is made, one at a time, and some test must fail for it. An exception is written down
+//! with its reason in `.cargo/mutants.toml`, and an exception that no change needs is a failure too.
 //!
-//! Absent: the rest of the program; its tests start programs and machines, and one build of it takes a minute.
+//! A change in the states is tried on their own tests first, which takes seconds; what those do not notice is tried on the
+//! program's tests that run the states. Tests draw their random cases from a fixed seed, so that two runs agree. The rest of
+//! the program is left out: its tests start programs and machines, and one build of it takes a minute.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,8 @@
 //! `cargo lab nix`: the NixOS side, as far as it can be checked where this runs.
 //!
-//! Law: tier 0 (sources: syntax, format, dead code) always runs; tier 1 (evaluation) runs when a nixpkgs tree is named,
-//! and otherwise says that it was skipped and why. A run that looked at nothing fails.
-//!
-//! Absent: building. Images and the NixOS machines are `nix flake check`, on a machine with Nix and KVM.
+//! Tier 0 (sources: syntax, format, dead code) always runs. Tier 1 (evaluation) runs if a nixpkgs tree is named, and
+//! otherwise says that it was skipped and why. A run that looked at nothing fails. Nothing is built: for images and the NixOS
+//! machines there is `nix flake check`, on a machine with Nix and KVM.
 
 mod evaluated;
 mod sources;

@@ -1,7 +1,7 @@
 //! NixOS's own programs, from a folder that the owner of a Nix machine fills, in the place of the laboratory's.
 //!
-//! Law: the folder is checked as a whole before anything is started, and everything that is wrong with it is said at once; what is
-//! in it is copied, never changed. Absent: filling it (`docs/develop/laboratory.md` has the command), and knowing what the programs do.
+//! The folder is checked as a whole before anything is started, and all its problems are reported at once. What is in it is
+//! copied, never changed. `docs/develop/laboratory.md` has the command that fills it.
 //!
 //! ```text
 //! bin/nixos-install bin/nixos-enter   wanted; others beside them are found by landfall too

@@ -1,4 +1,4 @@
-//! What a folder with NixOS's programs may look like, and how each mistake is told.
+//! Tests of `nixos_tools`: what a folder with NixOS's programs may look like, and how each mistake is reported.
 
 #![allow(clippy::unwrap_used)]
 use super::*;

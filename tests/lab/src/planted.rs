@@ -1,8 +1,10 @@
-//! `cargo lab planted`: every bug that is planted in the simulated world, and what caught it. Law: the bugs and the
-//! enumerations are those of `tests/planted_bugs.rs`, which prints one line for each; here they are only counted and
-//! timed, each against its bar. A bug counts as caught by the invariant that it is planted for, and by nothing else.
+//! `cargo lab planted`: every bug that is planted in the simulated world, and what caught it.
 //!
-//! Absent: the bugs (`src/sim/inject/planted.rs`), and what happens when an invariant is not watched (the same file's other test).
+//! The bugs and the enumerations are those of `tests/planted_bugs.rs`, which prints one line for each; here they are only
+//! counted and timed, each against its limit. A bug counts as caught only by the invariant that it is planted for.
+//!
+//! `src/sim/inject/planted.rs` has the bugs; another test of tests/planted_bugs.rs shows what happens when an invariant is
+//! not watched.
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,10 +1,8 @@
-//! A bad network: a TCP proxy on the loopback that breaks connections when it is told to.
+//! A bad network: a TCP proxy on the loopback that breaks connections on request.
 //!
-//! Law: a connection's fate is fixed when it is accepted, from the faults in force at that moment, and depends on bytes
-//! counted and never on the clock. Bytes are counted on the way from server to client. Everything ends when the
-//! [`Proxy`] is dropped: no thread and no socket outlives it.
-//!
-//! Absent: delays on the way to the server, TLS, UDP.
+//! A connection's fate is fixed when it is accepted, from the faults active at that moment, and depends on bytes counted and
+//! never on the clock. Bytes are counted on the way from server to client. Everything ends when the [`Proxy`] is dropped: no
+//! thread and no socket outlives it. There are no delays on the way to the server, no TLS and no UDP.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

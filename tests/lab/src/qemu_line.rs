@@ -1,7 +1,9 @@
 //! QEMU's command line for a machine.
 //!
-//! Law: devices keep their PCI addresses whatever else is there, so that a saved state fits and the firmware's entries
-//! stay true. Absent: starting it, which `machine.rs` does; all it writes are the credentials' files and empty logs.
+//! Devices keep their PCI addresses whatever else is there, so that a saved state fits and the firmware's entries stay true.
+//! Only the credentials' files and empty logs are written.
+//!
+//! `machine` starts QEMU.
 
 use std::ffi::OsString;
 use std::path::Path;

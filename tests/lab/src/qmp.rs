@@ -1,6 +1,6 @@
 //! QEMU's control socket (docs/interop/qmp-spec.rst in QEMU).
 //!
-//! Law: one command, one answer, a deadline. Absent: events; they are skipped.
+//! One command, one answer, a deadline. Events are skipped.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -1,10 +1,12 @@
-//! A terminal recording as a picture. Law: the picture follows from the lines and their times alone, so that the same lines give the same
-//! bytes; it asks for nothing from elsewhere (no font, no script, no picture), and each line is as wide as its columns in any font.
+//! A terminal recording as a picture.
 //!
-//! It is played once: a line appears when it was printed, with long waits cut short, and the last picture stays. Whoever wants no motion, and
-//! a program that shows no animations, has the last picture at once.
+//! The picture follows from the lines and their times alone, so that the same lines give the same bytes. It loads nothing
+//! from elsewhere (no font, no script, no picture), and each line is as wide as its columns in any font.
 //!
-//! Absent: what is said in the lines.
+//! It is played once: a line appears when it was printed, with long waits cut short, and the last picture stays. A viewer
+//! that shows no animations, by choice or by lack, has the last picture at once.
+//!
+//! The caller supplies the lines.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

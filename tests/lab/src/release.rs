@@ -1,7 +1,10 @@
-//! `cargo lab release --check`: whether what is committed can be released. Law: every check looks at the tree itself, says what it found, and
-//! is either passed, failed, or not made, with the reason; nothing counts as passed that was not looked at. Nothing is written but `.lab` and Cargo's target folder.
+//! `cargo lab release --check`: whether the committed tree can be released.
 //!
-//! Absent: the tests (`cargo lab test`, and what docs/develop/release.md lists), and the release itself: a tag, made by a person.
+//! Every check looks at the tree itself, says what it found, and is passed, failed, or not made, with the reason. Nothing
+//! counts as passed that was not looked at. Only `.lab` and Cargo's target folder are written.
+//!
+//! The tests are not run here (`cargo lab test`, and what docs/develop/release.md lists), and a person makes the release
+//! itself, which is a tag.
 
 mod binary;
 mod formats;

@@ -1,9 +1,11 @@
-//! Removing what the laboratory made, also when it was killed while a program had filesystems mounted in it.
+//! Removes what the laboratory made, even after it was killed while a program had filesystems mounted in it.
 //!
-//! Law: whoever removes a folder holds its lock. Mounts below it are taken away first, and nothing is deleted while one is left. A link is
-//! removed and never followed; a folder that is a link, or that something is mounted on, is nobody's to remove here.
+//! The caller holds the lock of a folder that it removes. Mounts below it are taken away first, and nothing is deleted while
+//! one is left. A link is removed and never followed; a folder that is a link, or on which something is mounted, is not
+//! removed.
 //!
-//! Absent: mounts in namespaces of other processes; what the laboratory starts dies with it ([`crate::ending`], [`crate::debstrap`]).
+//! Mounts in namespaces of other processes are not seen; what the laboratory starts ends with it ([`crate::ending`],
+//! [`crate::debstrap`]).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,11 +1,11 @@
-//! A machine that landfall did not install and that its owner lives in: an operating system with udev, systemd and an fstab by UUIDs,
-//! root in LUKS2, a swap, and data on XFS and Btrfs. What is NixOS's shape in it is the laboratory's: the systems in its store, their
-//! fstab, their stage 1, the boot loader's entries and `hardware-configuration.nix`.
+//! A machine that landfall did not install and that its owner uses: an operating system with udev, systemd and an fstab by
+//! UUIDs, root in LUKS2, a swap, and data on XFS and Btrfs. The parts in NixOS's form are the laboratory's: the systems in
+//! its store, their fstab, their stage 1, the boot loader's entries and `hardware-configuration.nix`.
 //!
-//! Law: made once with other people's tools alone; every scenario gets a copy. With [`WORK_SERIAL`] attached it comes up and stays;
-//! without, it shows in one line that everything is found by its name, and powers off.
+//! It is made once, with other people's tools alone, and every scenario gets a copy. With [`WORK_SERIAL`] attached it comes
+//! up and stays; without, it shows in one line that everything is found by its name, and powers off.
 //!
-//! Absent: what a scenario does to it.
+//! `scenarios::relabel` changes it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

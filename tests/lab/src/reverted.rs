@@ -1,9 +1,11 @@
-//! `cargo lab reverted`: former faults of landfall's are put back into a copy of its source, one at a time, and what was built to
-//! notice such a fault is run. Law: a fault is put back by replacing text that is there exactly once, so that source that has moved on is
-//! told and never passed over. A check counts only where it passes on the same copy with nothing put back, and then fails with the
-//! words of the failure that this fault causes: a check that cannot be run fails too, and has shown nothing.
+//! `cargo lab reverted`: puts former faults of landfall back into a copy of its source, one at a time, and runs the check
+//! that was built to notice such a fault.
 //!
-//! Absent: bugs of the simulated world (`planted`), and changes that nobody thought of (`mutants`).
+//! A fault is put back by replacing text that occurs exactly once, so that source that has changed since is reported and
+//! never skipped. A check counts only if it passes on the same copy with nothing put back, and then fails with the words of
+//! the failure that this fault causes. A check that cannot be run fails too.
+//!
+//! `planted` has bugs of the simulated world, and `mutants` changes that nobody thought of.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

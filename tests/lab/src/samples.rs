@@ -1,6 +1,6 @@
-//! Some of many: evenly spread, or by the toss of a seeded coin. Law: the same list and seed give the same ones.
+//! Some of many: evenly spread, or chosen by a seeded random number.
 //!
-//! Absent: what they are samples of.
+//! The same list and seed give the same ones.
 
 /// So many of a list, evenly spread, its ends among them.
 pub fn spread<T: Clone>(list: &[T], count: usize) -> Vec<T> {

@@ -1,7 +1,9 @@
 //! Saved states: a booted machine in a file, restored in seconds.
 //!
-//! Law: a state belongs to one stick, one QEMU and one shape of machine, and is made with blank disks; what a disk
-//! holds is never part of it. Absent: restoring, which `machine.rs` does.
+//! A state belongs to one stick, one QEMU and one shape of machine, and is made with blank disks; what a disk holds is never
+//! part of it.
+//!
+//! `machine` restores it.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,9 @@
-//! The scenarios: what is promised, shown on a real machine. Law: one file per promise; each scenario ends by looking at
-//! the disk from outside, and those that land by booting it in firmware.
+//! The scenarios: what is promised, shown on a real machine.
 //!
-//! Absent: the machine and how landfall is run in it.
+//! One file per promise. Each scenario ends by looking at the disk from outside, and those that land by booting it in
+//! firmware.
+//!
+//! `machine` has the machine, and `install` runs landfall in it.
 
 mod bad_input;
 mod clone_fails;

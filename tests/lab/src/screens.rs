@@ -1,8 +1,8 @@
-//! `cargo lab screens`: what a person in front of the machine sees, as pictures. Law: every picture is the machine's own framebuffer console,
-//! read by QEMU's `screendump`; landfall runs as the service that the module makes for a machine with a screen, its questions are
-//! systemd's, and the answers are typed on the machine's keyboard.
+//! `cargo lab screens`: what a person in front of the machine sees, as pictures.
 //!
-//! Absent: whether the pictures are good; somebody has to look at them.
+//! Every picture is the machine's own framebuffer console, read by QEMU's `screendump`. landfall runs as the service that the
+//! module makes for a machine with a screen, its questions are systemd's, and the answers are typed on the machine's
+//! keyboard. A person has to judge the pictures.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

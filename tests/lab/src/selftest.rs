@@ -1,7 +1,6 @@
 //! `cargo lab selftest`: the laboratory's own promises, each shown in a machine.
 //!
-//! Law: every promise that scenarios rely on is checked here once, with what must fail beside what must not.
-//! Absent: landfall.
+//! Every promise that scenarios rely on is checked here once, beside a case that must fail. landfall is not used.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

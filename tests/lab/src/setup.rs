@@ -1,8 +1,8 @@
-//! Finds what the laboratory needs on this computer, and installs what is missing where that is its to do.
+//! Finds what the laboratory needs on this computer, and installs what is missing where it may.
 //!
-//! Law: as root on Debian or Ubuntu the missing packages are installed with apt; anywhere else nothing is changed and
-//! the error says what to install. No host name stands here: the package source for Debian 13 is the host's own with
-//! the suite changed. Absent: KVM by default (see [`Qemu::accelerator`]).
+//! As root on Debian or Ubuntu the missing packages are installed with apt. Anywhere else nothing is changed, and the error
+//! says what to install. No host name is written here: the package source for Debian 13 is the host's own with another suite.
+//! KVM is off by default (see [`Qemu::accelerator`]).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

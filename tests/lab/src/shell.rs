@@ -1,6 +1,6 @@
 //! `cargo lab shell`: the serial console of a machine, passed through to this terminal.
 //!
-//! Law: the terminal is put back as it was, whatever happens. Absent: any interpretation but of Ctrl-].
+//! The terminal is always restored. Only Ctrl-] has a meaning.
 
 use std::io::{Read, Write};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The checkpoint slots, read from a disk's image as a stranger would: by their magic. Law: shares no code with landfall,
-//! so that a defect there is not repeated here.
+//! The checkpoint slots, read from a disk's image without knowledge of its layout: by their magic.
+//!
+//! It shares no code with landfall, so that a defect there is not repeated here.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Stage 1 of the sticks, as an initrd: busybox, a few modules, `guest/init`, and what that copies over the root.
 //!
-//! Law: whatever the laboratory changes about the Debian system is here and in `guest/`, so that a change costs a
-//! second and not a new environment. Absent: tools of the host; the archive is written here.
+//! All changes of the laboratory to the Debian system are here and in `guest/`, so that a change costs a second and not a new
+//! environment. The archive is written here, without tools of the host.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
-//! `cargo lab test`: sets up, then runs every test: unit, property, integration, and the scenarios marked for it. Law: it
-//! fails when any part failed or ran nothing; the last line is the sum. The tests run beside the machines, which wait much,
-//! and yield to them; what they print follows when both are done.
+//! `cargo lab test`: sets up, then runs every test: unit, property, integration, and the scenarios marked for it.
 //!
-//! Absent: the heavier scenarios; `cargo lab scenario --all` has them.
+//! It fails if any part failed or ran nothing. The last line is the sum. The tests run beside the machines, which mostly
+//! wait, and yield to them; their output follows when both are done.
+//!
+//! `cargo lab scenario --all` has the longer scenarios.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,7 +1,7 @@
-//! Cargo, and the subcommands of it that the laboratory brings along. Law: a subcommand is of a fixed version, built from
-//! its own lock file into the cache, once; nothing is added to the user's Cargo.
+//! Cargo, and the subcommands of it that the laboratory installs for itself.
 //!
-//! Absent: what they are used for.
+//! A subcommand has a fixed version, and is built from its own lock file into the cache, once. Nothing is added to the user's
+//! Cargo.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

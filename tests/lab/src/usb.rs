@@ -1,9 +1,9 @@
-//! A kernel that knows USB and SATA: Debian's for real machines, beside the one for virtual machines that all other scenarios have.
+//! A kernel with USB and SATA: Debian's for real machines, beside the one for virtual machines that all other scenarios have.
 //!
-//! Law: it starts the same environment from the same sticks; its modules are loaded in stage 1, for the environment has none for it. The
-//! sticks are QEMU's, plugged in and pulled out by its control socket, over files that are compared from outside.
+//! It starts the same environment from the same sticks; its modules are loaded in stage 1, because the environment has none
+//! for it. The sticks are QEMU's, plugged in and pulled out by its control socket, over files that are compared from outside.
 //!
-//! Absent: what is shown with it (`scenarios`).
+//! `scenarios` use it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

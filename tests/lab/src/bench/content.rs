@@ -1,8 +1,8 @@
-//! What is landed: a Nix store made of this computer's own installed packages, so that sizes, numbers and compressibility of
-//! files are real and nothing is fetched. Law: the same packages give the same store; every path is registered with its real
-//! hash and references.
+//! The content that is landed: a Nix store made of this computer's own installed packages, so that sizes, numbers and
+//! compressibility of files are real and nothing is fetched.
 //!
-//! Absent: NixOS. A package's dependencies are its path's references, and one path more refers to all of them: the system.
+//! The same packages give the same store, and every path is registered with its real hash and references. A package's
+//! dependencies are its path's references, and one more path, the system, refers to all of them. NixOS is not needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

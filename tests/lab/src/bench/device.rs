@@ -1,7 +1,8 @@
-//! A loop device over a file, with a filesystem of its own for each measurement. Law: whatever happens, it is unmounted and
-//! detached again; what a killed benchmark left in the same folder is undone first.
+//! A loop device over a file, with a filesystem of its own for each measurement.
 //!
-//! Absent: what is measured on it.
+//! It is always unmounted and detached again. What a killed benchmark left in the same folder is removed first.
+//!
+//! `bench::peers` says what is measured on it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

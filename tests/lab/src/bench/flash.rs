@@ -1,8 +1,8 @@
-//! `cargo lab bench flash`: how fast `landfall flash` writes, beside `dd oflag=direct`. Law: both write the same bytes to the same device
-//! in the same run, by turns, with the image in memory, until all is flushed; of landfall its own writing counts, wiping and flushing
-//! included, and reading back is told apart.
+//! `cargo lab bench flash`: how fast `landfall flash` writes, compared with `dd oflag=direct`.
 //!
-//! Absent: real sticks, which are slower than any of it: what is held is that landfall is not what they wait for.
+//! Both write the same bytes to the same device in the same run, in turns, with the image in memory, until everything is
+//! flushed. Of landfall, the time of its own writing counts, including wiping and flushing; reading back is reported
+//! separately. Real sticks are slower than all of it: the check is that a stick never waits for landfall.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

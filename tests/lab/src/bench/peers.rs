@@ -1,7 +1,9 @@
-//! Ways to land a closure on a device, landfall's and others'. Law: each begins with a cold cache and a device as new, and ends
-//! when everything is on the disk; what one needs that another does not (mkfs, registering) is in its time.
+//! Ways to land a closure on a device, landfall's and those of other programs.
 //!
-//! Absent: the table.
+//! Each begins with a cold cache and a fresh device, and ends when everything is on the disk. Work that only one of them
+//! needs (mkfs, registering) is in its time.
+//!
+//! `bench` prints the table.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

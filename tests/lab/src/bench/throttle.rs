@@ -1,8 +1,7 @@
-//! A slower disk, and an even one: what this process and its children write to one device and read from it is held to a rate by the
-//! kernel (control groups, either version). Law: whatever happens, the process goes back to the group it was in, and the one made for
-//! it is removed.
+//! A slower and steadier disk: the kernel limits the rate at which this process and its children write to one device and read
+//! from it (control groups, either version).
 //!
-//! Absent: other devices, which keep their speed.
+//! The process always returns to its former group, and the new group is removed. Other devices keep their speed.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

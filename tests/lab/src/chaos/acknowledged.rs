@@ -1,12 +1,14 @@
-//! What landfall acknowledged, and whether it was durable then. Law: a line that says that a checkpoint is saved is looked at as a power cut at
-//! which the disk keeps what was flushed, and nothing else: the checkpoint must be there, and of what its state says is finished the very
-//! bytes that the disk has in the end. Entries of the log are counted when a line has been read, so that nothing is asked
-//! for too early; a flush for another reason that comes before that may hide one that is missing, and hides no other.
+//! What landfall acknowledged, and whether it was durable at that moment.
 //!
-//! QEMU's log has no mark for a write that is durable by itself (FUA, `O_DSYNC`): its virtio disks offer none, and the kernel sends a
-//! flush behind such a write. So a missing `O_DSYNC` is a missing flush.
+//! A line that says that a checkpoint is saved is treated as a power cut at which the disk keeps what was flushed, and
+//! nothing else: the checkpoint must be there, and for everything that its state calls finished, exactly the bytes that the
+//! disk has in the end. Entries of the log are counted when a line has been read, so that nothing is asked for too early. An
+//! earlier flush for another reason may hide one missing flush, and hides no other.
 //!
-//! Absent: what a disk that keeps more looks like ([`super::rebuild`], [`super::checks`]).
+//! QEMU's log has no mark for a write that is durable by itself (FUA, `O_DSYNC`): its virtio disks offer none, and the kernel
+//! sends a flush after such a write. So a missing `O_DSYNC` is a missing flush.
+//!
+//! [`super::rebuild`] and [`super::checks`] have the disks that keep more.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;

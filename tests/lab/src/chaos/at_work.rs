@@ -1,7 +1,9 @@
-//! Whether a run goes on. Law: a run is stuck that says nothing for a long time, or that does not end whatever it says; one that is slow,
-//! because the processor has other work, is not.
+//! Whether a run makes progress.
 //!
-//! Absent: what a run says, and a run that tries the same again and again (`trial`).
+//! A run is stuck if it prints nothing for a long time, or if it does not end, whatever it prints. A run that is slow because
+//! the processor has other work is not stuck.
+//!
+//! `chaos::trial` reads what a run prints, and detects a run that tries the same again and again.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! What no misfortune may change, looked at from outside. Law: read from the disk's bytes, with the laboratory's own readers; of
-//! landfall's word only this is used: which step is finished, and which checkpoint is saved. From then on it is held to it.
+//! What no injected fault may change, looked at from outside.
 //!
-//! Absent: the filesystem within a LUKS container, which only the machine can see; what it saw is given to [`Checks::inside`].
+//! It is read from the disk's bytes, with the laboratory's own readers. Only two statements of landfall are used: which step
+//! is finished, and which checkpoint is saved. From then on the disk is compared with them.
+//!
+//! Only the machine can see the filesystem in a LUKS container; what it saw is given to [`Checks::inside`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;

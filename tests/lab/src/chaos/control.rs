@@ -1,7 +1,6 @@
-//! The checks, checked: a recorded beginning of an install, and disks made of it that are wrong in one respect each. Law: what a
-//! disk with nothing wrong passes, each of them must fail, and for its own reason.
+//! Tests the checks: a recorded beginning of an install, and disks made from it that are wrong in one respect each.
 //!
-//! Absent: whole installs.
+//! Every check that passes on a correct disk must fail on each of them, for the right reason.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

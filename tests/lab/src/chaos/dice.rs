@@ -1,4 +1,6 @@
-//! Random numbers from a seed. Law: the same seed gives the same numbers, on every computer. Absent: secrecy.
+//! Random numbers from a seed.
+//!
+//! The same seed gives the same numbers, on every computer. They are not secret.
 
 use crate::samples::mix;
 

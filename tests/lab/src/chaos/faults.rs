@@ -1,7 +1,9 @@
-//! Making misfortunes happen in a machine, and ending them. Law: what begins here ends here: by its own time, at the end of the
-//! run, or with the machine. What each explains is said in one place, [`Faults::explain`].
+//! Makes faults happen in a machine, and ends them.
 //!
-//! Absent: power cuts, which end the machine ([`super::rebuild`]).
+//! What begins here ends here: after its own time, at the end of the run, or with the machine. What each fault explains is
+//! defined in one place, [`Faults::explain`].
+//!
+//! Power cuts end the machine; [`super::rebuild`] has them.
 
 use std::time::{Duration, Instant};
 

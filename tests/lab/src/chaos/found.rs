@@ -1,6 +1,8 @@
-//! What is found of an install. Law: what a run shows stands, whatever becomes of the install later.
+//! What is found during an install.
 //!
-//! Absent: how it is found ([`super::trial`], [`super::checks`], [`super::acknowledged`]).
+//! A finding stays, whatever happens to the install later.
+//!
+//! [`super::trial`], [`super::checks`] and [`super::acknowledged`] make findings.
 
 use anyhow::{Error, anyhow};
 use serde::Serialize;

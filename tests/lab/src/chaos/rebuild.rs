@@ -1,8 +1,8 @@
-//! The disk that a power cut leaves, rebuilt from what was written to it. Law: everything up to the last flush of the log is
-//! there, in order; of what came behind it any part may be, and one write may be there in a part of its sectors. A sector is
-//! there whole or not at all. What is kept is decided by the seed and the log alone.
+//! The disk that a power cut leaves, rebuilt from what was written to it.
 //!
-//! Absent: a disk that loses what a flush made durable, but for [`Loss::Flushed`], with which the checks are checked.
+//! Everything up to the last flush of the log is there, in order. Of the later writes any part may be there, and one write
+//! may be there in a part of its sectors. A sector is there completely or not at all. The seed and the log alone decide what
+//! is kept. Only [`Loss::Flushed`], which tests the checks, loses what a flush made durable.
 
 use std::fmt;
 use std::os::unix::fs::FileExt;

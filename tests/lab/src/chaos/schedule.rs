@@ -1,8 +1,10 @@
-//! Which misfortunes an install meets, and when. Law: a seed gives the same list every time. A moment is a line of landfall's
-//! progress and a small distance behind it, in milliseconds, in writes of the target, or in lines; what happened by then is the machine's matter.
-//! Moments where real programs leave half-made states are drawn more often than others.
+//! Which faults an install meets, and when.
 //!
-//! Absent: making anything happen.
+//! A seed gives the same list every time. A moment is a line of landfall's progress and a small distance after it, in
+//! milliseconds, in writes of the target, or in lines; how far the machine is by then depends on the machine. Moments where
+//! real programs leave half-made states are drawn more often than others.
+//!
+//! `chaos::faults` makes the faults happen.
 
 use regex::Regex;
 

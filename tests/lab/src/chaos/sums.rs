@@ -1,8 +1,9 @@
-//! What became of all installs: the figures by layout, and whether the whole has shown anything. Law: a finding fails it, and so do no install that
-//! landed and booted, and more installs than a share that were lost to the emulator; a lost one counts for nothing but what was found before it was
-//! lost.
+//! The results of all installs: the figures by layout, and whether the whole run has shown anything.
 //!
-//! Absent: how an install is lost ([`super::trial`]).
+//! It fails if there is a finding, if no install landed and booted, or if too large a share of the installs was lost to the
+//! emulator. A lost install counts only for what was found before it was lost.
+//!
+//! [`super::trial`] decides when an install is lost.
 
 use std::collections::BTreeMap;
 

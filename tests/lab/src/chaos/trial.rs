@@ -1,7 +1,9 @@
-//! One install, and what happens to it. Law: after every misfortune the disk is looked at from outside, before landfall sees it again. A
-//! run that stops must be explained by a misfortune of that run; after the last misfortune two further runs are enough.
+//! One install, and what happens to it.
 //!
-//! Absent: which misfortunes there are ([`super::schedule`]), and what is compared ([`super::checks`]).
+//! After every fault the disk is looked at from outside, before landfall sees it again. A run that stops must be explained by
+//! a fault of that run. After the last fault two further runs are enough.
+//!
+//! [`super::schedule`] draws the faults, and [`super::checks`] has the comparisons.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;

@@ -1,10 +1,8 @@
 //! The Debian packages that stand in nixpkgs' place.
 //!
-//! Law: nothing is installed and nothing of this machine's own is used: packages of one release are unpacked into a
-//! folder of their own, and a fixed list of files is taken out of them.
-//!
-//! Absent: a choice of release or of kernel. The target has the kernel of `linux-image-cloud-amd64`, as the
-//! installer's environment has.
+//! Nothing is installed, and nothing of this machine is used: packages of one release are unpacked into a folder of their
+//! own, and a fixed list of files is taken from them. The target has the kernel of `linux-image-cloud-amd64`, as the
+//! installer's environment has; neither kernel nor release can be chosen.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
-//! What tells one system from another.
+//! The parameters that distinguish one system from another.
 //!
-//! Law: values are checked before they reach Nix or a shell. Absent: defaults of a person; the ones here are a test's.
+//! Values are checked before they reach Nix or a shell. The defaults here are for tests.
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

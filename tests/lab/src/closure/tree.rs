@@ -1,6 +1,8 @@
-//! Store paths as files: what `nix-store --dump-db` says of them, and folders that hold them.
+//! Store paths as files: what `nix-store --dump-db` says about them, and folders that hold them.
 //!
-//! Law: a folder is filled beside its place and renamed into it by whoever asks for it. Absent: Nix itself.
+//! A folder is filled beside its place, and the caller renames it into its place.
+//!
+//! `closure` runs Nix.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,7 @@
 //! Enough of an HTTP server (RFC 9112) for clones, tarballs and binary caches.
 //!
-//! Law: what is not below the served folder is not found. A request body is held whole; an answer is not.
-//!
-//! Absent: TLS, compression, caching, uploads.
+//! What is not below the served folder is not found. A request body is kept in memory as a whole; an answer is not. There is
+//! no TLS, no compression, no caching and no upload.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};

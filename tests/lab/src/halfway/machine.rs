@@ -1,8 +1,10 @@
-//! The steps that need device-mapper, mounts, a FAT driver or firmware: the same test program, in a machine. Law: the machine
-//! starts from its saved state, and its stick is that of the scenarios, with the systems that are installed; the program
-//! comes on a disk of its own, so that a change of it changes no stick. Its lines are handed on as it prints them.
+//! The steps that need device-mapper, mounts, a FAT driver or firmware: the same test program, in a machine.
 //!
-//! Absent: what the lines mean (`halfway`).
+//! The machine starts from its saved state, and its stick is that of the scenarios, with the systems to be installed. The
+//! program comes on a disk of its own, so that changing it does not change a stick. Its lines are handed on as it prints
+//! them.
+//!
+//! `halfway` knows what the lines mean.
 
 use std::path::Path;
 use std::time::Duration;

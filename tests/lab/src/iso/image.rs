@@ -1,7 +1,9 @@
-//! Whether a file is an image that a UEFI machine can start, and one of the laboratory's own.
+//! Checks that a file is an image that a UEFI machine can start, and makes one of the laboratory's own.
 //!
-//! Law: an image is judged by its bytes, within bounds, before any machine is started; the message says what is wrong and what
-//! would be right. Absent: what the image does once it is started.
+//! An image is judged by its bytes, within bounds, before any machine is started. The message says what is wrong and what
+//! would be right.
+//!
+//! `iso` starts it.
 
 use std::io::Read;
 use std::os::unix::fs::FileExt;

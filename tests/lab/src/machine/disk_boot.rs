@@ -1,8 +1,10 @@
-//! Booting the installed disk.
+//! Boots the installed disk.
 //!
-//! Law: no stick, and the firmware's own boot order. A machine that stands still before its kernel speaks is started once more,
-//! and that is told. The firmware knows the entries that any start of the machine has made: a saved state brings variables of its own,
-//! which no real machine does. Absent: what must be true of the system that came up, which `install.rs` knows.
+//! There is no stick, and the firmware's own boot order is used. A machine that hangs before its kernel prints anything is
+//! started once more, and that is reported. The firmware knows the entries that any start of the machine has made: a saved
+//! state brings variables of its own, which no real machine does.
+//!
+//! `install` checks the system that came up.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Tier 1: what the Nix files mean, with a nixpkgs tree. Law: one evaluation at a time, since an image takes gigabytes;
-//! nothing is imported from a derivation, nothing is built, and the store is not written to.
+//! Tier 1: what the Nix files mean, with a nixpkgs tree.
 //!
-//! Absent: what only a build can show.
+//! One evaluation runs at a time, because an image takes gigabytes. Nothing is imported from a derivation, nothing is built,
+//! and the store is not written to.
 
 use std::collections::BTreeMap;
 use std::path::Path;

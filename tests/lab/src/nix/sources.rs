@@ -1,6 +1,8 @@
-//! Tier 0: every Nix file as text. Law: each check is a function over a text and catches a bad sample (see the tests).
+//! Tier 0: every Nix file as text.
 //!
-//! Absent: what a file means.
+//! Each check is a function over a text and catches a bad sample (see the tests).
+//!
+//! `nix::evaluated` says what a file means.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! A unit file as its directives, so that the module's and the laboratory's can be compared with the golden one.
 //!
-//! Law: comments, order, quotes, and what NixOS adds to every unit are set aside; so are the three paths that must differ
-//! (program, configuration, PATH). Everything else counts, and of PATH what would be found in the target as well.
+//! Comments, order, quotes, and what NixOS adds to every unit are ignored; so are the three paths that must differ (program,
+//! configuration, PATH). Everything else counts, and of PATH what would be found in the target as well.
 
 use std::collections::BTreeSet;
 

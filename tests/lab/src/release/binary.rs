@@ -1,8 +1,9 @@
-//! The binary is reproducible: what is committed, built twice in two folders with long and short names, gives the same bytes, and these do
-//! not name the folders. Law: both builds begin from nothing, with the paths that a compiler would write down replaced by the same ones
-//! (`--remap-path-prefix` for Rust, `-ffile-prefix-map` for the C parts).
+//! The binary is reproducible: the committed tree, built twice in two folders with long and short names, gives the same
+//! bytes, and these do not name the folders.
 //!
-//! Absent: other toolchains and other libraries of the system, which give other bytes.
+//! Both builds begin from nothing, with the paths that a compiler would write down replaced by the same ones
+//! (`--remap-path-prefix` for Rust, `-ffile-prefix-map` for the C parts). Other toolchains and other libraries of the system
+//! give other bytes.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! Licences: every crate that the workspace is built of has a licence that deny.toml allows, to all or to it by name. cargo-deny looks too,
-//! where it is installed, without the network; here the same list is held against what Cargo says.
+//! Licences: every crate that the workspace is built of has a licence that deny.toml allows, to all or to it by name.
 //!
-//! Absent: licence texts inside of the crates, which cargo-deny reads, and advisories, which come over the network.
+//! cargo-deny looks too, where it is installed, without the network; here the same list is compared with what Cargo says.
+//! Only cargo-deny reads licence texts inside the crates. Advisories, which come over the network, are not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! Every bad value has its message and its exit code, and costs nothing. Law: each message names the thing, the value and
-//! what is allowed; afterwards every disk of the machine is as blank as before.
+//! Every bad value has its message and its exit code, and changes nothing.
 //!
-//! Absent: a machine without UEFI, which this laboratory does not have; unit tests of the preflight show that one.
+//! Each message names the thing, the value and what is allowed. Afterwards every disk of the machine is as blank as before.
+//! This laboratory has no machine without UEFI; unit tests of the preflight show that case.
 
 use std::time::Duration;
 

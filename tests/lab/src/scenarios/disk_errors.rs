@@ -1,8 +1,7 @@
-//! The disk reports errors: where the root filesystem is written, where it is read, and where a checkpoint is saved. Law:
-//! each time it is a hardware fault, no record is saved behind it, and with a disk that works again the install goes on
-//! with the table and the ESP as they were.
+//! The disk reports errors: where the root filesystem is written, where it is read, and where a checkpoint is saved.
 //!
-//! Absent: a disk that says nothing and forgets.
+//! Each time it is a hardware fault, and no record is saved after it. With a disk that works again the install continues,
+//! with the table and the ESP as they were. A disk that silently forgets is not shown.
 
 use anyhow::{Context, Result, ensure};
 

@@ -1,8 +1,9 @@
-//! No space: on root while the system is copied, then on the ESP while the boot loader is installed. Law: each stop says
-//! that room is needed, and once there is room the install goes on at that phase, with everything before it only looked
-//! at.
+//! No space: on root while the system is copied, then on the ESP while the boot loader is installed.
 //!
-//! Absent: a disk that is too small from the beginning, which is refused before the first write (`bad_input`).
+//! Each stop says that space is needed. Once there is space, the install continues at that phase, with everything before it
+//! only looked at.
+//!
+//! A disk that is too small from the beginning is refused before the first write (`scenarios::bad_input`).
 
 use std::time::Duration;
 

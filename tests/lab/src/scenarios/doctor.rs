@@ -1,7 +1,9 @@
-//! `landfall doctor` on real machines: what was broken there is found, the printed remedy is carried out, and the check is satisfied.
-//! Law: every remedy that is a command is run as it was printed; each break has the check fine before it; every line of JSON is read.
+//! `landfall doctor` on real machines: it finds what was broken, the printed remedy is carried out, and the check is then
+//! satisfied.
 //!
-//! Absent: what takes a Nix, a forge or a cache (`tests/doctor*.rs`, `src/doctor/*_tests.rs`).
+//! Every remedy that is a command is run as it was printed. Before each break the check is fine. Every line of JSON is read.
+//!
+//! What needs Nix, a forge or a cache is in tests/doctor*.rs and src/doctor/*_tests.rs.
 
 use std::time::Duration;
 

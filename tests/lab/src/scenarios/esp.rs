@@ -1,8 +1,9 @@
-//! The boot loader's installer, cut inside its work, and what it wrote damaged afterwards: it never writes again what is there,
-//! and never starts again while its own temporary file is there. Law: what is left is the installer's own doing; the disk is
-//! looked at from outside, before and after.
+//! The boot loader's installer, interrupted in its work, and its files damaged afterwards: it never writes a file again that
+//! exists, and never starts again while its own temporary file exists.
 //!
-//! Absent: every other moment of the installer's (`cargo lab halfway`, `cargo lab chaos`).
+//! What is left is the installer's own doing. The disk is looked at from outside, before and after.
+//!
+//! `cargo lab halfway` and `cargo lab chaos` have every other moment of the installer.
 
 use std::path::Path;
 use std::time::Duration;

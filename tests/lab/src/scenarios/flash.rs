@@ -1,10 +1,11 @@
-//! `landfall flash` on USB sticks of a machine. Law: what is on a stick is compared from outside, in the file behind it; a stick is pulled
-//! out where QEMU pulls it out, while the machine writes to it.
+//! `landfall flash` on USB sticks of a machine.
 //!
-//! The machine: the stick it runs from; an SSD on SATA; a USB stick, a slow one, one that is mounted, and a USB disk that says it cannot
-//! be taken out.
+//! What is on a stick is compared from outside, in the file behind it. QEMU pulls a stick out while the machine writes to it.
 //!
-//! Absent: a stick that installs (`flash_keys`).
+//! The machine: the stick it runs from; an SSD on SATA; a USB stick, a slow one, one that is mounted, and a USB disk that
+//! says it cannot be taken out.
+//!
+//! `scenarios::flash_keys` has a stick that installs.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,8 +1,10 @@
-//! One stick is enough: `landfall flash --keys` in one machine writes the installer's image and the keys to a USB stick; another machine
-//! starts from that very stick, by its firmware, and installs; nobody is asked. Law: what the installed system has is read from its own
-//! word at the first boot; the stick is compared before and after.
+//! One stick is enough: `landfall flash --keys` in one machine writes the installer image and the keys to a USB stick;
+//! another machine starts from that stick, by its firmware, and installs without a question.
 //!
-//! Absent: sticks that lie or are pulled out (`flash`); keys on a medium of their own (`keys_medium`).
+//! What the installed system has is read from its own output at the first boot. The stick is compared before and after.
+//!
+//! `scenarios::flash` has sticks with a false size and sticks that are pulled out; `scenarios::keys_medium` keys on a medium
+//! of their own.
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
-//! A checkpoint is never half-used, never believed beyond what it is, and never deleted: slots of another host, another
-//! disk, a newer landfall, damaged ones. Law: the disk is cut in mid-install once; every case is a copy of it with forged
-//! slots. Whatever the slots say, the partition table and every filesystem stay what they were.
+//! A checkpoint is never half-used, never trusted beyond what it is, and never deleted: slots of another host, another disk,
+//! a newer landfall, damaged ones.
+//!
+//! The install is interrupted once; every case is a copy of its disk with forged slots. Whatever the slots say, the partition
+//! table and every filesystem stay unchanged.
 
 use std::path::Path;
 

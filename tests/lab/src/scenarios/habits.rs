@@ -1,8 +1,9 @@
-//! What real NixOS does that a plain host shows nothing of: specialisations, counted boots, secrets in the initrd on the ESP, a
-//! password from a file that the first activation reads and no later one, an activation that fails without a word in its exit
-//! code. Law: what holds is read from the ESP and from what the installed system says of itself.
+//! What real NixOS does and a plain host does not show: specialisations, counted boots, secrets in the initrd on the ESP, a
+//! password from a file that only the first activation reads, an activation that fails without an exit code.
 //!
-//! Absent: damage and cuts on the ESP (`esp`).
+//! What holds is read from the ESP and from what the installed system says about itself.
+//!
+//! `scenarios::esp` has damage and interruptions on the ESP.
 
 use std::time::Duration;
 

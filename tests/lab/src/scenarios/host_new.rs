@@ -1,9 +1,11 @@
-//! From a repository that knows nothing of a host to that host, running: `landfall host new` writes its files, makes its keys and
-//! encrypts the secret again; the keys go onto a medium, the installer fetches the repository that was changed, and the first
-//! activation decrypts the secret with age. Law: that it was decrypted is what the installed system itself says.
+//! From a repository without the host to that host, running: `landfall host new` writes its files, makes its keys and
+//! encrypts the secret again; the keys go onto a medium, the installer fetches the changed repository, and the first
+//! activation decrypts the secret with age.
 //!
-//! Absent: NixOS's evaluation of what `host new` wrote (`tests/host_new.rs`, `cargo lab nix`); a forge that asks for the ssh key
-//! (`tests/remotes_asked.rs`); `flash --keys`, which makes the medium on the stick itself (`flash`).
+//! The installed system itself says that it was decrypted.
+//!
+//! NixOS's evaluation of the written files is in `tests/host_new.rs` and `cargo lab nix`, a forge that asks for the ssh key
+//! in `tests/remotes_asked.rs`, and `flash --keys`, which makes the medium on the stick itself, in `scenarios::flash_keys`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,8 +1,9 @@
-//! `landfall image write` onto a bare disk, cut off at a quarter, a half and three quarters. Law: what was written is counted by
-//! the disk (QEMU's write log), not by landfall; of what no flush had made durable the disk keeps all, nothing, or every
-//! other write; in the end it is byte for byte what the uncut run made.
+//! `landfall image write` onto a bare disk, interrupted at a quarter, a half and three quarters.
 //!
-//! Absent: an install (`root-image`), and times (`cargo lab bench closure`).
+//! The disk counts what was written (QEMU's write log), not landfall. Of what no flush had made durable the disk keeps all,
+//! nothing, or every other write. In the end it is byte for byte what the uninterrupted run made.
+//!
+//! `scenarios::root_image` has an install, and `cargo lab bench closure` the times.
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;

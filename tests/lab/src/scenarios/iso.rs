@@ -1,7 +1,7 @@
-//! The laboratory's own installer as an image that starts by itself, tried out as `cargo lab iso` tries out any other: the command
-//! works, and the image of a stick that is no NixOS shows it.
+//! The laboratory's own installer as an image that starts by itself, tried out as `cargo lab iso` tries out any other: the
+//! command works, and the image of a stick without NixOS shows it.
 //!
-//! Absent: an image of the NixOS module's, which cannot be built without nixpkgs.
+//! An image of the NixOS module cannot be built without nixpkgs.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;

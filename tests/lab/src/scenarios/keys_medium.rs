@@ -1,7 +1,9 @@
-//! Keys on a medium of their own: a FAT with the label that landfall looks for. Law: what the installed system has is read
-//! from its own word at the first boot; the medium is compared before and after, byte by byte.
+//! Keys on a medium of their own: a FAT with the label that landfall looks for.
 //!
-//! Absent: keys from credentials (`unattended`, `secrets`).
+//! What the installed system has is read from its own output at the first boot. The medium is compared before and after, byte
+//! by byte.
+//!
+//! `scenarios::unattended` and `scenarios::secrets` have keys from credentials.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! landfall's own tests that need root, loop devices, and a disk to erase: they run in a machine, and nowhere else. Law:
-//! every test that names this scenario is run, and none is missed: the program's own list must be the list here.
+//! landfall's own tests that need root, loop devices, and a disk to erase: they run in a machine, and nowhere else.
 //!
-//! Absent: what the tests show, which is in `src/real/table_tests.rs` and `src/real/whole_tests.rs`.
+//! Every test that names this scenario is run, and none is missed: the program's own list must be the list here.
+//!
+//! `src/real/steps/partition_tests.rs` and `src/real/whole_tests.rs` have the tests.
 
 use std::time::Duration;
 

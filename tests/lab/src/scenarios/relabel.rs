@@ -1,8 +1,9 @@
-//! A host that landfall did not install moves from UUIDs to labels, and boots at every instant. Law: the states between are those that
-//! QEMU's log of writes gives, after every single write; what is said of a state is read from the disk, or said by the system that was
-//! booted on it.
+//! A host that landfall did not install moves from UUIDs to labels, and boots at every instant.
 //!
-//! Absent: parts of a write, and writes that a cache lost out of their order, which `table_name_tests.rs` has for the partition table.
+//! The states between are those that QEMU's log of writes gives, after every single write. What is said about a state is read
+//! from the disk, or printed by the system that was booted on it.
+//!
+//! `table_name_tests` has parts of a write, and writes that a cache lost out of their order, for the partition table.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,10 @@
-//! The root filesystem from an image, in LUKS: cut while it is written, cut while it is read back; then it lands and boots. Law:
-//! the image is made anew in the machine after each cut, and is the same one each time: else the install could not go on.
+//! The root filesystem from an image, in LUKS: interrupted while it is written, and while it is read back; then it lands and
+//! boots.
 //!
-//! Absent: times (`cargo lab bench closure`).
+//! The image is made again in the machine after each interruption, and is the same each time: otherwise the install could not
+//! continue.
+//!
+//! `cargo lab bench closure` has the times.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! Where secrets are: a passphrase, a deploy key and an age identity that exist nowhere else are looked for in everything
-//! that a run leaves behind. Absent: the memory of the machine, and what a secret becomes when it is encoded.
+//! Where secrets are: a passphrase, a deploy key and an age identity that exist nowhere else are searched in everything that
+//! a run leaves.
+//!
+//! The memory of the machine, and encoded forms of a secret, are not searched.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

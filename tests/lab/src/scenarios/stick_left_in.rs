@@ -1,7 +1,6 @@
-//! A finished disk is safe: the stick that stays in the machine never installs twice. Law: "nothing was written" is read
-//! from QEMU's log of writes and from the image's hash.
+//! A finished disk is safe: the stick that stays in the machine never installs twice.
 //!
-//! Absent: the first install's own promises.
+//! "Nothing was written" is read from QEMU's log of writes and from the image's hash.
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
-//! No disk but the confirmed one is ever written. Law: what must not change is compared by hash, image by image.
+//! No disk but the confirmed one is ever written.
 //!
-//! The machine: the stick, which says it is not removable; a blank target; a second blank disk of the same size; a data
-//! disk with more partitions; an LVM physical volume; a former system with the same labels; a disk in use as swap, and
-//! one that is mounted.
+//! What must not change is compared by hash, image by image.
+//!
+//! The machine: the stick, which says it is not removable; a blank target; a second blank disk of the same size; a data disk
+//! with more partitions; an LVM physical volume; a former system with the same labels; a disk in use as swap, and one that is
+//! mounted.
 
 use std::path::PathBuf;
 use std::time::Duration;
