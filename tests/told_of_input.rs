@@ -352,7 +352,11 @@ fn every_refusal_of_a_repository_says_what_to_write() {
             "next: write https://github.com/o/r",
         ),
         ("remote", "https:/forge/a/b", "next: write https://forge/a/b"),
-        ("remote", "https://host:abc/p", "next: write https://host/abc/p"),
+        (
+            "remote",
+            "https://host:abc/p",
+            "next: write https://host/OWNER/REPO;",
+        ),
         (
             "remote",
             "https://forge.example/a\n",

@@ -308,7 +308,10 @@ pub(super) fn command(
         add(screen);
     }
     add(Box::new(log));
-    add(Box::new(progress::StatusFile::new(dir)));
+    add(Box::new(progress::StatusFile::new(
+        dir,
+        options.config.as_deref(),
+    )));
     reporter.add(Box::new(ServiceManager::default()));
     reporter.add(Box::new(doing.clone()));
     let (wish, stop) = Stop::new();

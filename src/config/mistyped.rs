@@ -306,7 +306,7 @@ impl Text {
                 said(
                     "behind the server's colon stands a port, and this is no number",
                     &format!(
-                        "write {scheme}://{account}{host}/OWNER/REPO, or {scheme}://{account}{host}:PORT/OWNER/REPO"
+                        "write {scheme}://{account}{host}/OWNER/REPO; a port is a number between the server and the first /"
                     ),
                 )
             }

@@ -68,7 +68,7 @@ fn what_was_meant_is_told() {
         ("https:///a/b", "write https://a/b"),
         (
             "https://host:abc/p",
-            "write https://host/OWNER/REPO, or https://host:PORT",
+            "write https://host/OWNER/REPO; a port is a number",
         ),
         (
             "me@forge.example/o/r",

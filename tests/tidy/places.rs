@@ -36,7 +36,7 @@ const OPENERS: [(&str, usize, &str); 34] = [
         3,
         "its own /proc entry; a target that `foreign::storage` looked at; a folder, to flush it",
     ),
-    ("src/cli/report.rs", 1, "/proc"),
+    ("src/cli/run_process.rs", 1, "/proc"),
     (
         "src/flash/eject.rs",
         1,
