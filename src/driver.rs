@@ -8,6 +8,7 @@
 //!
 //! Devices, programs and clocks belong to the [`World`].
 
+mod last_word;
 mod record;
 
 use crate::checkpoint_store::{Place, Store};
@@ -113,34 +114,8 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
             claimed: None,
         });
     }
-    world.tell(last_word(&result));
+    world.tell(last_word::of(&result));
     result
-}
-
-/// The event that says how a run ended. No wildcard: a new outcome asks for its event here.
-fn last_word(result: &Result<Outcome, Halt>) -> Event {
-    match result {
-        Ok(Outcome::Landed { system, revision }) => Event::Landed {
-            system: system.clone(),
-            revision: revision.to_string(),
-        },
-        Ok(Outcome::AlreadyLanded { system, revision }) => Event::AlreadyLanded {
-            system: system.clone(),
-            revision: revision.to_string(),
-        },
-        Ok(Outcome::NothingToResume { why, remedy }) => Event::NothingToResume {
-            why: why.clone(),
-            next: remedy.to_string(),
-        },
-        Err(Halt {
-            phase,
-            fault,
-            rule: _,
-        }) => Event::Stopped {
-            phase: *phase,
-            fault: fault.into(),
-        },
-    }
 }
 
 /// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.

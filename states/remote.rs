@@ -108,7 +108,10 @@ pub fn redacted(text: &str) -> String {
             .map(|(scheme, _)| scheme)
             .filter(|scheme| is_scheme(scheme));
         let scheme = scheme.map_or(String::new(), |scheme| format!("{scheme}://"));
-        return secret_token::without_tokens(&format!("{scheme}{REDACTED}{}", without_user(&text[at..])));
+        return secret_token::without_tokens(&format!(
+            "{scheme}{REDACTED}{}",
+            without_user(text.split_at(at).1)
+        ));
     }
     secret_token::without_tokens(&without_credential(text))
 }
@@ -163,7 +166,7 @@ fn without_port(rest: &str) -> String {
         .unwrap_or_default();
     let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit() || b == b':');
     match authority.split_once(':') {
-        Some((host, port)) if !is_port(port) && address.parse::<std::net::Ipv6Addr>().is_err() => {
+        Some((host, port)) if !is_port(port) && address.parse::<core::net::Ipv6Addr>().is_err() => {
             format!("{host}:{REDACTED}{path}")
         }
         Some(_) | None => rest.to_owned(),
@@ -540,6 +543,34 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    /// What was meant as a credential and is not in its place.
+    #[test]
+    fn a_mistyped_credential_is_hidden() {
+        for (text, shown) in [
+            (
+                "https://u:canary\u{ff20}forge/x",
+                "https://[REDACTED]\u{ff20}forge/x",
+            ),
+            (
+                "u:canary\u{fe6b}forge/x?canary",
+                "[REDACTED]\u{fe6b}forge/x?[REDACTED]",
+            ),
+            ("https://forge:canary/x", "https://forge:[REDACTED]/x"),
+            ("ssh://me:canary/x", "ssh://me:[REDACTED]/x"),
+            // The controls: ports, an address, a path behind the account of ssh.
+            ("https://forge:8443/x", "https://forge:8443/x"),
+            ("https://forge:443:443/x", "https://forge:443:443/x"),
+            ("https://[fd00::1]:5000/x", "https://[fd00::1]:5000/x"),
+            ("https://fd00::1/x", "https://fd00::1/x"),
+            ("ssh://git@forge:o/r", "ssh://git@forge:o/r"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+        let token = "ghp_canaryabcdefghijklmnopqrstuvwxyz01";
+        let remote: RemoteUrl = format!("ssh://{token}@forge/x").parse().unwrap();
+        assert_eq!(remote.bare(), "ssh://forge/x");
     }
 
     #[test]

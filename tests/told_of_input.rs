@@ -350,7 +350,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "next: write https://github.com/o/r",
     ),
     ("remote", "https:/forge/a/b", "next: write https://forge/a/b"),
-    ("remote", "https://host:abc/p", "next: write https://host/abc/p"),
+    (
+        "remote",
+        "https://host:abc/p",
+        "next: write https://host/OWNER/REPO;",
+    ),
     (
         "remote",
         "https://forge.example/a\n",

@@ -101,6 +101,12 @@ fn a_run_that_died_is_told_from_one_that_lives() {
     fs_err::write(run_dir.join("status.json"), status).unwrap();
     let (code, text) = landfall(&run_dir, &["status", "--watch"]);
     assert_eq!(code, Some(0), "a watch ends with the process");
+    // The configuration that was named is a part of the command that goes on.
+    let configured = status.replace("\"ending\":null", "\"ending\":null,\"config\":\"/srv/web.ron\"");
+    fs_err::write(run_dir.join("status.json"), configured).unwrap();
+    let (_, named) = landfall(&run_dir, &["status"]);
+    let next = format!("next: landfall resume --run-dir {run_dir} --config /srv/web.ron\n");
+    assert!(named.contains(&next), "{named}");
     assert!(
         text.contains("(gone)") && text.contains(&format!("next: landfall resume --run-dir {run_dir}\n")),
         "{text}"
@@ -242,7 +248,7 @@ fn a_run_that_found_nothing_to_do_was_not_killed() {
 fn a_resume_without_an_install_says_so_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = run_dir(&dir);
-    let config = format!("{}/examples/plain.ron", env!("CARGO_MANIFEST_DIR"));
+    let config = format!("{}/docs/examples/plain.ron", env!("CARGO_MANIFEST_DIR"));
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
         .args(["resume", "--run-dir", run_dir.as_str(), "-c", &config])
         .output()
@@ -327,6 +333,27 @@ fn following_a_deleted_run_ends_with_its_process() {
     let code = follower.wait().unwrap().code();
     run.wait().unwrap();
     assert_eq!(code, Some(11));
+}
+
+/// Nobody waited for the killed run: its number is still taken, and it is no more.
+#[test]
+fn a_run_that_was_killed_and_not_waited_for_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = run_dir(&dir);
+    let mut run = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let status = KILLED
+        .replace("\"pid\":4194304", &format!("\"pid\":{}", run.id()))
+        .replace("\"began_ms\":1", "\"began_ms\":9007199254740991");
+    fs_err::write(run_dir.join("status.json"), status).unwrap();
+    let is_gone = || landfall(&run_dir, &["status"]).1.contains("(gone)");
+    assert!(!is_gone(), "the control: it is there");
+    run.kill().unwrap();
+    let begun = std::time::Instant::now();
+    while !is_gone() {
+        assert!(begun.elapsed().as_secs() < 20, "a zombie counts as there");
+    }
+    assert!(std::path::Path::new(&format!("/proc/{}/stat", run.id())).exists());
+    run.wait().unwrap();
 }
 
 /// A line is shown once it is whole, however slowly it is written.

@@ -365,7 +365,10 @@ fn reporter_to(
         add(screen);
     }
     add(Box::new(log));
-    add(Box::new(progress::StatusFile::new(dir)));
+    add(Box::new(progress::StatusFile::new(
+        dir,
+        options.config.as_deref(),
+    )));
     reporter.add(Box::new(ServiceManager::default()));
     reporter
 }

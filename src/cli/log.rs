@@ -7,7 +7,7 @@
 use super::line::{Line, plain_line};
 use super::next_step::Told;
 use super::run_dir;
-use super::run_process::Writers;
+use super::run_process::{Writers, status_of};
 use super::words;
 use super::{Failure, LogArgs};
 use crate::event::Event;
@@ -75,7 +75,9 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
                 format!(
                     "{}\n    next: {}",
                     words::KILLED,
-                    Told::of(None, run_dir).command("resume")
+                    status_of(run_dir)
+                        .map_or(Told::of(None, run_dir), |run| run.told(run_dir))
+                        .command("resume")
                 ),
             ));
         }

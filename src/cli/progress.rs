@@ -461,12 +461,19 @@ pub struct StatusFile {
 }
 
 impl StatusFile {
-    /// Begins a new status.
-    pub fn new(run_dir: &Utf8Path) -> Self {
+    /// Begins a new status of a run with this configuration, if one was named.
+    pub fn new(run_dir: &Utf8Path, config: Option<&Utf8Path>) -> Self {
         let clock = clock();
+        // Whoever reads it may be in another directory.
+        let whole = |path: &Utf8Path| {
+            camino::absolute_utf8(path).map_or_else(|_| path.to_string(), |whole| whole.to_string())
+        };
         StatusFile {
             path: run_dir.join("status.json"),
-            status: Status::begin(std::process::id(), clock()),
+            status: Status {
+                config: config.map(whole),
+                ..Status::begin(std::process::id(), clock())
+            },
             clock,
             pace: Pace::new(FILE_COUNT_EVERY_MS),
             silent: false,

@@ -8,7 +8,7 @@
 use super::Failure;
 use super::line::{Line, plain_line};
 use super::next_step::Told;
-use super::run_process::RunProcess;
+use super::run_process::{FILE_BYTES_MAX, RunProcess};
 use super::run_status::{Count, Ending, Status};
 use super::screen::{self, PhaseState, Seen};
 use super::{since_boot_ms, words};
@@ -92,8 +92,6 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
     })
 }
 
-/// Longest status or checkpoint file that is read.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Most events that are printed as JSON.
 const EVENTS_MAX: usize = 50;
 /// So many events are shown as lines.
@@ -178,6 +176,7 @@ impl Report {
             None => vec![],
         };
         events.drain(..events.len().saturating_sub(EVENTS_MAX));
+        let told = run.as_ref().map_or(told, |run| run.told(run_dir));
         Ok(Report {
             told,
             ..Report::of(now_ms, alive, run, events).beside(checkpoint, checkpoint_error)

@@ -1,8 +1,11 @@
-//! The status of a run, as `status.json` holds it. It comes from events alone.
+//! The status of a run, as `status.json` holds it. It comes from events alone, but for the process and the configuration, which are known
+//! before the first event.
 //!
 //! `cli::report` reads it, and `cli::screen` shows it.
 
+use super::next_step::Told;
 use crate::event::{Event, FaultTold};
+use camino::Utf8Path;
 use landfall_states::Phase;
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +116,9 @@ pub struct Status {
     /// How it ended.
     #[serde(rename = "ending")]
     pub ending: Option<Ending>,
+    /// The configuration that the command named, with its whole path; it came later, and is left out where none was named.
+    #[serde(rename = "config", default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
 }
 
 impl Status {
@@ -133,7 +139,13 @@ impl Status {
             retry_at_ms: None,
             last_fault: None,
             ending: None,
+            config: None,
         }
+    }
+
+    /// What the next step of this run is typed with.
+    pub(super) fn told(&self, run_dir: &Utf8Path) -> Told {
+        Told::of(self.config.as_deref().map(Utf8Path::new), run_dir)
     }
 
     /// One more event.

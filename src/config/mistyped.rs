@@ -312,7 +312,9 @@ impl Text {
         match host.split_once(':') {
             Some((host, port)) if is_authority(host) && !is_shown_port(server.contains('@'), port) => said(
                 "the port after the colon is not a number",
-                &format!("write {server}{host}/OWNER/REPO, or {server}{host}:PORT/OWNER/REPO"),
+                &format!(
+                    "write {server}{host}/OWNER/REPO; a port is a number between the server and the first /"
+                ),
             ),
             Some((host, port)) if is_authority(host) => {
                 let (digits, more) = port.split_once(':').unwrap_or((port, ""));

@@ -70,7 +70,7 @@ const MEANT: &[(&str, &str)] = &[
     ("https:///a/b", "write https://a/b"),
     (
         "https://host:abc/p",
-        "write https://host/OWNER/REPO, or https://host:PORT",
+        "write https://host/OWNER/REPO; a port is a number",
     ),
     (
         "me@forge.example/o/r",

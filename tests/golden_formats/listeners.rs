@@ -493,6 +493,10 @@ fn the_status() {
         status.take(event, 30_000);
         status
     };
+    let configured = Status {
+        config: Some("/srv/install.ron".into()),
+        ..fresh.clone()
+    };
     let landed = ended(&landed);
     assert!(matches!(landed.ending, Some(Ending::Landed { .. })));
     for (name, status) in [
@@ -503,6 +507,7 @@ fn the_status() {
         ("stopped-late.json", &ended(&stopped_late)),
         ("already-landed.json", &ended(&later_ends()[0])),
         ("nothing-to-resume.json", &ended(&later_ends()[1])),
+        ("with-config.json", &configured),
     ] {
         golden(
             "status-2",

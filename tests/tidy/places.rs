@@ -38,7 +38,7 @@ const OPENERS: [(&str, usize, &str); 35] = [
         "its own /proc entry; a target that `safe_open::storage` looked at",
     ),
     ("src/cli/image_record.rs", 1, "a folder, to flush it"),
-    ("src/cli/report.rs", 1, "/proc"),
+    ("src/cli/run_process.rs", 1, "/proc"),
     (
         "src/flash/eject.rs",
         1,

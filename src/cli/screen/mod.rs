@@ -220,6 +220,11 @@ impl Beside {
         }
     }
 
+    /// The next step is typed so.
+    pub(super) fn typed_with(&mut self, told: Told) {
+        self.told = told;
+    }
+
     /// One more event; the status has taken it already.
     pub fn take(&mut self, event: &Event, now_ms: u64, status: &Status, verbose: bool) {
         match event {

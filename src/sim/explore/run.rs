@@ -435,6 +435,19 @@ mod tests {
         assert_eq!(ends[3..], words(&["landed", "already_landed", "already_landed"]));
     }
 
+    /// The control: an end that is not told is noticed, and that of every other run is still told.
+    #[cfg(feature = "planted")]
+    #[test]
+    fn an_end_that_is_not_told_is_noticed() {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        let mut scenario = ScenarioRun::new(&setting).with(Some(Bug::EndUntold));
+        scenario.run_to_end();
+        assert!(scenario.checks.breaches.is_empty());
+        scenario.run_to_end();
+        let breaches: Vec<_> = scenario.checks.breaches.iter().map(|b| b.invariant).collect();
+        assert_eq!(breaches, [Invariant::EndTold]);
+    }
+
     /// As many runs with a fault as there are: the last ones have none.
     #[test]
     fn many_faults_are_no_endless_scenario() {
