@@ -148,10 +148,16 @@ fn here(ended: &Ended, said: &[String]) -> Option<Outcome> {
         ));
     }
     // The next step of the fault is an installer's; here nothing is installed.
-    not_the_flake(ended).map(|NotTheFlake { fault, helps, reason: _ }| {
-        let next = Remedy::words(format!("{helps}, then run landfall doctor again"));
-        fault.with_next(next).into()
-    })
+    not_the_flake(ended).map(
+        |NotTheFlake {
+             fault,
+             helps,
+             reason: _,
+         }| {
+            let next = Remedy::words(format!("{helps}, then run landfall doctor again"));
+            fault.with_next(next).into()
+        },
+    )
 }
 
 /// A name as an attribute in a path of attributes.

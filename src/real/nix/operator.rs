@@ -108,7 +108,10 @@ fn reason(fault: &Fault, cause: Cause, ended: &Ended) -> String {
 
 /// The last line in which Git says why it failed.
 pub fn of_git(stderr: &str) -> Option<&str> {
-    stderr.lines().map(str::trim).rfind(|line| line.starts_with("fatal: "))
+    stderr
+        .lines()
+        .map(str::trim)
+        .rfind(|line| line.starts_with("fatal: "))
 }
 
 #[cfg(test)]
