@@ -498,7 +498,7 @@ fn installed(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
 
 /// What a simulated machine shows.
 pub fn of(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
-    let disk = &machine.disks[machine.target(setting)];
+    let disk = machine.disk(machine.target(setting));
     let mut seen = around(setting, machine);
     for region in Region::ALL {
         let Some((kind, _, id, provisional)) = setting.volume(region) else {

@@ -75,7 +75,7 @@ impl Machine {
             root_mounted: false,
             esp_mounted: false,
             foreign_mapping: true,
-            kernel: kernel(&setting.disks[0]),
+            kernel: kernel(setting.target_disk()),
             nvram: false,
             child: None,
             clock_ms: RIGHT_MS,
@@ -102,7 +102,17 @@ impl Machine {
         self.mapped.map_or(Region::Root, |_| Region::Inner)
     }
 
+    /// A disk.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "whoever names a disk by its place has it from `target`, or found it there; a machine has more than one"
+    )]
+    pub fn disk(&self, index: usize) -> &Disk {
+        &self.disks[index]
+    }
+
     /// A disk, to be changed. Machines that were copied share their disks until one of them changes one.
+    #[expect(clippy::indexing_slicing, reason = "as for `disk`")]
     pub fn disk_mut(&mut self, index: usize) -> &mut Disk {
         Rc::make_mut(&mut self.disks[index])
     }
@@ -121,7 +131,7 @@ impl Machine {
 
     /// The kernel reads the table of a disk, as it was told.
     pub fn read_table(&mut self, disk: usize) {
-        if let GptCopy::Complete(table) = self.disks[disk].copy(Key::Primary) {
+        if let GptCopy::Complete(table) = self.disk(disk).copy(Key::Primary) {
             self.kernel = partitions(&table);
         }
     }
@@ -155,7 +165,7 @@ impl Machine {
                 self.root_mounted = false;
                 self.esp_mounted = false;
                 self.disks.rotate_left(1);
-                self.kernel = kernel(&self.disks[self.target(setting)]);
+                self.kernel = kernel(self.disk(self.target(setting)));
             }
         }
     }

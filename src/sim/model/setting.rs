@@ -170,6 +170,18 @@ fn layout(kind: Kind) -> Result<Layout, BadValue> {
 }
 
 impl Setting {
+    /// The target, as it is before the first run.
+    #[expect(clippy::indexing_slicing, reason = "a setting is made with four disks")]
+    pub fn target_disk(&self) -> &Disk {
+        &self.disks[0]
+    }
+
+    /// Somebody's disk with data.
+    #[expect(clippy::indexing_slicing, reason = "a setting is made with four disks")]
+    pub fn data_disk(&self) -> &Disk {
+        &self.disks[1]
+    }
+
     /// Works a case out, with made-up contents.
     ///
     /// # Errors
