@@ -4,7 +4,7 @@
 //! The changes are drawn from fixed numbers, so that two runs are the same run. Absent: looking at which code they
 //! reached, and learning from it: that is `cargo lab fuzz`, which wants a C++ compiler too.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "../fuzz/laws.rs"]
 mod laws;

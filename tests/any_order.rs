@@ -3,7 +3,7 @@
 //! was done and how far runs were let go, says before each run what must come of it; it has invariants of its own. And
 //! whatever bytes the slots hold, no more is destroyed than without them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use landfall::driver::Outcome;
 use landfall::sim::check::watch::state;

@@ -2,7 +2,7 @@
 //! repository's own files is planted into a clone at its place and beside it, with a program that leaves a mark; and, as the control,
 //! plain Git is seen to run each of them.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/attack.rs"]
 mod attack;

@@ -2,7 +2,7 @@
 //! real programs printed, with their versions and where it comes from; tests/endings/table.txt says of each its class, its cause, the
 //! sentence that decided and the next step, and is compared as a whole. `LANDFALL_ENDINGS=new` writes the table anew, to be read by a person.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use landfall::real::endings::{self, Places};
 use landfall::real::nix::log::NixLog;

@@ -4,7 +4,7 @@
 //!
 //! Absent: cuts (`host_new_cut.rs`), and real nixpkgs, whose place `host_new/inputs` takes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "host_new/kit.rs"]
 #[allow(dead_code)]

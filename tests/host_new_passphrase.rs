@@ -3,7 +3,7 @@
 //!
 //! Absent: identities without one (`host_new_secrets.rs`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "host_new/kit.rs"]
 #[allow(dead_code)]

@@ -4,7 +4,7 @@
 //!
 //! Absent: runs that are killed (`host_new_cut.rs`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "host_new/kit.rs"]
 #[allow(dead_code)]

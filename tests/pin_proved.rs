@@ -2,7 +2,7 @@
 //! and never else. The attack is the smallest one: the record is the honest one but for the revision. Its control: without the rule for
 //! wishes the same clone is done. With real Git, over `file://`, bundles, tags, shallow remotes, and a remote that is away.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

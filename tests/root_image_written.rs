@@ -4,7 +4,7 @@
 //!
 //! Absent: a root filesystem that lands (`root_image_landed`). Needed: mke2fs, e2fsck.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

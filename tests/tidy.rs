@@ -5,7 +5,7 @@
 //! `world`, `store` and `event`; `real` and `sim` never each other, and only `sim` the driver, which its harness runs; `relabel`
 //! `real`; `cli` everything.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "tidy/documents.rs"]
 mod documents;
