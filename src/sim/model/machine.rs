@@ -105,7 +105,7 @@ impl Machine {
     /// A disk.
     #[expect(
         clippy::indexing_slicing,
-        reason = "whoever names a disk by its place has it from `target`, or found it there; a machine has more than one"
+        reason = "a place is that of `target`, or one at which a disk was found; a machine has more than one disk"
     )]
     pub fn disk(&self, index: usize) -> &Disk {
         &self.disks[index]
