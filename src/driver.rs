@@ -484,7 +484,7 @@ impl<'w, W: World> Run<'w, W> {
     fn done(&mut self, phase: Phase, acted: bool, began_ms: u64) {
         self.last_fault = None;
         if acted {
-            let reached = Phase::ALL[(phase as usize + 1).min(Phase::ALL.len() - 1)];
+            let reached = Phase::ALL.get(phase as usize + 1).copied().unwrap_or(phase);
             let took_ms = self.world.now_ms().saturating_sub(began_ms);
             self.world.tell(Event::Reached {
                 phase: reached,

@@ -319,7 +319,12 @@ fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
         .take(200)
         .position(|&b| b == b'\n')
         .ok_or(SlotError::Header)?;
-    let line = std::str::from_utf8(&slot[..end]).map_err(|_| SlotError::Header)?;
+    let (line, tail) = slot.split_at_checked(end).ok_or(SlotError::Header)?;
+    // What is before the digits of the digest.
+    let (head, _) = line
+        .split_last_chunk::<DIGEST_DIGITS>()
+        .ok_or(SlotError::Header)?;
+    let line = std::str::from_utf8(line).map_err(|_| SlotError::Header)?;
     let mut words = line.split(' ').skip(1);
     let version: u32 = words
         .next()
@@ -340,13 +345,12 @@ fn open(slot: &[u8]) -> Result<Body<'_>, SlotError> {
     if words.next().is_some() {
         return Err(SlotError::Header);
     }
-    let head = end - DIGEST_DIGITS;
-    if digest_around(&slot[..head], &slot[end..]) != digest {
+    if digest_around(head, tail) != digest {
         return Err(SlotError::Digest);
     }
     let (code, kept_free) = match version {
         1 => (None, 0),
-        FORMAT_VERSION => (code(&slot[..head], &slot[end..])?, CODE_LINE_BYTES),
+        FORMAT_VERSION => (code(head, tail)?, CODE_LINE_BYTES),
         // No landfall has written it.
         0 => return Err(SlotError::Header),
         _ => return Err(SlotError::Newer(version)),
@@ -404,12 +408,12 @@ pub fn choose(slots: [Option<&[u8]>; 2]) -> Choice {
             other: Some(other),
         },
         [Ok(a), Ok(b)] => {
-            let (newer, older, slot) = if a.sequence > b.sequence {
-                (a, b, 0)
+            let (newer, older, slot, older_bytes) = if a.sequence > b.sequence {
+                (a, b, 0, slots[1])
             } else {
-                (b, a, 1)
+                (b, a, 1, slots[0])
             };
-            if let Some(why) = unchained(&newer, &older, slots[1 - slot].unwrap_or_default()) {
+            if let Some(why) = unchained(&newer, &older, older_bytes.unwrap_or_default()) {
                 return Choice::Fork {
                     why,
                     sequence: newer.sequence,

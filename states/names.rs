@@ -189,7 +189,7 @@ name!(
     |t| t.strip_prefix("/nix/store/").is_some_and(|rest| {
         rest.len() > 33
             && rest.len() <= 244
-            && rest.as_bytes()[32] == b'-'
+            && rest.as_bytes().get(32) == Some(&b'-')
             && rest.bytes().take(32).all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !matches!(b, b'e' | b'o' | b't' | b'u')))
             && rest.bytes().skip(33).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.' | b'_' | b'?' | b'='))
     })

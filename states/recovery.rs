@@ -113,8 +113,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if let Some(stop) = clone(situation, &carried) {
         return stop;
     }
-    let carriers: Vec<usize> = (0..carried.len())
-        .filter(|&i| carried[i].is_of(situation.host, &situation.disks[i].disk))
+    let both = || situation.disks.iter().zip(&carried);
+    let carriers: Vec<usize> = both()
+        .enumerate()
+        .filter(|(_, (evidence, carried))| carried.is_of(situation.host, &evidence.disk))
+        .map(|(index, _)| index)
         .collect();
     let chosen = situation
         .choice
@@ -143,13 +146,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         (several, _) => {
             let list: Vec<String> = several
                 .iter()
-                .map(|&i| {
-                    format!(
-                        "{} ({})",
-                        situation.disks[i].device,
-                        situation.disks[i].disk.name()
-                    )
-                })
+                .filter_map(|&i| situation.disks.get(i))
+                .map(|evidence| format!("{} ({})", evidence.device, evidence.disk.name()))
                 .collect();
             return stop_listing(
                 Rule::TwoDisks,
@@ -160,7 +158,12 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
             );
         }
     };
-    on_disk(situation, &situation.disks[target], &carried[target], rules)
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`target` is the place of one of the disks"
+    )]
+    let (evidence, carried) = (&situation.disks[target], &carried[target]);
+    on_disk(situation, evidence, carried, rules)
 }
 
 fn stop(rule: Rule, on: impl Into<String>, reason: impl Into<String>, next: Remedy) -> Decision {
@@ -190,7 +193,7 @@ fn stop_listing(
 
 /// Rule 13: the same install on two disks. Compared by the table's GUID and by what slots say, whichever is there.
 fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
-    let mut seen: Vec<(uuid::Uuid, usize)> = Vec::new();
+    let mut seen: Vec<(uuid::Uuid, usize, &DiskEvidence)> = Vec::new();
     for (index, (evidence, carried)) in situation.disks.iter().zip(carried).enumerate() {
         let ours = |guid: &uuid::Uuid| {
             // Only installs that could be this host's, on any of the disks here, are of interest.
@@ -209,10 +212,11 @@ fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
-            if let Some((_, other)) = seen.iter().find(|(known, other)| *known == id && *other != index)
+            if let Some((.., other)) = seen
+                .iter()
+                .find(|(known, other, _)| *known == id && *other != index)
                 && ours(&id)
             {
-                let other = &situation.disks[*other];
                 return Some(stop(
                     Rule::Clone,
                     format!("install on {}", evidence.device),
@@ -226,7 +230,7 @@ fn clone(situation: &Situation<'_>, carried: &[Carried]) -> Option<Decision> {
                     Remedy::change("detach the copy"),
                 ));
             }
-            seen.push((id, index));
+            seen.push((id, index, evidence));
         }
     }
     None

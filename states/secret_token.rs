@@ -16,12 +16,15 @@ pub fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let code = after
-            .get(..2)
+            .split_at_checked(2)
             .filter(|_| *first == b'%')
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[2..] } else { after };
+            .and_then(|(hex, after)| {
+                let hex = std::str::from_utf8(hex).ok()?;
+                Some((u8::from_str_radix(hex, 16).ok()?, after))
+            });
+        let (byte, behind) = code.unwrap_or((*first, after));
+        bytes.push(byte);
+        rest = behind;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -69,8 +72,11 @@ fn places(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let is_of_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let mut found: Vec<Range<usize>> = vec![];
-    for at in 0..bytes.len() {
-        let is_start = at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+    let mut before = None;
+    for (at, byte) in bytes.iter().enumerate() {
+        let is_start = before
+            .replace(byte)
+            .is_none_or(|before| !before.is_ascii_alphanumeric());
         if !is_start || found.last().is_some_and(|last| last.contains(&at)) {
             continue;
         }
@@ -85,7 +91,7 @@ fn places(text: &str) -> Vec<Range<usize>> {
         };
         if HEADS.iter().any(|head| begins(head, false)) || HEADS_IN_CASE.iter().any(|head| begins(head, true))
         {
-            let length = bytes[at..].iter().take_while(|b| is_of_token(b)).count();
+            let length = bytes.iter().skip(at).take_while(|b| is_of_token(b)).count();
             if length >= TOKEN_BYTES_MIN {
                 found.push(at..at + length);
             }

@@ -6,7 +6,7 @@
 //!
 //! `cargo lab fuzz` also looks at which code they reached and learns from it, but needs a C++ compiler.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "../fuzz/laws.rs"]
 mod laws;

@@ -4,7 +4,7 @@
 //! A reference machine, which knows only what was done and how far runs came, predicts the result of each run; it has
 //! invariants of its own. And whatever bytes the slots hold, no more is destroyed than without them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use landfall::driver::Outcome;
 use landfall::sim::check::watch::state;

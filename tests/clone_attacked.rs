@@ -3,7 +3,7 @@
 //! Every way in which Git takes orders from a repository's own files is planted into a clone at its place and beside it, with
 //! a program that leaves a mark. As the control, plain Git is seen to run each of them.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/attack.rs"]
 mod attack;

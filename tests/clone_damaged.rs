@@ -1,7 +1,7 @@
 //! Promise: whatever a killed Git, a power cut or a person made of a clone, unfinished or finished, the next attempt lands;
 //! done means that every byte is there; and nobody's work is lost. With real Git over `file://`.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

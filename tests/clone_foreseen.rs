@@ -1,7 +1,7 @@
 //! Promise: what the clone would stop at is seen before the first write, where the remote shows it: a history that is cut off, and a
 //! submodule without an address, from nowhere, over a protocol that is not allowed, or without its commit. Real Git; a control beside each.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

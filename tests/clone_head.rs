@@ -1,7 +1,7 @@
 //! Promise: which revision is checked out on the target is read from the clone's files, and no Git is asked: whatever ran in the
 //! target since the clone was looked at may have written orders into it.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/attack.rs"]
 mod attack;

@@ -2,7 +2,7 @@
 //! not. The pointers are as git-lfs 3.3.0 committed them (`git lfs track '*.bin'`, `git add` of 5,000 zeros, `git show
 //! HEAD:a.bin`).
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

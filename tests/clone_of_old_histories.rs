@@ -1,7 +1,7 @@
 //! Promise: a repository that Git clones without a word is cloned whole, whatever `git fsck` and `git status` remark on its history
 //! and its attributes. With real Git.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

@@ -4,7 +4,7 @@
 //
 // Long because: one kit of remotes serves all of it.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

@@ -2,7 +2,7 @@
 //! it and agrees to its erasure; and a person who does what a refusal says gets another answer. The machines are in
 //! `tests/disks/machines.txt`, the verdicts in `tests/disks/verdicts.txt`, for a person to read.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/machines.rs"]
 mod machines;

@@ -2,7 +2,7 @@
 //! and each fault in it is named. On directories; the real thing is in the laboratory.
 // Long because: every test is of one small ESP and its store, which are written here.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;

@@ -2,7 +2,7 @@
 //! each time the next runs bring it to its end; every fault at every point likewise, and every pair of them; and whatever people
 //! do between two runs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use landfall::sim::check::coverage::{Coverage, Matrix};
 use landfall::sim::explore::enumerate::Explorer;

@@ -1,7 +1,7 @@
 //! Promise: on the machines that there are, `landfall flash` offers sticks as sticks, wants a fixed disk's name, and never takes what
 //! anybody uses. The machines are in `tests/disks/machines.txt`, the verdicts in `tests/disks/flash.txt`, for a person to read.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/machines.rs"]
 mod machines;

@@ -1,7 +1,7 @@
 //! Promise: keys on a stick are found by landfall as long as a byte of them is there: put on or taken off and cut at any write, with any
 //! part of what was not flushed, with the table lost, with another image written over it. The sticks are in memory.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::flash::error::Error;

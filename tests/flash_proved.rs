@@ -4,7 +4,7 @@
 //! The sticks are in memory: correct ones, ones that are smaller than they say, that lose data, that change it, that are
 //! pulled out. `tests/flash_stick.rs` does the same with the kernel's own devices.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/noise.rs"]
 mod noise;

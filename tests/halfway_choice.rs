@@ -1,6 +1,8 @@
 //! Promise: the recorder of half-made states (`tests/halfway`) watches what it says, and of many points tries those that it says.
 //! It has a `main` of its own; what is pure in it is tested here.
 
+#![allow(clippy::indexing_slicing)] // a test may end where it stands
+
 #[path = "halfway/choice.rs"]
 mod choice;
 

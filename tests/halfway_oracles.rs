@@ -1,7 +1,7 @@
 //! Promise: what judges the outcomes of half-made states (`tests/halfway/oracles.rs`) passes what real programs made, and refuses the
 //! same with one thing wrong in it, for that reason. With real Git, Nix and programs for filesystems, and nothing of landfall's.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 // What is mended before it is judged is for `halfway` itself.
 #[allow(dead_code)]

@@ -1,7 +1,7 @@
 //! Promise: what judges installed systems and the firmware in half-made states (`tests/halfway/oracles_attached.rs`) passes what is right, and
 //! refuses the same with one thing wrong in it, for that reason.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 // What mounts, or asks the firmware, is for the laboratory's machine.
 #[allow(dead_code)]

@@ -5,7 +5,7 @@
 //!
 //! `host_new_cut` has interruptions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "host_new/kit.rs"]
 #[allow(dead_code)]

@@ -6,7 +6,7 @@
 //! the middle of its index, which Git leaves a lock of, and that of Nix.
 
 #![cfg(target_arch = "x86_64")]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "halfway/calls.rs"]
 #[allow(dead_code)]

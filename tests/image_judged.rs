@@ -1,7 +1,7 @@
 //! Promise: `landfall plan --disk-image` says what a run would decide about an image, by the code that a run decides with, and
 //! changes nothing. The laboratory puts every crash state of a recorded install to it.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::config::Config;

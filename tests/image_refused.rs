@@ -4,7 +4,7 @@
 //!
 //! Needed: mke2fs, e2fsck; for some, root, mount and losetup.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

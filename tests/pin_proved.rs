@@ -5,7 +5,7 @@
 //! unproved requests the same clone is done. With real Git, over `file://`, bundles, tags, shallow remotes, and a remote that
 //! is away.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

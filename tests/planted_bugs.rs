@@ -2,7 +2,7 @@
 //! clean (the control; `every_crash` is the whole of it). And the other way round: with an invariant not watched, a bug
 //! that is planted for it escapes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use landfall::sim::check::invariants::{Breach, Invariant};
 use landfall::sim::explore::harness::Harness;

@@ -18,7 +18,7 @@
 //! | `cryptsetup config --label` | old or new, and always one whole header |
 //! | `sfdisk --part-label`, `sgdisk -c` | a first copy that is not whole between two of their writes |
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "relabel/disk.rs"]
 #[allow(dead_code)]

@@ -1,7 +1,7 @@
 //! Promise: what `landfall relabel` writes is Nix as before, and it says what the next boot looks for from what is in the store and on the
 //! ESP, and calls it proved when all of it is. On directories; the real thing is in the laboratory.
 
-#![allow(clippy::unwrap_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use camino::Utf8PathBuf;
 use fs_err as fs;

@@ -2,7 +2,7 @@
 //! through the very command that landfall gives to Git, a server's banner never does, and an error without a source is not a
 //! failure of the network. A repository on this machine is read whoever owns it. Real ssh, real Git; a control beside each.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/clone.rs"]
 mod clone;

@@ -4,7 +4,7 @@
 //! holds exactly the closure, also on a disk that was full of other things. Every flipped bit and every missing byte of an
 //! image is found. Needed: mke2fs, e2fsck, debugfs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

@@ -3,7 +3,7 @@
 //!
 //! Until the end it has the provisional id. Needed: mke2fs, e2fsck, resize2fs, tune2fs, blkid.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

@@ -3,7 +3,7 @@
 //! Another image of the same store path is refused before anything is written, by a look at its manifest alone. Needed:
 //! mke2fs, e2fsck, debugfs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

@@ -6,7 +6,7 @@
 //!
 //! `root_image_landed` has a root filesystem that lands.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "root_image/kit.rs"]
 mod kit;

@@ -1,7 +1,7 @@
 //! Promise: on a terminal the install is a picture, anywhere else it is lines; a terminal that was drawn on is as usable as before,
 //! however the process ends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};

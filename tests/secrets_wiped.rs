@@ -1,7 +1,7 @@
 //! Promise: a secret that is no longer needed is nowhere in the memory of the process: not in the buffer of a pipe, a file, a
 //! line, nor in a copy that was made on the way; also when the program that gave it failed, or was ended.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::event::Reporter;

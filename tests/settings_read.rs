@@ -1,7 +1,7 @@
 //! Promise: a repository's settings are read without Git as Git reads them. With real Git, on forms that could be used to
 //! hide a setting, and on any.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use landfall::real::git::settings::{Setting, Unreadable, read};
 use proptest::prelude::*;

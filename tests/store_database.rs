@@ -1,7 +1,7 @@
 //! Promise: whatever is at the place of the target store's database, an install goes on: what Nix can read is used, what it
 //! cannot read is put aside and made again, and only the inability to look is a fault. With real Nix.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/store.rs"]
 mod store;

@@ -3,7 +3,7 @@
 //!
 //! As in tests/clone_attacked.rs, plain Git is seen to run each of them.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/attack.rs"]
 mod attack;

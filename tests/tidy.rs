@@ -6,7 +6,7 @@
 //! Who may import whom is the list in `imports`, which ARCHITECTURE.md explains: `states` imports nothing of ours; `real` and
 //! `sim` never import each other; only `sim` imports the driver, because its harness runs it; `cli` imports everything.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 #[path = "tidy/documents.rs"]
 mod documents;

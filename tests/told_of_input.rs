@@ -5,7 +5,7 @@
 //!
 //! `config_refused` says which values are allowed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may end where it stands
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;

@@ -4,7 +4,7 @@
 //! tests/tool_errors/table.txt says for each its class, its cause, the sentence that decided and the next step, and is
 //! compared as a whole. `LANDFALL_ENDINGS=new` writes the table again, for a person to read.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 use landfall::real::nix::log::NixLog;
 use landfall::real::tool_errors::{self, Places};

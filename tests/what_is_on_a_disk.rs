@@ -2,7 +2,7 @@
 //! is `tests/disks/contents.txt`: a person reads it, and a change of it is seen in a review. Where the bytes come from:
 //! `tests/disks/README.md`.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 #[path = "shared/sparse.rs"]
 mod sparse;

@@ -391,10 +391,10 @@ pub(super) fn failure(error: &Error) -> Failure {
 /// A failure for programs.
 pub(super) fn failed(error: &Error) -> serde_json::Value {
     let mut told = ending::object(&error.to_string(), Some(&error.next()), error.exit());
-    if let Error::Differs { verdict, .. } = error {
-        told["cause"] = verdict.word().into();
-        told["first_byte"] = verdict.first.into();
-        told["differing_bytes"] = verdict.bytes.into();
+    if let (Error::Differs { verdict, .. }, Some(told)) = (error, told.as_object_mut()) {
+        told.insert("cause".into(), verdict.word().into());
+        told.insert("first_byte".into(), verdict.first.into());
+        told.insert("differing_bytes".into(), verdict.bytes.into());
     }
     told
 }

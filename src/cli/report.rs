@@ -233,8 +233,8 @@ impl Report {
             None => lines.push("no install ran in this boot".to_owned()),
             Some(run) => {
                 self.run_lines(run, &mut lines);
-                for Line { at_ms, event } in &self.events[self.events.len().saturating_sub(EVENT_LINES_MAX)..]
-                {
+                let left_out = self.events.len().saturating_sub(EVENT_LINES_MAX);
+                for Line { at_ms, event } in self.events.iter().skip(left_out) {
                     lines.push(format!("event: {}", plain_line(*at_ms, event)));
                 }
             }

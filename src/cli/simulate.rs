@@ -411,19 +411,16 @@ fn watch_for_interrupt(stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut signals = {
+    let [interrupt, terminate] = {
         let _inside = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate()]
-            .map(signal)
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?
+        [SignalKind::interrupt(), SignalKind::terminate()].map(signal)
     };
+    let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let (first, rest) = signals.split_at_mut(1);
             tokio::select! {
-                _ = first[0].recv() => {}
-                _ = rest[0].recv() => {}
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
         });
         stop.store(true, Ordering::Relaxed);

@@ -222,7 +222,7 @@ fn labels(config: &Config, found: &mut Vec<Problem>) {
         (true, Some(label)) => used.push(("labels.swap", label.as_str())),
     }
     for (index, (option, label)) in used.iter().enumerate() {
-        for (earlier, other) in &used[..index] {
+        for (earlier, other) in used.iter().take(index) {
             if label == other {
                 found.push(problem(
                     *option,

@@ -337,8 +337,7 @@ impl Text {
 
     /// A path, and none from `/` on.
     fn of_path(self, text: &str) -> Option<Objection> {
-        let is_drive =
-            text.len() > 2 && text.as_bytes()[1] == b':' && matches!(text.as_bytes()[2], b'\\' | b'/');
+        let is_drive = matches!(text.as_bytes(), [_, b':', b'\\' | b'/', ..]);
         if is_drive || text.contains('\\') && !text.contains('@') {
             return Some(said("it is a Windows path", PATH));
         }

@@ -345,8 +345,8 @@ fn agenix_in(script: &str) -> Agenix {
         if line.contains(" --decrypt ") {
             let words: Vec<&str> = line.split_whitespace().collect();
             for pair in words.windows(2) {
-                if pair[0] == "-i" {
-                    add(&mut found.identities, pair[1]);
+                if let ["-i", identity] = pair {
+                    add(&mut found.identities, identity);
                 }
             }
             if let Some(last) = words.last() {

@@ -159,9 +159,7 @@ impl Room {
 
 impl Read for Room {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.rest();
-        let bytes = rest.len().min(buffer.len());
-        buffer[..bytes].copy_from_slice(&rest[..bytes]);
+        let bytes = (&*self.rest()).read(buffer)?;
         self.at += bytes as u64;
         Ok(bytes)
     }
@@ -169,9 +167,7 @@ impl Read for Room {
 
 impl Write for Room {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let rest = self.rest();
-        let bytes = rest.len().min(buffer.len());
-        rest[..bytes].copy_from_slice(&buffer[..bytes]);
+        let bytes = self.rest().write(buffer)?;
         self.at += bytes as u64;
         Ok(bytes)
     }
@@ -200,7 +196,9 @@ fn filesystem(keys: &Keys, image: &Sum, sector_bytes: u32) -> io::Result<Secret>
     secret.took(KEYS_BYTES as usize);
     let mut room = Room { secret, at: 0 };
     let mut label = [b' '; 11];
-    label[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
+    for (to, from) in label.iter_mut().zip(LABEL.bytes()) {
+        *to = from;
+    }
     let id = u32::from_le_bytes([image[0], image[1], image[2], image[3]]);
     let options = fatfs::FormatVolumeOptions::new()
         .bytes_per_sector(sector_bytes)
@@ -287,6 +285,7 @@ fn change_sector(
         .read_exact_at(block.bytes_mut(), 0)
         .map_err(|error| stick.failed("read", 0, total, error))?;
     let before = block.bytes().to_vec();
+    #[expect(clippy::indexing_slicing, reason = "a block has more than 512 bytes")]
     change(&mut block.bytes_mut()[..512]).map_err(|reason| bad(reason, "flash the stick again"))?;
     if before == block.bytes() {
         return Ok(());
@@ -382,9 +381,14 @@ pub fn zero(stick: &Stick<'_>, place: &Place, watch: &dyn Watch) -> Result<(), E
                 again: stick.again.clone(),
             });
         }
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "no step is longer than `ZERO_BYTES`, the last one than `keep`"
+        )]
+        let zeros = &zeros.bytes()[..(end - from) as usize];
         stick
             .disk
-            .write_all_at(&zeros.bytes()[..(end - from) as usize], from)
+            .write_all_at(zeros, from)
             .map_err(|error| stick.failed("written", from, total, error))?;
         end = from;
         watch.progress("overwrite the keys", total - end, place.bytes);

@@ -75,12 +75,8 @@ pub fn encode(from: u64, length: u64) -> [u8; SAID_BYTES] {
 /// From a block: the first byte and the length; what is not whole, or of another version, says nothing.
 pub fn decode(block: &[u8]) -> Option<(u64, u64)> {
     let said = block.get(..SAID_BYTES)?;
-    let number = |at: usize| {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(&said[at..at + 8]);
-        u64::from_le_bytes(eight)
-    };
-    let (from, length) = (number(16), number(24));
+    let number = |at: usize| Some(u64::from_le_bytes(said.get(at..at + 8)?.try_into().ok()?));
+    let (from, length) = (number(16)?, number(24)?);
     (said == encode(from, length)).then_some((from, length))
 }
 
@@ -90,6 +86,7 @@ pub fn decode(block: &[u8]) -> Option<(u64, u64)> {
 /// The stick reports an error, or does not keep the block.
 pub fn tell(stick: &Stick<'_>, place: &Place) -> Result<(), Error> {
     let mut block = Buffer::new(ALIGNMENT_BYTES);
+    #[expect(clippy::indexing_slicing, reason = "a block has more than `SAID_BYTES`")]
     block.bytes_mut()[..SAID_BYTES].copy_from_slice(&encode(place.from, place.bytes));
     write_block(stick, &block)
 }
@@ -140,11 +137,18 @@ fn told(stick: &Stick<'_>) -> io::Result<Option<Place>> {
 
 /// The bytes of a filesystem with keys that begins here: a boot sector of FAT with the label (Microsoft, FAT: General Overview of On-Disk
 /// Format, 1.03).
-fn marked(sector: &[u8]) -> Option<u64> {
+#[expect(
+    clippy::indexing_slicing,
+    reason = "every offset is a constant, and below 512"
+)]
+fn marked(block: &[u8]) -> Option<u64> {
+    let sector = block.first_chunk::<512>()?;
     let word = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
     let long = |at: usize| word(at) | word(at + 2) << 16;
     let mut label = [b' '; 11];
-    label[..LABEL.len()].copy_from_slice(LABEL.as_bytes());
+    for (to, from) in label.iter_mut().zip(LABEL.bytes()) {
+        *to = from;
+    }
     let sectors = if word(19) > 0 { word(19) } else { long(32) };
     // FAT12 and FAT16, or FAT32.
     let is_labelled = |at: usize| sector[at..at + 11] == label && sector[at + 11..at + 14] == *b"FAT";
@@ -256,6 +260,7 @@ pub fn is_zero(stick: &Stick<'_>, place: &Place) -> io::Result<bool> {
     let mut at = place.from;
     while at < place.from + place.bytes {
         let length = (place.from + place.bytes - at).min(ZERO_BYTES as u64) as usize;
+        #[expect(clippy::indexing_slicing, reason = "`length` is at most that of the buffer")]
         let bytes = &mut buffer.bytes_mut()[..length];
         stick.disk.read_exact_at(bytes, at)?;
         if bytes.iter().any(|byte| *byte != 0) {

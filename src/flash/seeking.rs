@@ -41,6 +41,10 @@ impl<'a> Seeking<'a> {
 }
 
 impl Read for Seeking<'_> {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`around` gives no more than a piece has, and `within` is below it"
+    )]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (from, within, length) = self.around(buffer.len());
         if length <= within || buffer.is_empty() {
@@ -56,6 +60,10 @@ impl Read for Seeking<'_> {
 }
 
 impl Write for Seeking<'_> {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`around` gives no more than a piece has, and `within` is below it"
+    )]
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let (from, within, length) = self.around(buffer.len());
         if buffer.is_empty() {

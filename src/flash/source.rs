@@ -93,8 +93,10 @@ impl Source {
         }
         let mut head = [0; kind::HEAD_BYTES];
         let wanted = usize::try_from(file_bytes).unwrap_or(usize::MAX).min(head.len());
-        file.read_exact_at(&mut head[..wanted], 0).map_err(failed)?;
-        let packing = sniffed(&head[..wanted]).map_err(|(what, next)| no_image(what, next))?;
+        #[expect(clippy::indexing_slicing, reason = "`wanted` is at most the length of `head`")]
+        let head = &mut head[..wanted];
+        file.read_exact_at(head, 0).map_err(failed)?;
+        let packing = sniffed(head).map_err(|(what, next)| no_image(what, next))?;
         for other in [Packing::Zstd, Packing::Xz, Packing::Gzip] {
             let Some((name, ending)) = other.name() else {
                 continue;
@@ -230,6 +232,7 @@ impl Source {
                 }
                 if chunk.index == 0 {
                     let length = chunk.length.min(HEAD_BYTES);
+                    #[expect(clippy::indexing_slicing, reason = "`length` is at most that of both")]
                     head.bytes_mut()[..length].copy_from_slice(&chunk.bytes()[..length]);
                 }
                 // Both digests at once: each takes a processor as long as reading does.
@@ -264,9 +267,8 @@ impl Source {
                 next: "download or build it again".into(),
             });
         }
-        self.look_inside(
-            &head.bytes()[..kind::HEAD_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX))],
-        )?;
+        let begin = kind::HEAD_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.look_inside(head.bytes().get(..begin).unwrap_or_default())?;
         let mut digests = Digests {
             bytes,
             sha256: whole.finalize().into(),
@@ -362,6 +364,10 @@ impl Source {
             if read == 0 {
                 return Ok(sum.finalize().into());
             }
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "`read_at` reads no more than there is room for"
+            )]
             sum.update(&buffer[..read]);
             at += read as u64;
         }
@@ -374,6 +380,10 @@ pub fn sum_of(chunk: &Chunk) -> Sum {
 }
 
 /// Fills a buffer as far as there are bytes; an error comes with what was read before it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`filled` is below the length of the buffer"
+)]
 fn read_full(stream: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize, (usize, io::Error)> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -67,6 +67,10 @@ impl Read for Front<'_> {
         let rest = usize::try_from(self.length - at)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "`rest` is at most the length of the buffer"
+        )]
         buffer[..rest].fill(0);
         self.head.set_position(at + rest as u64);
         Ok(rest)
@@ -92,7 +96,7 @@ impl Seek for Front<'_> {
 /// There is no room behind the image, or no place in its table.
 pub fn planned(head: &[u8], image_bytes: u64, stick_bytes: u64, sector_bytes: u32) -> Result<Place, String> {
     let mut front = Front {
-        head: Cursor::new(&head[..head.len().min(HEAD_BYTES)]),
+        head: Cursor::new(head.get(..HEAD_BYTES).unwrap_or(head)),
         length: image_bytes,
     };
     let found =
@@ -143,13 +147,13 @@ fn where_free(head: &[u8], found: &OnDisk, sector_bytes: u32) -> Result<(Table, 
         (_, true) => Err("the image has a protective partition table, but no valid GPT".into()),
         (_, false) => {
             let sector = head
-                .get(..512)
+                .first_chunk::<512>()
                 .ok_or("the image has no sector for a partition table")?;
             if sector[510..] != [0x55, 0xAA] || is_boot_sector(sector) {
                 return Err("the image has no partition table that can take another entry".into());
             }
             let slot =
-                (0..ENTRIES).find(|slot| entry(sector, *slot).is_some_and(|raw| raw == [0; ENTRY_BYTES]));
+                (0..ENTRIES).find(|slot| entry(sector, *slot).is_some_and(|raw| *raw == [0; ENTRY_BYTES]));
             let slot = slot.ok_or("all four entries of the image's partition table are used")?;
             let end = |entry: &MbrEntry| entry.first_lba.saturating_add(entry.sectors);
             Ok((Table::Classic(slot), found.mbr.iter().map(end).collect()))
@@ -163,9 +167,14 @@ fn is_boot_sector(sector: &[u8]) -> bool {
     is(54, b"FAT") || is(82, b"FAT32") || is(3, b"NTFS    ") || is(3, b"EXFAT   ")
 }
 
-fn entry(sector: &[u8], slot: usize) -> Option<&[u8]> {
-    let at = ENTRIES_AT + slot * ENTRY_BYTES;
-    sector.get(at..at + ENTRY_BYTES)
+fn entry(sector: &[u8], slot: usize) -> Option<&[u8; ENTRY_BYTES]> {
+    sector.get(ENTRIES_AT + slot * ENTRY_BYTES..)?.first_chunk()
+}
+
+fn entry_mut(sector: &mut [u8], slot: usize) -> Option<&mut [u8; ENTRY_BYTES]> {
+    sector
+        .get_mut(ENTRIES_AT + slot * ENTRY_BYTES..)?
+        .first_chunk_mut()
 }
 
 /// Puts the entry into a sector with a classic table; one that is taken by something else is an error.
@@ -174,12 +183,10 @@ fn entry(sector: &[u8], slot: usize) -> Option<&[u8]> {
 /// The entry is taken by something else, or the place does not fit into it.
 pub fn put_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: u32) -> Result<(), String> {
     let wanted = classic_entry(place, sector_bytes);
-    match entry(sector, slot) {
-        Some(raw) if raw == [0; ENTRY_BYTES] || raw == wanted => {}
+    match entry_mut(sector, slot) {
+        Some(raw) if *raw == [0; ENTRY_BYTES] || *raw == wanted => *raw = wanted,
         Some(_) | None => return Err("the partition table on the stick is not the image's".into()),
     }
-    let at = ENTRIES_AT + slot * ENTRY_BYTES;
-    sector[at..at + ENTRY_BYTES].copy_from_slice(&wanted);
     Ok(())
 }
 
@@ -189,13 +196,11 @@ pub fn put_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: 
 /// The entry is something else's.
 pub fn take_classic(sector: &mut [u8], slot: usize, place: &Place, sector_bytes: u32) -> Result<(), String> {
     let wanted = classic_entry(place, sector_bytes);
-    let found = entry(sector, slot);
-    // What made it may have given it another kind; the place must be the one that was zeroed.
-    if found.is_none_or(|raw| raw[8..] != wanted[8..]) {
-        return Err("the partition table on the stick has changed".into());
+    match entry_mut(sector, slot) {
+        // What made it may have given it another kind; the place must be the one that was zeroed.
+        Some(raw) if raw[8..] == wanted[8..] => raw.fill(0),
+        Some(_) | None => return Err("the partition table on the stick has changed".into()),
     }
-    let at = ENTRIES_AT + slot * ENTRY_BYTES;
-    sector[at..at + ENTRY_BYTES].fill(0);
     Ok(())
 }
 

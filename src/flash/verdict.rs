@@ -63,6 +63,7 @@ impl Found {
 ///
 /// # Errors
 /// The stick cannot be read, or somebody stops it.
+#[expect(clippy::indexing_slicing, reason = "`head` is at most the length of `first`")]
 pub fn read_back(stick: &Stick<'_>, digests: &Digests, watch: &dyn Watch) -> Result<Found, Error> {
     let total = digests.bytes;
     let mut found = Found::default();
@@ -92,6 +93,10 @@ pub fn read_back(stick: &Stick<'_>, digests: &Digests, watch: &dyn Watch) -> Res
 }
 
 /// A chunk as the stick has it, with the image's first MiB in the place of the zeros that are there.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`skipped` and `end` are at most the length of a chunk, of which a stick has whole sectors"
+)]
 fn chunk_of(
     stick: &Stick<'_>,
     digests: &Digests,
@@ -222,13 +227,12 @@ fn compare(
             let expected: Option<&Sum> = digests.chunks.get(chunk.index as usize);
             compared.image_changed |= expected != Some(&sum_of(&chunk));
             let length = chunk_of(stick, digests, chunk.index, &mut mine)?.unwrap_or(0);
-            let now: Sum = Sha256::digest(&mine.bytes()[..length]).into();
+            #[expect(clippy::indexing_slicing, reason = "`chunk_of` has filled so many bytes")]
+            let mine = &mine.bytes()[..length];
+            let now: Sum = Sha256::digest(mine).into();
             // What differed before and is right now.
             compared.unsteady |= Some(&now) == expected;
-            let sectors = chunk
-                .bytes()
-                .chunks(sector)
-                .zip(mine.bytes()[..length].chunks(sector));
+            let sectors = chunk.bytes().chunks(sector).zip(mine.chunks(sector));
             for (number, (wanted, read)) in sectors.enumerate() {
                 let at = from + (number * sector) as u64;
                 if wanted == read {
@@ -252,6 +256,10 @@ fn compare(
 }
 
 /// What lies in the first MiB, where nothing was written.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`length` is at most `HEAD_BYTES`, and `mine` has a whole chunk"
+)]
 fn hit(
     stick: &Stick<'_>,
     digests: &Digests,
@@ -358,7 +366,9 @@ fn pattern(sector: usize, at: u64, turn: u64) -> Buffer {
     said[16..24].copy_from_slice(&at.to_le_bytes());
     said[24..32].copy_from_slice(&turn.to_le_bytes());
     for piece in buffer.bytes_mut().chunks_mut(said.len()) {
-        piece.copy_from_slice(&said[..piece.len()]);
+        for (to, from) in piece.iter_mut().zip(said) {
+            *to = from;
+        }
     }
     buffer
 }

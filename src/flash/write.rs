@@ -120,6 +120,10 @@ pub fn wipe(stick: &Stick<'_>, image_bytes: u64) -> Result<(), Error> {
     let write = |from: u64, to: u64| -> Result<(), Error> {
         if from < to {
             // At most a MiB: it fits any `usize`.
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "no part that is wiped is longer than `zeros`"
+            )]
             let bytes = &zeros.bytes()[..(to - from) as usize];
             stick
                 .disk
@@ -228,6 +232,10 @@ fn same_as_before(source: &Source, digests: &Digests, chunk: &Chunk) -> Result<(
     })
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`length` and `end` are at most the length of a chunk, of which a stick has whole sectors"
+)]
 fn write_chunk(
     stick: &Stick<'_>,
     chunk: &mut Chunk,
@@ -270,6 +278,10 @@ fn write_chunk(
 pub fn head(stick: &Stick<'_>, digests: &Digests) -> Result<Option<(u64, u64)>, Error> {
     let total = digests.bytes;
     let length = usize::try_from(total).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`HEAD_BYTES` are whole sectors of every stick"
+    )]
     let wanted = &digests.head.bytes()[..stick.whole_sectors(length)];
     let (first, rest) = wanted.split_at(wanted.len().min(ALIGNMENT_BYTES));
     for (at, bytes) in [(first.len(), rest), (0, first)] {

@@ -121,6 +121,10 @@ pub(crate) enum NotWritten {
 }
 
 /// The rules file and what it imports, with the new key in them.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`group.file` and `n` count `files`, which stay as they are; `insertions` has an element for each"
+)]
 pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Result<WithKey, NotWritten> {
     let mut files = vec![];
     for path in related(rules, read)? {

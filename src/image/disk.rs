@@ -201,6 +201,7 @@ impl FileDisk {
         while done < bytes {
             let length = (bytes - done).min(zeros.bytes().len() as u64);
             // At most 64 blocks: it fits any `usize`.
+            #[expect(clippy::indexing_slicing, reason = "`length` is at most that of `zeros`")]
             self.write_all_at(&zeros.bytes()[..length as usize], at + done)?;
             done += length;
         }

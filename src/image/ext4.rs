@@ -20,6 +20,9 @@ pub const SUPERBLOCK_BYTES: usize = 1_024;
 /// The time that everything in an image has, in seconds since 1970: the one that Nix gives to its files.
 pub const TIME_S: u32 = 1;
 
+/// Bytes of an inode, of the filesystems that landfall makes.
+const INODE_BYTES: usize = 256;
+
 const MAGIC: u16 = 0xEF53;
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const INCOMPAT_META_BG: u32 = 0x10;
@@ -48,14 +51,21 @@ pub struct Superblock {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+    bytes
+        .get(at..at + 2)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u16::from_le_bytes)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    bytes
+        .get(at..at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 /// CRC-32C without a final inversion, as ext4 chains it.
+#[expect(clippy::indexing_slicing, reason = "a byte is below the 256 of the table")]
 pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
@@ -84,9 +94,7 @@ impl Superblock {
     /// It is no superblock of an ext4 that landfall makes.
     pub fn decode(block: &[u8]) -> Result<Superblock, Error> {
         let bad = |why: String| Error::NotExt4(why);
-        let sb = block
-            .get(SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES)
-            .ok_or_else(|| bad("it has no superblock".into()))?;
+        let sb = superblock_of(block).ok_or_else(|| bad("it has no superblock".into()))?;
         if u16_at(sb, 0x38) != MAGIC {
             return Err(bad("it has no ext4 superblock".into()));
         }
@@ -130,7 +138,7 @@ impl Superblock {
             && blocks < 1 << 40
             && blocks_per_group == 8 * BLOCK_BYTES as u64
             && (1..=8 * BLOCK_BYTES as u64).contains(&inodes_per_group)
-            && superblock.inode_bytes == 256
+            && superblock.inode_bytes == INODE_BYTES
             && superblock.descriptor_bytes == 64;
         if !sane {
             return Err(bad(format!(
@@ -155,23 +163,26 @@ impl Superblock {
     }
 }
 
-fn has_checksum(sb: &[u8]) -> bool {
+fn superblock_of(block: &[u8]) -> Option<&[u8; SUPERBLOCK_BYTES]> {
+    block.get(SUPERBLOCK_AT..)?.first_chunk()
+}
+
+fn has_checksum(sb: &[u8; SUPERBLOCK_BYTES]) -> bool {
     crc32c(!0, &sb[..0x3FC]) == u32_at(sb, 0x3FC)
 }
 
 /// Whether block 0 has an ext4 superblock with the right checksum, whatever its features are.
 pub fn is_whole(block: &[u8]) -> bool {
-    let sb = block.get(SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES);
-    sb.is_some_and(|sb| u16_at(sb, 0x38) == MAGIC && has_checksum(sb))
+    superblock_of(block).is_some_and(|sb| u16_at(sb, 0x38) == MAGIC && has_checksum(sb))
 }
 
 /// Whether block 0 has a superblock that was being given another id when whoever did it died: the id is the new one, in part
 /// or whole, and the checksum is still the one that it had with the old id. `tune2fs` writes them one after the other.
 pub fn is_between_ids(block: &[u8], old: &Uuid) -> bool {
-    let Some(sb) = block.get(SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES) else {
+    let Some(sb) = superblock_of(block) else {
         return false;
     };
-    let (mut sb, checksum) = (sb.to_vec(), u32_at(sb, 0x3FC));
+    let (mut sb, checksum) = (*sb, u32_at(sb, 0x3FC));
     if crc32c(!0, &sb[..0x3FC]) == checksum {
         return false;
     }
@@ -185,17 +196,16 @@ pub fn is_between_ids(block: &[u8], old: &Uuid) -> bool {
 /// The block has no superblock of an ext4 that landfall makes, or the label is too long.
 pub fn stamp(block: &mut [u8], id: &Uuid, label: &str) -> Result<(), Error> {
     Superblock::decode(block)?;
-    let sb = &mut block[SUPERBLOCK_AT..SUPERBLOCK_AT + SUPERBLOCK_BYTES];
+    let sb: &mut [u8; SUPERBLOCK_BYTES] = block
+        .get_mut(SUPERBLOCK_AT..)
+        .and_then(|rest| rest.first_chunk_mut())
+        .ok_or_else(|| Error::NotExt4("it has no superblock".into()))?;
     sb[0x68..0x78].copy_from_slice(id.as_bytes());
     let name = &mut sb[0x78..0x88];
-    if label.len() > name.len() {
-        return Err(Error::NotExt4(format!(
-            "the label {} is longer than 16 bytes",
-            quoted(label)
-        )));
-    }
     name.fill(0);
-    name[..label.len()].copy_from_slice(label.as_bytes());
+    name.get_mut(..label.len())
+        .ok_or_else(|| Error::NotExt4(format!("the label {} is longer than 16 bytes", quoted(label))))?
+        .copy_from_slice(label.as_bytes());
     let checksum = crc32c(!0, &sb[..0x3FC]);
     sb[0x3FC..].copy_from_slice(&checksum.to_le_bytes());
     Ok(())
@@ -260,6 +270,10 @@ impl Blocks {
         }
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`words` has a bit for every block below `blocks`"
+    )]
     fn add(&mut self, first: u64, blocks: u64) {
         for block in first..(first + blocks).min(self.blocks) {
             self.words[(block / 64) as usize] |= 1 << (block % 64);
@@ -267,6 +281,10 @@ impl Blocks {
     }
 
     /// Takes blocks out.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`words` has a bit for every block below `blocks`"
+    )]
     pub fn remove(&mut self, first: u64, blocks: u64) {
         for block in first..(first + blocks).min(self.blocks) {
             self.words[(block / 64) as usize] &= !(1 << (block % 64));
@@ -275,7 +293,8 @@ impl Blocks {
 
     /// Whether a block is in it.
     pub fn has(&self, block: u64) -> bool {
-        block < self.blocks && self.words[(block / 64) as usize] >> (block % 64) & 1 == 1
+        let word = self.words.get((block / 64) as usize);
+        block < self.blocks && word.is_some_and(|word| word >> (block % 64) & 1 == 1)
     }
 
     /// The set as runs, ascending.
@@ -342,7 +361,11 @@ pub fn blocks_in_use(file: &File, superblock: &Superblock) -> Result<Blocks, Err
         file.read_exact_at(&mut bitmap, group.block_bitmap * BLOCK_BYTES as u64)
             .map_err(Error::io(format!("block bitmap of group {number}")))?;
         let here = superblock.blocks_per_group.min(superblock.blocks - first);
-        for block in (0..here).filter(|b| bitmap[(b / 8) as usize] >> (b % 8) & 1 == 1) {
+        let is_used = |block: &u64| {
+            let bits = bitmap.get((block / 8) as usize);
+            bits.is_some_and(|bits| bits >> (block % 8) & 1 == 1)
+        };
+        for block in (0..here).filter(is_used) {
             used.add(first + block, 1);
         }
     }
@@ -363,11 +386,13 @@ pub fn normalise(file: &File, superblock: &Superblock) -> Result<u64, Error> {
         }
         let used = (superblock.inodes_per_group - group.inodes_unused) as usize;
         let at = group.inode_table * BLOCK_BYTES as u64;
-        let here = &mut table[..used * superblock.inode_bytes];
+        let here = table
+            .get_mut(..used * INODE_BYTES)
+            .ok_or_else(|| Error::NotExt4(format!("group {number} has too many inodes")))?;
         file.read_exact_at(here, at)
             .map_err(Error::io(format!("inode table of group {number}")))?;
         let mut touched = false;
-        for (index, inode) in here.chunks_exact_mut(superblock.inode_bytes).enumerate() {
+        for (index, inode) in here.as_chunks_mut().0.iter_mut().enumerate() {
             let inode_number = number as u64 * superblock.inodes_per_group + index as u64 + 1;
             if inode_number <= superblock.inodes
                 && normalise_inode(inode, inode_number, superblock.checksum_seed)
@@ -385,14 +410,21 @@ pub fn normalise(file: &File, superblock: &Superblock) -> Result<u64, Error> {
 }
 
 /// Whether it was changed.
-fn normalise_inode(inode: &mut [u8], number: u64, seed: u32) -> bool {
+#[expect(
+    clippy::indexing_slicing,
+    reason = "every offset is a constant, and ends inside an inode"
+)]
+fn normalise_inode(inode: &mut [u8; INODE_BYTES], number: u64, seed: u32) -> bool {
     const TIMES: [usize; 4] = [0x08, 0x0C, 0x10, 0x90];
     // Two bits of the epoch and the nanoseconds.
     const EXTRA: [usize; 4] = [0x84, 0x88, 0x8C, 0x94];
+    // The halves of the checksum.
+    const LOW: usize = 0x7C;
+    const HIGH: usize = 0x82;
     if u16_at(inode, 0x0) == 0 {
         return false;
     }
-    let before = inode.to_vec();
+    let before = *inode;
     for at in TIMES {
         inode[at..at + 4].copy_from_slice(&TIME_S.to_le_bytes());
     }
@@ -403,18 +435,16 @@ fn normalise_inode(inode: &mut [u8], number: u64, seed: u32) -> bool {
     for at in [0x02, 0x18, 0x78, 0x7A] {
         inode[at..at + 2].fill(0);
     }
-    if before == inode {
+    if before == *inode {
         return false;
     }
-    let (low, high) = (0x7C, 0x82);
-    inode[low..low + 2].fill(0);
-    inode[high..high + 2].fill(0);
-    let generation = inode[0x64..0x68].to_vec();
+    inode[LOW..LOW + 2].fill(0);
+    inode[HIGH..HIGH + 2].fill(0);
     // Inode numbers are 32 bits wide.
     let checksum = crc32c(seed, &(number as u32).to_le_bytes());
-    let checksum = crc32c(crc32c(checksum, &generation), inode).to_le_bytes();
-    inode[low..low + 2].copy_from_slice(&checksum[..2]);
-    inode[high..high + 2].copy_from_slice(&checksum[2..]);
+    let checksum = crc32c(crc32c(checksum, &inode[0x64..0x68]), inode).to_le_bytes();
+    inode[LOW..LOW + 2].copy_from_slice(&checksum[..2]);
+    inode[HIGH..HIGH + 2].copy_from_slice(&checksum[2..]);
     true
 }
 

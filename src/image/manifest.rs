@@ -141,23 +141,28 @@ impl Header {
     /// # Errors
     /// The page is none of an image's, is damaged, or of a newer landfall.
     pub fn decode(page: &[u8]) -> Result<Header, Error> {
-        let magic = &MAGIC.as_bytes()[..page.len().min(MAGIC.len())];
-        if page.is_empty() || !page.starts_with(magic) {
+        let begins = page.iter().zip(MAGIC.as_bytes()).all(|(is, ought)| is == ought);
+        if page.is_empty() || !begins {
             return Err(Error::Foreign);
         }
-        if page.len() < HEADER_BYTES {
+        let Some(page) = page.first_chunk::<HEADER_BYTES>() else {
             return Err(Error::Truncated {
                 found: page.len() as u64,
                 wanted: HEADER_BYTES as u64,
             });
-        }
+        };
         let damaged = |why: &str| Error::Damaged(format!("header: {why}"));
         let end = page
             .iter()
             .take(400)
             .position(|&b| b == b'\n')
             .ok_or_else(|| damaged("it has no end"))?;
-        let line = std::str::from_utf8(&page[..end]).map_err(|_| damaged("it is not text"))?;
+        let (line, tail) = page
+            .split_at_checked(end)
+            .ok_or_else(|| damaged("it has no end"))?;
+        // What is before the digits of the digest.
+        let head = line.split_last_chunk::<64>().map(|(head, _)| head);
+        let line = std::str::from_utf8(line).map_err(|_| damaged("it is not text"))?;
         let form = || damaged("it does not have the right form");
         let mut words = line.split(' ').skip(1);
         let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(form)?;
@@ -169,7 +174,7 @@ impl Header {
         if words.next().is_some() {
             return Err(form());
         }
-        if around(&page[..end - 64], &page[end..HEADER_BYTES]) != said {
+        if around(head.ok_or_else(form)?, tail) != said {
             return Err(damaged("its digest does not match"));
         }
         // No landfall made an older one: to look for the version that did would lead nowhere.

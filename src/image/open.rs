@@ -68,10 +68,11 @@ fn bounded(source: &dyn Bytes, header: &Header) -> Result<(), Error> {
     let mut done = 0;
     while done < header.manifest_bytes {
         let bytes = PIECE_BYTES.min(header.manifest_bytes - done);
-        let part = &mut piece[..bytes as usize];
-        read(source, part, header.manifest_at + done, "the manifest")?;
+        // The last one is shorter.
+        piece.truncate(bytes as usize);
+        read(source, &mut piece, header.manifest_at + done, "the manifest")?;
         bounds
-            .take(part)
+            .take(&piece)
             .map_err(|why| Error::Damaged(format!("manifest: {why}")))?;
         done += bytes;
     }
@@ -159,7 +160,8 @@ impl Opened {
         let chunk = self.chunk(index)?;
         // Bounded by `PACKED_BYTES_MAX`, which the manifest was checked against.
         let length = chunk.packed_bytes as usize;
-        read(&*self.source, &mut packed[..length], chunk.at, &self.part(index))?;
+        let packed = packed.get_mut(..length).ok_or_else(|| self.too_long(index))?;
+        read(&*self.source, packed, chunk.at, &self.part(index))?;
         Ok(length)
     }
 
@@ -192,12 +194,13 @@ impl Opened {
     ) -> Result<usize, Error> {
         let chunk = self.chunk(index)?;
         let length = chunk.plain_bytes() as usize;
-        let packed_length = chunk.packed_bytes as usize;
+        let packed = packed.get_mut(..chunk.packed_bytes as usize);
+        let packed = packed.ok_or_else(|| self.too_long(index))?;
+        let room = plain.get_mut(..length).ok_or_else(|| self.too_long(index))?;
         let mut tries = 1;
         loop {
-            let room = &mut plain[..length];
             let right = unpacker
-                .decompress_to_buffer(&packed[..packed_length], room)
+                .decompress_to_buffer(packed, room)
                 .is_ok_and(|unpacked| unpacked == length && digest(room) == chunk.digest);
             if right {
                 return Ok(length);
@@ -209,16 +212,16 @@ impl Opened {
             }
             tries += 1;
             forget(&*self.source, chunk.at, chunk.packed_bytes, &self.part(index))?;
-            read(
-                &*self.source,
-                &mut packed[..packed_length],
-                chunk.at,
-                &self.part(index),
-            )?;
+            read(&*self.source, packed, chunk.at, &self.part(index))?;
         }
     }
 
-    fn chunk(&self, index: usize) -> Result<&Chunk, Error> {
+    fn too_long(&self, index: usize) -> Error {
+        Error::Damaged(format!("{} is longer than its buffer", self.part(index)))
+    }
+
+    /// A chunk by its number.
+    pub(super) fn chunk(&self, index: usize) -> Result<&Chunk, Error> {
         self.manifest.chunks.get(index).ok_or_else(|| {
             Error::Damaged(format!(
                 "there is no chunk {index}; the image has {}",

@@ -75,7 +75,7 @@ pub fn pack(
             at,
             packed_bytes: packed.len() as u64,
             digest: plain_digest,
-            extents: plan[index].clone(),
+            extents: plan.get(index).ok_or(Error::Worker)?.clone(),
         };
         at += chunk.packed_bytes;
         done += chunk.plain_bytes();
@@ -134,6 +134,10 @@ fn survey(
         let mut first = run.first;
         while first < run.end() {
             let blocks = (run.end() - first).min(CHUNK_BLOCKS_MAX);
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "`CHUNK_BLOCKS_MAX` blocks are `CHUNK_BYTES_MAX` bytes"
+            )]
             let bytes = &mut buffer[..blocks as usize * BLOCK_BYTES];
             read_padded(filesystem, bytes, first * BLOCK_BYTES as u64)?;
             for (index, block) in bytes.chunks_exact(BLOCK_BYTES).enumerate() {
@@ -163,6 +167,10 @@ fn survey(
 }
 
 /// A file may end before the filesystem in it does.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`read_at` reads no more than there is room for"
+)]
 fn read_padded(file: &File, bytes: &mut [u8], at: u64) -> Result<(), Error> {
     let mut done = 0;
     while done < bytes.len() {
@@ -270,6 +278,10 @@ fn in_order(
     Ok(())
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`plain` has `CHUNK_BYTES_MAX` bytes, and no chunk is longer"
+)]
 fn compress_one(
     filesystem: &File,
     extents: &[Extent],

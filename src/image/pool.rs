@@ -61,6 +61,10 @@ impl Buffer {
     }
 
     /// The bytes.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`memory` is made with `length` bytes behind `from`"
+    )]
     pub fn bytes(&self) -> &[u8] {
         let memory: &[u8] = match &self.memory {
             Memory::Heap(memory) => memory,
@@ -70,6 +74,10 @@ impl Buffer {
     }
 
     /// The bytes, to be filled.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`memory` is made with `length` bytes behind `from`"
+    )]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let memory: &mut [u8] = match &mut self.memory {
             Memory::Heap(memory) => memory,

@@ -8,7 +8,7 @@
 
 use super::disk::{Disk, fits};
 use super::flusher::flush;
-use super::manifest::{Extent, digest};
+use super::manifest::{Chunk, Extent, digest};
 use super::open::Opened;
 use super::pool::Buffer;
 use super::write::{Stamp, is_unreadable, read_extents, write_extents, zero_extent};
@@ -175,15 +175,19 @@ impl Parts {
         self.chunks + self.zero.len()
     }
 
+    fn zero_of(&self, index: usize) -> Option<&Extent> {
+        self.zero.get(index.checked_sub(self.chunks)?)
+    }
+
     fn bytes(&self, index: usize, image: &Opened) -> u64 {
-        match index.checked_sub(self.chunks) {
-            None => image.manifest.chunks[index].plain_bytes(),
-            Some(zero) => self.zero[zero].bytes(),
+        match self.zero_of(index) {
+            None => image.manifest.chunks.get(index).map_or(0, Chunk::plain_bytes),
+            Some(extent) => extent.bytes(),
         }
     }
 
     fn name(&self, index: usize, image: &Opened) -> String {
-        match index.checked_sub(self.chunks).map(|zero| self.zero[zero]) {
+        match self.zero_of(index) {
             None => image.part(index),
             Some(extent) => format!(
                 "the {} zero bytes at byte {} of the target",
@@ -194,6 +198,10 @@ impl Parts {
     }
 
     /// Whether the device has it, and how many bytes were read.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "no chunk and no piece of `zero` is longer than `CHUNK_BYTES_MAX`, as the buffers are"
+    )]
     fn equals(
         &self,
         index: usize,
@@ -202,13 +210,12 @@ impl Parts {
         stamp: Option<&Stamp>,
         hands: &mut Hands,
     ) -> Result<(bool, u64), Error> {
-        if let Some(zero) = index.checked_sub(self.chunks) {
-            let extent = self.zero[zero];
+        if let Some(extent) = self.zero_of(index) {
             let there = &mut hands.there.bytes_mut()[..extent.bytes() as usize];
-            read_extents(disk, &[extent], there)?;
+            read_extents(disk, &[*extent], there)?;
             return Ok((there.iter().all(|byte| *byte == 0), extent.bytes()));
         }
-        let chunk = &image.manifest.chunks[index];
+        let chunk = image.chunk(index)?;
         let length = chunk.plain_bytes() as usize;
         read_extents(disk, &chunk.extents, &mut hands.there.bytes_mut()[..length])?;
         let equal = if index == 0 && stamp.is_some() {
@@ -230,14 +237,15 @@ impl Parts {
         stamp: Option<&Stamp>,
         hands: &mut Hands,
     ) -> Result<u64, Error> {
-        if let Some(zero) = index.checked_sub(self.chunks) {
-            zero_extent(disk, &self.zero[zero])?;
-            return Ok(self.zero[zero].bytes());
+        if let Some(extent) = self.zero_of(index) {
+            zero_extent(disk, extent)?;
+            return Ok(extent.bytes());
         }
         let length = hands.load(image, index)?;
+        #[expect(clippy::indexing_slicing, reason = "`load` has filled so many bytes")]
         let plain = &mut hands.plain.bytes_mut()[..length];
         Stamp::put(stamp, index, plain)?;
-        write_extents(disk, &image.manifest.chunks[index].extents, plain)?;
+        write_extents(disk, &image.chunk(index)?.extents, plain)?;
         Ok(length as u64)
     }
 }

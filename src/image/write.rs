@@ -13,9 +13,7 @@ use super::flusher::{Flushed, Flusher};
 use super::manifest::Extent;
 use super::open::Opened;
 use super::pool::{Buffer, Pool};
-use super::{
-    BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS, Verb,
-};
+use super::{CHUNK_BYTES_MAX, Error, PACKED_BUFFERS_MORE, PACKED_BYTES_MAX, PLAIN_BUFFERS, Verb};
 use nix::libc;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,7 +47,7 @@ impl Stamp {
     /// The first chunk does not begin with a superblock.
     pub fn put(stamp: Option<&Stamp>, index: usize, plain: &mut [u8]) -> Result<(), Error> {
         match stamp {
-            Some(stamp) if index == 0 => ext4::stamp(&mut plain[..BLOCK_BYTES], &stamp.id, &stamp.label),
+            Some(stamp) if index == 0 => ext4::stamp(plain, &stamp.id, &stamp.label),
             Some(_) | None => Ok(()),
         }
     }
@@ -126,8 +124,11 @@ impl Writer {
             misses: (from > 0).then_some(0),
             compare: Buffer::new(CHUNK_BYTES_MAX),
             counts: Counts {
-                done_bytes: image.manifest.chunks[..from]
+                done_bytes: image
+                    .manifest
+                    .chunks
                     .iter()
+                    .take(from)
                     .map(|c| c.plain_bytes())
                     .sum(),
                 ..Counts::default()
@@ -274,6 +275,7 @@ impl Writer {
     fn one(&mut self) -> Result<(), Error> {
         let index = self.next;
         let (mut plain, length) = self.pipeline.next(index)?;
+        #[expect(clippy::indexing_slicing, reason = "the pipeline has unpacked so many bytes")]
         let outcome = self.put(index, &mut plain.bytes_mut()[..length]);
         self.pipeline.plain.give(plain);
         outcome?;
@@ -284,8 +286,12 @@ impl Writer {
 
     fn put(&mut self, index: usize, plain: &mut [u8]) -> Result<(), Error> {
         Stamp::put(self.stamp.as_ref(), index, plain)?;
-        let extents = &self.image.manifest.chunks[index].extents;
+        let extents = &self.image.chunk(index)?.extents;
         if let Some(misses) = self.misses {
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "no chunk is longer than `CHUNK_BYTES_MAX`"
+            )]
             let there = &mut self.compare.bytes_mut()[..plain.len()];
             let same = match read_extents(&*self.disk, extents, there) {
                 Ok(()) => there == plain,

@@ -10,6 +10,10 @@ use landfall_states::fault::Fault;
 ///
 /// # Errors
 /// The disks cannot be looked at, or a recovery rule stops the run.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`choose` gives the place of one of these disks"
+)]
 pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
     let gathered = scan::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))

@@ -11,11 +11,11 @@ use crate::volume::{Probe, VolumeState, blank, foreign};
 
 impl Partitioned {
     /// What leads on. A plan always has an ESP.
+    #[expect(clippy::indexing_slicing, reason = "`Plan::derive` puts the ESP first")]
     pub fn action(&self, consent: Option<Consent>) -> AnchorCheckpoint {
         let plan = &self.context.plan;
         AnchorCheckpoint {
             disk: plan.disk.clone(),
-            // `Plan::derive` puts the ESP first.
             partition: plan
                 .partition(Role::Esp)
                 .unwrap_or(&plan.table.entries[0])

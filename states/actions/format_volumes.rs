@@ -15,9 +15,9 @@ use crate::volume::{blank, foreign};
 
 impl Encrypted {
     /// What leads on. A plan always has a root. `progress` is how far the checkpoint says that an image has come.
+    #[expect(clippy::indexing_slicing, reason = "`Plan::derive` puts the root second")]
     pub fn action(&self, consent: Option<Consent>, progress: &StepProgress) -> FormatVolumes {
         let plan = &self.context.plan;
-        // `Plan::derive` puts the root second.
         let root = plan.partition(Role::Root).unwrap_or(&plan.table.entries[1]);
         FormatVolumes {
             disk: plan.disk.clone(),

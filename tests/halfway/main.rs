@@ -11,7 +11,7 @@
 //! What needs device-mapper, a FAT driver or firmware (`--machine`) is done in the laboratory's machine only. A machine that
 //! is faster than its disk is not shown: see docs/develop/laboratory.md.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
 /// A line for whoever listens: the laboratory may have ended, and what was made is to be removed all the same.
 #[cfg(target_arch = "x86_64")]

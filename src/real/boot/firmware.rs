@@ -42,9 +42,10 @@ pub fn loader_variables(efivars: &Utf8Path) -> Result<Variables, Fault> {
 
 /// A text in a variable: four bytes of attributes, UTF-16, up to a NUL. An empty one is none.
 fn parse_text(raw: &[u8]) -> Option<String> {
-    let units = raw.get(4..)?.chunks_exact(2);
+    let (units, _) = raw.get(4..)?.as_chunks();
     let units: Vec<u16> = units
-        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+        .iter()
+        .map(|unit| u16::from_le_bytes(*unit))
         .take_while(|unit| *unit != 0)
         .collect();
     (!units.is_empty()).then(|| String::from_utf16_lossy(&units))

@@ -46,21 +46,22 @@ pub(crate) fn judge(bytes: &[u8], begins: u64) -> Appended {
     let mut rest = bytes;
     let mut any = false;
     loop {
-        let Some(zeros) = rest.iter().position(|b| *b != 0) else {
+        let zeros = rest.iter().position(|b| *b != 0);
+        let Some(behind) = zeros.and_then(|zeros| rest.get(zeros..)) else {
             return if any { Appended::Whole } else { Appended::Nothing };
         };
-        rest = &rest[zeros..];
+        rest = behind;
         any = true;
         let at = begins + (bytes.len() - rest.len()) as u64;
         let ended = if rest.starts_with(b"070701") || rest.starts_with(b"070702") {
             archive_end(rest)
         } else if rest.starts_with(ZSTD) {
-            frame_end(rest).filter(|end| !lacks_a_sector(&rest[..*end], at))
+            frame_end(rest).filter(|end| rest.get(..*end).is_some_and(|frame| !lacks_a_sector(frame, at)))
         } else {
             return by_its_end(rest, at);
         };
-        match ended {
-            Some(end) => rest = &rest[end..],
+        match ended.and_then(|end| rest.get(end..)) {
+            Some(behind) => rest = behind,
             None => return Appended::Torn("ends inside an archive"),
         }
     }

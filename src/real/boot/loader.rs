@@ -298,7 +298,7 @@ pub fn matches_glob(pattern: &str, text: &str) -> bool {
         match (pattern.get(p), text.get(t)) {
             (None, None) => return true,
             (Some(_), Some(c)) => {
-                if let Some(width) = matches_one(&pattern[p..], *c) {
+                if let Some(width) = pattern.get(p..).and_then(|rest| matches_one(rest, *c)) {
                     (p, t) = (p + width, t + 1);
                     continue;
                 }
@@ -355,10 +355,10 @@ fn matches_one(pattern: &[char], c: char) -> Option<usize> {
 
 /// Whether bytes begin as a PE image does (`MZ`, and `PE\0\0` where the header points).
 pub fn is_pe(head: &[u8]) -> bool {
-    let Some(at) = head.get(0x3c..0x40) else {
+    let Some(at) = head.get(0x3c..).and_then(|rest| rest.first_chunk()) else {
         return false;
     };
-    let at = u32::from_le_bytes([at[0], at[1], at[2], at[3]]) as usize;
+    let at = u32::from_le_bytes(*at) as usize;
     head.starts_with(b"MZ") && at.checked_add(4).and_then(|end| head.get(at..end)) == Some(b"PE\0\0")
 }
 

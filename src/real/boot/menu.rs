@@ -500,7 +500,7 @@ fn holds_something(reader: &mut impl Read) -> std::io::Result<bool> {
         if n == 0 {
             return Ok(false);
         }
-        if buffer[..n].iter().any(|b| *b != 0) {
+        if buffer.iter().take(n).any(|b| *b != 0) {
             return Ok(true);
         }
     }

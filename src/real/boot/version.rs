@@ -17,11 +17,11 @@ fn leading(text: &[u8], kind: fn(&u8) -> bool) -> (&[u8], &[u8]) {
 
 /// Takes a leading separator from both. One that begins with it is older than one that does not.
 fn separator(a: &mut &[u8], b: &mut &[u8], mark: u8) -> Ordering {
-    let (in_a, in_b) = (a.first() == Some(&mark), b.first() == Some(&mark));
-    if in_a && in_b {
-        (*a, *b) = (&a[1..], &b[1..]);
+    let (behind_a, behind_b) = (a.strip_prefix(&[mark]), b.strip_prefix(&[mark]));
+    if let (Some(behind_a), Some(behind_b)) = (behind_a, behind_b) {
+        (*a, *b) = (behind_a, behind_b);
     }
-    in_b.cmp(&in_a)
+    behind_b.is_some().cmp(&behind_a.is_some())
 }
 
 /// Compares two versions; `Greater` is newer.

@@ -213,6 +213,7 @@ impl Look {
             while at < start + length {
                 let bytes = (start + length - at).min(PIECE_BYTES);
                 // At most a MiB: it fits any `usize`.
+                #[expect(clippy::indexing_slicing, reason = "no piece is longer than `PIECE_BYTES`")]
                 let piece = &mut buffer[..bytes as usize];
                 let read = device
                     .seek(SeekFrom::Start(from.saturating_add(at)))

@@ -134,9 +134,10 @@ pub fn parse_numbers(raw: &[u8]) -> Result<Vec<u16>, String> {
     if data.len() % 2 != 0 {
         return Err(format!("{} bytes are not a list of 16-bit numbers", data.len()));
     }
-    Ok(data
-        .chunks_exact(2)
-        .map(|c| u16::from_le_bytes([c[0], c[1]]))
+    let (numbers, _) = data.as_chunks();
+    Ok(numbers
+        .iter()
+        .map(|number| u16::from_le_bytes(*number))
         .take(ORDER_MAX)
         .collect())
 }
@@ -205,10 +206,12 @@ pub fn parse_device_path(path: &[u8]) -> Result<DevicePath, String> {
 }
 
 fn file_path(node: &[u8]) -> String {
-    let units = node[4..]
-        .chunks_exact(2)
-        .map(|c| u16::from_le_bytes([c[0], c[1]]));
-    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    let (units, _) = node.get(4..).unwrap_or_default().as_chunks();
+    let units: Vec<u16> = units
+        .iter()
+        .map(|unit| u16::from_le_bytes(*unit))
+        .take_while(|unit| *unit != 0)
+        .collect();
     String::from_utf16_lossy(&units).replace('\\', "/")
 }
 

@@ -53,8 +53,8 @@ fn u64_be(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// Text of foreign origin, cut and without control characters.
 pub fn clean(raw: &[u8]) -> String {
-    let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
-    String::from_utf8_lossy(&raw[..end])
+    let text = raw.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text)
         .trim()
         .chars()
         .filter(|c| !c.is_control())

@@ -275,6 +275,7 @@ pub fn name_for(index: usize, disks: &[Named]) -> Option<String> {
 ///
 /// # Errors
 /// The reason, with the name that would agree.
+#[expect(clippy::indexing_slicing, reason = "`meaning` gives places among `disks`")]
 pub fn agrees(name: &str, identity: &DiskIdentity, disks: &[Named]) -> Result<(), String> {
     let why = match meaning(name, disks) {
         Meaning::One(index, by) if disks[index].identity == *identity => {

@@ -15,6 +15,10 @@ use std::io;
 ///
 /// # Errors
 /// `/sys` cannot be read.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`at` counts the parts that were read: it is at least 1, and at most their number"
+)]
 pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Result<Option<String>> {
     let parts: Vec<&str> = hardware.split('/').filter(|part| !part.is_empty()).collect();
     if parts.first().is_none_or(|root| *root == "virtual") {
@@ -133,6 +137,10 @@ fn lun_text(lun: &str) -> String {
 
 /// The end of a SAS link, whose place is the last of `parts`: the phy that leads to it where there is one, behind which
 /// expander; else its own address, as wide ports and controllers without phys have it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`length` is at most that of `parts`, which are two at least"
+)]
 fn sas(sysfs: &Sysfs, parts: &[&str]) -> io::Result<String> {
     let [.., port, end] = parts else {
         return Ok(String::new());
@@ -225,9 +233,8 @@ fn is_pci(part: &str) -> bool {
 /// A channel's device on s390: `0.0.1234`.
 fn ccw(part: &str) -> Option<String> {
     let fields: Vec<&str> = part.split('.').collect();
-    let is = fields.len() == 3
-        && fields.iter().all(|f| f.bytes().all(|b| b.is_ascii_hexdigit()))
-        && fields[2].len() == 4;
+    let is = matches!(fields[..], [_, _, number] if number.len() == 4)
+        && fields.iter().all(|f| f.bytes().all(|b| b.is_ascii_hexdigit()));
     is.then(|| format!("ccw-{part}"))
 }
 

@@ -181,11 +181,14 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
     if let Some(wanted) = wanted {
         return by_name(all, wanted, firmware);
     }
-    let left: Vec<usize> = (0..all.len())
-        .filter(|i| {
-            let (never, unless_named) = objections(&all[*i], firmware);
+    let left: Vec<usize> = all
+        .iter()
+        .enumerate()
+        .filter(|(_, facts)| {
+            let (never, unless_named) = objections(facts, firmware);
             never.is_empty() && unless_named.is_empty()
         })
+        .map(|(index, _)| index)
         .collect();
     match by_firmware(all, &left, firmware)? {
         Some(choice) => Ok(choice),
@@ -195,28 +198,33 @@ pub fn select(all: &[Facts], wanted: Option<&Wanted>, firmware: &Firmware) -> Re
 
 /// The disk that was named, if it can take an install.
 fn named(all: &[Facts], index: usize, given: &str, firmware: &Firmware) -> Result<Choice, Fault> {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`by_name` gives the place of one of `all`"
+    )]
+    let facts = &all[index];
     // Nobody uses it, and another name would not help: it is broken.
-    if let Some(why) = &all[index].failing {
+    if let Some(why) = &facts.failing {
         return Err(DeviceFault::Unreadable {
-            disk: format!("disk {given} ({})", all[index].describe()),
+            disk: format!("disk {given} ({})", facts.describe()),
             said: why.clone(),
         }
         .into());
     }
-    let (never, _) = objections(&all[index], firmware);
+    let (never, _) = objections(facts, firmware);
     if never.is_empty() {
         return Ok(Choice {
             index,
             why: format!("it was named: {given}"),
         });
     }
-    let remedy = match &all[index].release[..] {
+    let remedy = match &facts.release[..] {
         [] => Remedy::words(format!("name another disk: {NAME_ONE}")),
         commands => Remedy::change_and_install(commands.join(" && ")),
     };
     Err(Fault::of(
         Kind::DiskRefused {
-            disk: format!("disk {given} ({})", all[index].describe()),
+            disk: format!("disk {given} ({})", facts.describe()),
             reasons: never,
         },
         remedy,
@@ -254,7 +262,7 @@ fn by_name(all: &[Facts], wanted: &Wanted, firmware: &Firmware) -> Result<Choice
 /// The disk that the firmware boots from, of those that are left.
 fn by_firmware(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Option<Choice>, Fault> {
     // What another system put there for itself says nothing of where this one is wanted, and neither does what nobody can be told by.
-    let votes = |i: usize| all[i].former() >= Former::System;
+    let votes = |facts: &Facts| facts.former() >= Former::System;
     for option in firmware
         .order
         .iter()
@@ -263,7 +271,10 @@ fn by_firmware(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Opt
         let found: Vec<usize> = left
             .iter()
             .copied()
-            .filter(|i| votes(*i) && all[*i].matches(option))
+            .filter(|i| {
+                all.get(*i)
+                    .is_some_and(|facts| votes(facts) && facts.matches(option))
+            })
             .collect();
         let everywhere = all.iter().filter(|f| f.matches(option)).count();
         match found[..] {
@@ -304,7 +315,10 @@ fn by_contents(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Cho
         return Err(doubt(all, firmware, "no disk is suitable for an install"));
     }
     let with = |test: &dyn Fn(&Facts) -> bool| -> Vec<usize> {
-        left.iter().copied().filter(|i| test(&all[*i])).collect()
+        left.iter()
+            .copied()
+            .filter(|i| all.get(*i).is_some_and(test))
+            .collect()
     };
     let installed = with(&|f| f.former() == Former::Install);
     match installed[..] {
@@ -327,7 +341,8 @@ fn by_contents(all: &[Facts], left: &[usize], firmware: &Firmware) -> Result<Cho
         }
     }
     if with(&|f| !f.blank).is_empty() {
-        let largest = left.iter().map(|i| all[*i].identity.size_bytes).max();
+        let of_left = left.iter().filter_map(|i| all.get(*i));
+        let largest = of_left.map(|facts| facts.identity.size_bytes).max();
         return match with(&|f| Some(f.identity.size_bytes) == largest)[..] {
             [index] => Ok(Choice {
                 index,
@@ -361,13 +376,14 @@ fn ambiguous(all: &[Facts], firmware: &Firmware, name: &str, found: &[usize]) ->
         .iter()
         .filter_map(|index| {
             let own = named::name_for(*index, &disks)?;
-            Some(format!("{own} for {}", all[*index].device))
+            Some(format!("{own} for {}", all.get(*index)?.device))
         })
         .collect();
     // Paths to one unit have nothing to be told apart by: one of them is to stay.
     let paths = found
         .first()
-        .map_or(&[][..], |index| all[*index].release.as_slice());
+        .and_then(|index| all.get(*index))
+        .map_or(&[][..], |facts| facts.release.as_slice());
     let remedy = if own.is_empty() && !paths.is_empty() {
         Remedy::change_and_install(paths.join(" && "))
     } else if own.is_empty() {

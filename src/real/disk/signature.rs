@@ -53,7 +53,8 @@ impl View<'_> {
     fn u16(&self, at: usize) -> u16 {
         self.head
             .get(at..at + 2)
-            .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u16::from_le_bytes)
     }
     fn u32(&self, at: usize) -> u32 {
         self.head
@@ -485,9 +486,8 @@ fn tables(v: &View<'_>, found: &mut Vec<Signature>) {
     }
     if v.at(508, &[0xDA, 0xBE]) {
         let sum = v.head.get(..512).map_or(1, |label| {
-            label
-                .chunks_exact(2)
-                .fold(0, |sum, word| sum ^ u16::from_be_bytes([word[0], word[1]]))
+            let (words, _) = label.as_chunks();
+            words.iter().fold(0, |sum, word| sum ^ u16::from_be_bytes(*word))
         });
         if sum == 0 {
             found.push(Signature::of("Sun disk label"));
@@ -553,10 +553,8 @@ fn dstring(raw: &[u8]) -> Option<String> {
     let text = match used.split_first()? {
         (8, text) => String::from_utf8_lossy(text).into_owned(),
         (16, text) => {
-            let units: Vec<u16> = text
-                .chunks_exact(2)
-                .map(|unit| u16::from_be_bytes([unit[0], unit[1]]))
-                .collect();
+            let (units, _) = text.as_chunks();
+            let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
             String::from_utf16_lossy(&units)
         }
         _ => return None,

@@ -275,6 +275,10 @@ impl Machine {
         commands
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`gone` has an element for every mount, and `index` is that of one"
+    )]
     fn unmount(&self, index: usize, gone: &mut [bool], commands: &mut Vec<String>) {
         let Some(point) = self.mounts.get(index).map(|mount| mount.point.as_str()) else {
             return;

@@ -75,13 +75,13 @@ pub fn read(text: &[u8]) -> Result<Vec<Setting>, Unreadable> {
     let mut bytes = Bytes { rest: text, line: 1 };
     // Git ends a text at such a byte in some places and not in others; none belongs into a configuration.
     if let Some(at) = text.iter().position(|byte| *byte == 0) {
-        let line = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + text.iter().take(at).filter(|byte| **byte == b'\n').count();
         return Err(Unreadable { line });
     }
     // Releases of Git differ in what a carriage return stands for that ends no line.
     let mut pairs = text.iter().zip(text.iter().skip(1).chain([&0]));
     if let Some(at) = pairs.position(|pair| matches!(pair, (b'\r', next) if *next != b'\n')) {
-        let line = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + text.iter().take(at).filter(|byte| **byte == b'\n').count();
         return Err(Unreadable { line });
     }
     let (mut found, mut section, mut comment) = (vec![], Vec::new(), false);

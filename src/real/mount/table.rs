@@ -60,22 +60,25 @@ fn parse_mount(line: &str) -> Option<MountEntry> {
 /// Undoes the kernel's octal escapes (space, tab, newline, backslash).
 pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
-    let raw = text.as_bytes();
-    let mut at = 0;
-    while at < raw.len() {
-        let digits = raw.get(at + 1..at + 4).filter(|d| {
-            raw[at] == b'\\' && matches!(d[0], b'0'..=b'3') && d[1..].iter().all(|b| matches!(b, b'0'..=b'7'))
-        });
-        match digits {
-            Some(d) => {
-                bytes.push((d[0] - b'0') * 64 + (d[1] - b'0') * 8 + (d[2] - b'0'));
-                at += 4;
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match rest {
+            [
+                b'\\',
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                rest @ ..,
+            ] => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest
             }
-            None => {
-                bytes.push(raw[at]);
-                at += 1;
+            [byte, rest @ ..] => {
+                bytes.push(*byte);
+                rest
             }
-        }
+            [] => break,
+        };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

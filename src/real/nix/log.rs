@@ -261,8 +261,9 @@ impl NixLog {
             .map(str::trim)
             .filter(|l| !l.is_empty())
             .collect();
-        lines[lines.len().saturating_sub(8)..]
+        lines
             .iter()
+            .skip(lines.len().saturating_sub(8))
             .map(|line| (*line).to_owned())
             .collect()
     }

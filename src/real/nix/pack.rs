@@ -444,7 +444,12 @@ async fn make_filesystem(
 ) -> Result<(), Fault> {
     // Files of many extents need a block for their tree here and there.
     let contents = tally.blocks + tally.blocks / 100 + 1_024;
-    let journal_mib = JOURNAL_MIB[usize::from(contents < SMALL_BLOCKS_MAX)];
+    let [usual_mib, small_mib] = JOURNAL_MIB;
+    let journal_mib = if contents < SMALL_BLOCKS_MAX {
+        small_mib
+    } else {
+        usual_mib
+    };
     let journal_blocks = (journal_mib << 20) / BLOCK_BYTES as u64;
     let mut blocks = (contents + journal_blocks) * 107 / 100 + 4_096;
     let config = filesystem.with_file_name("mke2fs.conf");

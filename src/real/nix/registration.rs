@@ -75,7 +75,7 @@ fn base32(digits: &str) -> Option<[u8; 32]> {
         let value = DIGITS.iter().position(|one| *one == digit)? as u16;
         let (at, shift) = (n * 5 / 8, n * 5 % 8);
         let [low, high] = (value << shift).to_le_bytes();
-        bytes[at] |= low;
+        *bytes.get_mut(at)? |= low;
         match bytes.get_mut(at + 1) {
             Some(next) => *next |= high,
             None if high == 0 => {}

@@ -124,8 +124,9 @@ impl Ended {
             &self.stderr
         };
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(6)..]
+        lines
             .iter()
+            .skip(lines.len().saturating_sub(6))
             .map(|line| Shown::line(line).into())
             .collect()
     }
@@ -424,6 +425,7 @@ impl<'a> Program<'a> {
                             secret.took(n);
                         }
                     }
+                    #[expect(clippy::indexing_slicing, reason = "`read` reads no more than there is room for")]
                     n => {
                         silent_since = Instant::now();
                         heard.out.take(&out_buffer[..n], |line| tell(heard.name, line, self.report, reporter, &mut self.on_line));
@@ -431,6 +433,7 @@ impl<'a> Program<'a> {
                 },
                 read = err.read(&mut err_buffer), if err_open => match read? {
                     0 => err_open = false,
+                    #[expect(clippy::indexing_slicing, reason = "`read` reads no more than there is room for")]
                     n => {
                         silent_since = Instant::now();
                         heard.err.take(&err_buffer[..n], |line| tell(heard.name, line, self.report, reporter, &mut self.on_line));
@@ -544,7 +547,7 @@ struct Lines {
 impl Lines {
     fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
         let room = KEPT_BYTES_MAX.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         for &byte in bytes {
             // Progress bars rewrite their line with a carriage return.
             if byte == b'\n' || byte == b'\r' {

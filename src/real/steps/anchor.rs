@@ -6,6 +6,7 @@ use crate::real::volume::block_io::{PAGE_BYTES, io_fault, read_page, write_page}
 use crate::real::volume::esp::{
     allocate_slots, is_cut_off, locate_on, make_esp, mend_esp, missing, observe_esp, slot_path, store_mount,
 };
+use crate::real::volume::slots::of_slot;
 use crate::world::Perform;
 use fs_err as fs;
 use landfall_states::actions::anchor_checkpoint::{AnchorCheckpoint, AnchorOrder, EspFacts};
@@ -39,7 +40,7 @@ impl Real {
                 self.reporter.notice(format!(
                     "the ESP cannot be mounted ({fault}); landfall writes its checkpoint slots without mounting it"
                 ));
-                let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;
+                let place = of_slot(locate_on(&device)?, which).ok_or_else(|| missing(which, &device))?;
                 write_page(&device, place, bytes)
             }
         }
@@ -51,7 +52,7 @@ impl Real {
     /// The ESP cannot be read.
     pub async fn read_slot_on_esp(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         let device = self.partition(Role::Esp).await?;
-        let place = locate_on(&device)?[which & 1].ok_or_else(|| missing(which, &device))?;
+        let place = of_slot(locate_on(&device)?, which).ok_or_else(|| missing(which, &device))?;
         read_page(&device, place)
     }
 }

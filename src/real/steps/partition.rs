@@ -214,6 +214,7 @@ fn zero(disk: &mut (impl Write + Seek), from: u64, to: u64) -> io::Result<()> {
     let mut left = to - from;
     while left > 0 {
         let step = left.min(MIB);
+        #[expect(clippy::indexing_slicing, reason = "`step` is at most a MiB, as `zeros` is")]
         disk.write_all(&zeros[..step as usize])?;
         left -= step;
     }

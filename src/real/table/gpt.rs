@@ -113,7 +113,7 @@ pub fn read(disk: &mut (impl Read + Seek + ?Sized), sector_bytes: u32) -> io::Re
         mbr: classic,
         mbr_sector_bytes: sector_bytes,
         empty_mbr: mbr::is_empty(&first),
-        mbr_signature: u32::from_le_bytes([first[440], first[441], first[442], first[443]]),
+        mbr_signature: u32_at(&first, 440),
         other,
     })
 }
@@ -262,6 +262,7 @@ impl Header {
             )));
         };
         let mut summed = summed.to_vec();
+        #[expect(clippy::indexing_slicing, reason = "a header has `HEADER_BYTES` at least")]
         summed[16..20].fill(0);
         if CRC.checksum(&summed) != u32_at(raw, 16) {
             return Some(Err("the checksum of its header is wrong".into()));
@@ -326,7 +327,7 @@ impl Header {
                 partuuid: guid_at(raw, 16),
                 first_lba,
                 last_lba,
-                name: entry_name(&raw[56..128]),
+                name: entry_name(raw.get(56..128).unwrap_or_default()),
             });
         }
         Ok(entries)
@@ -335,9 +336,10 @@ impl Header {
 
 /// The name of a partition: UTF-16, up to a NUL.
 fn entry_name(raw: &[u8]) -> String {
-    let units: Vec<u16> = raw
-        .chunks_exact(2)
-        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+    let (units, _) = raw.as_chunks();
+    let units: Vec<u16> = units
+        .iter()
+        .map(|unit| u16::from_le_bytes(*unit))
         .take_while(|unit| *unit != 0)
         .collect();
     String::from_utf16_lossy(&units)
@@ -492,19 +494,9 @@ fn array_sectors(entries: u32, sector: u64) -> u64 {
 pub fn entries_of(head: &[u8], sector_bytes: u32) -> Option<u32> {
     let sector = u64::from(sector_bytes);
     let header = head.get(sector_bytes as usize..)?.get(..92)?;
-    let number = |at: usize| -> u64 {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(&header[at..at + 8]);
-        u64::from_le_bytes(eight)
-    };
-    let half = |at: usize| {
-        let mut four = [0; 4];
-        four.copy_from_slice(&header[at..at + 4]);
-        u32::from_le_bytes(four)
-    };
-    let (entries, first_usable, array_at) = (half(80), number(40), number(72));
+    let (entries, first_usable, array_at) = (u32_at(header, 80), u64_at(header, 40), u64_at(header, 72));
     let end = array_at.checked_add(array_sectors(entries, sector))?;
-    (half(84) == ENTRY_BYTES && array_at >= 2 && end <= first_usable).then_some(entries)
+    (u32_at(header, 84) == ENTRY_BYTES && array_at >= 2 && end <= first_usable).then_some(entries)
 }
 
 /// One copy, in whole sectors: array and header are made in memory first, so that the device sees two writes instead of

@@ -101,37 +101,34 @@ pub fn protects(entries: &[MbrEntry]) -> bool {
 pub fn is_empty(sector: &[u8]) -> bool {
     sector
         .get(446..512)
-        .is_some_and(|table| table.ends_with(&[0x55, 0xAA]) && table[..64].iter().all(|b| *b == 0))
+        .and_then(|table| table.strip_suffix(&[0x55, 0xAA]))
+        .is_some_and(|entries| entries.iter().all(|b| *b == 0))
 }
 
 /// The used entries of a first sector that ends as an MBR does. A FAT's or NTFS's boot sector ends so too: its bytes
 /// there make no sense as a table (the status byte must be 0x00 or 0x80).
 pub fn primary(sector: &[u8]) -> Vec<MbrEntry> {
-    if sector.len() < 512 || sector[510..512] != [0x55, 0xAA] {
+    let Some(table) = sector
+        .get(446..512)
+        .and_then(|table| table.strip_suffix(&[0x55, 0xAA]))
+    else {
         return vec![];
-    }
+    };
     let mut entries = Vec::new();
-    for number in 0..4_usize {
-        let at = 446 + 16 * number;
-        let raw = &sector[at..at + 16];
-        if raw[0] & 0x7F != 0 {
+    for (number, raw) in (1..).zip(table.as_chunks::<16>().0) {
+        let [status, _, _, _, kind, _, _, _, a, b, c, d, e, f, g, h] = *raw;
+        if status & 0x7F != 0 {
             return vec![];
         }
-        let word = |at: usize| {
-            u64::from(u32::from_le_bytes([
-                raw[at],
-                raw[at + 1],
-                raw[at + 2],
-                raw[at + 3],
-            ]))
-        };
-        if raw[4] != 0 && word(12) != 0 {
+        let first_lba = u64::from(u32::from_le_bytes([a, b, c, d]));
+        let sectors = u64::from(u32::from_le_bytes([e, f, g, h]));
+        if kind != 0 && sectors != 0 {
             entries.push(MbrEntry {
-                number: number as u32 + 1,
-                kind: raw[4],
-                active: raw[0] == 0x80,
-                first_lba: word(8),
-                sectors: word(12),
+                number,
+                kind,
+                active: status == 0x80,
+                first_lba,
+                sectors,
             });
         }
     }

@@ -41,6 +41,10 @@ const fn row(cause: Cause, any: &'static [&'static str]) -> Row {
 
 /// Whether a sentence in lower case is that of a template, as a whole. In a template `*` stands for any text, and `~` for a word without white
 /// space and quotation marks (an address, a store path, a number): what a program quotes may hold any words, and decides nothing.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`fixed` and `last` are places in the template; `ends` and `next` have one element more than the sentence, which is not shorter than `fixed`"
+)]
 fn fits(sentence: &str, template: &str) -> bool {
     let (sentence, template) = (sentence.as_bytes(), template.as_bytes());
     let is_hole = |c: &u8| matches!(c, b'*' | b'~');

@@ -497,7 +497,7 @@ pub fn nix(what: &str, how: Ended, said: &Said, places: Places<'_>) -> Fault {
 fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
     let says = |templates: &[&str]| is_any(without_mark(line), templates);
     let words = match cause {
-        Cause::CacheAccess if says(NO_CACHE) && !says(&NO_CACHE[1..]) => {
+        Cause::CacheAccess if says(NO_CACHE) && !says(NO_CACHE.get(1..).unwrap_or_default()) => {
             "correct the cache's address in nix.substituters, or allow this machine to read it (put a login in /etc/nix/netrc of the installer); landfall doctor asks every cache"
         }
         Cause::CacheAccess if says(NO_CACHE) => {

@@ -203,6 +203,10 @@ impl Call {
             self.bytes = asked;
             self.bytes.resize(self.bytes.len() * 2, 0);
             let length = self.bytes.len() as u32;
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "`request` has made it longer than the head"
+            )]
             self.bytes[AT_DATA_SIZE..AT_DATA_SIZE + 4].copy_from_slice(&length.to_ne_bytes());
         }
     }
@@ -222,6 +226,10 @@ impl Call {
 }
 
 /// The structure, and `room` bytes in all.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "`bytes` are `HEAD_BYTES` at least, and every place lies in these"
+)]
 fn request(name: &str, flags: u32, room: usize) -> Vec<u8> {
     let mut bytes = vec![0; room.max(HEAD_BYTES)];
     let length = bytes.len() as u32;
@@ -242,8 +250,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// `struct dm_name_list`: device number, offset of the next one or 0, name. An empty list is one without a number.

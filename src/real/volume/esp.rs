@@ -12,7 +12,7 @@ use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{PAGE_BYTES, flush, io_fault, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
-use crate::real::volume::slots::{DIRECTORY, NAMES};
+use crate::real::volume::slots::{DIRECTORY, NAMES, of_slot};
 use crate::real::volume::{esp_root, slots};
 use camino::{Utf8Path, Utf8PathBuf};
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
@@ -48,7 +48,7 @@ pub fn slot_path(mount: &Utf8Path, which: usize) -> Utf8PathBuf {
     DIRECTORY
         .iter()
         .fold(mount.to_owned(), |path, part| path.join(part))
-        .join(NAMES[which & 1])
+        .join(of_slot(NAMES, which))
 }
 
 /// A device that tells where it was read, reads so much and no more, and may be closed to writing.
@@ -174,7 +174,9 @@ fn find(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
         // of the FAT in between would break the row, and then the slot is taken for missing and made anew.
         let reads = reads.borrow();
         let whole = reads.iter().map(|(_, n)| n).sum::<usize>() == PAGE_BYTES
-            && reads.windows(2).all(|w| w[0].0 + w[0].1 as u64 == w[1].0);
+            && reads
+                .windows(2)
+                .all(|w| matches!(*w, [(at, n), (next, _)] if at + n as u64 == next));
         *place = reads.first().filter(|_| whole).map(|(at, _)| *at);
     }
     Ok(places)
@@ -253,7 +255,7 @@ fn straighten(mut fat: impl Read + Write + Seek, path: &str) -> io::Result<()> {
     let mut entries = [0; 4 * ENTRY];
     fat.seek(SeekFrom::Start(start))?;
     fat.read_exact(&mut entries)?;
-    let (dot, dots) = (&entries[ENTRY..][..11], &entries[3 * ENTRY..][..11]);
+    let (dot, dots) = (&entries[ENTRY..ENTRY + 11], &entries[3 * ENTRY..3 * ENTRY + 11]);
     if dot != b".          " || dots != b"..         " {
         return Ok(());
     }
@@ -281,9 +283,9 @@ fn allocate_on(device: &Utf8Path, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> R
     allocate(file, contents).map_err(|e| io_fault(what(), &e))?;
     flush(device)?;
     let places = locate_on(device)?;
-    for (which, wanted) in contents.into_iter().enumerate() {
+    for (which, (wanted, place)) in contents.into_iter().zip(places).enumerate() {
         let Some(wanted) = wanted else { continue };
-        let back = places[which].map(|place| read_page(device, place)).transpose()?;
+        let back = place.map(|place| read_page(device, place)).transpose()?;
         if back.as_deref() != Some(wanted.as_slice()) {
             return Err(Fault::read_back(
                 what(),
@@ -309,8 +311,8 @@ pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
         .map_err(io)?;
     let mut boot = [0; 512];
     file.read_exact(&mut boot).map_err(io)?;
-    let u16_at = |at: usize| u16::from_le_bytes([boot[at], boot[at + 1]]);
-    let (backup, sector_bytes) = (u16_at(BACKUP_AT), u16_at(SECTOR_BYTES_AT));
+    let backup = u16::from_le_bytes([boot[BACKUP_AT], boot[BACKUP_AT + 1]]);
+    let sector_bytes = u16::from_le_bytes([boot[SECTOR_BYTES_AT], boot[SECTOR_BYTES_AT + 1]]);
     if &boot[0x52..0x5A] != b"FAT32   " || boot[510..] != [0x55, 0xAA] || backup == 0 || backup == u16::MAX {
         return Err(Fault::read_back(
             what(),
@@ -450,11 +452,11 @@ pub async fn mend_esp(
 fn put_slots_back(device: &Utf8Path, kept: &[Option<Vec<u8>>; 2], reporter: &Reporter) -> Result<(), Fault> {
     let places = locate_on(device)?;
     let mut lost: [Option<[u8; PAGE_BYTES]>; 2] = [None, None];
-    for (which, bytes) in kept.iter().enumerate() {
+    for ((bytes, place), lost) in kept.iter().zip(places).zip(&mut lost) {
         let Some(bytes) = bytes else { continue };
-        let now = places[which].map(|place| read_page(device, place)).transpose()?;
+        let now = place.map(|place| read_page(device, place)).transpose()?;
         if now.as_ref() != Some(bytes) {
-            lost[which] = Some(page(bytes)?);
+            *lost = Some(page(bytes)?);
         }
     }
     if lost.iter().all(Option::is_none) {
@@ -554,7 +556,7 @@ fn page(bytes: &[u8]) -> Result<[u8; PAGE_BYTES], Fault> {
 pub(crate) fn missing(which: usize, place: &Utf8Path) -> Fault {
     DeviceFault::SlotMissing {
         slot: which as u8,
-        name: NAMES[which & 1].to_string(),
+        name: of_slot(NAMES, which).to_string(),
         place: place.to_string(),
         bytes: PAGE_BYTES as u64,
     }
@@ -567,7 +569,10 @@ pub(crate) fn missing(which: usize, place: &Utf8Path) -> Fault {
 /// The FAT has no room, or the device reports an error.
 pub fn allocate_slots(device: &Utf8Path, missing: [bool; 2]) -> Result<(), Fault> {
     let places = locate_on(device)?;
-    let wanted = [0, 1].map(|which| (missing[which] && places[which].is_none()).then_some(&BLANK));
+    let mut wanted = [None; 2];
+    for ((wanted, missing), place) in wanted.iter_mut().zip(missing).zip(places) {
+        *wanted = (missing && place.is_none()).then_some(&BLANK);
+    }
     allocate_on(device, wanted)
 }
 

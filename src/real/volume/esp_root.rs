@@ -71,6 +71,10 @@ pub(in crate::real) struct Boot {
 
 impl Boot {
     /// None where it is no FAT32, or contradicts itself.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "every offset is a constant, and ends inside a sector"
+    )]
     fn parse(sector: &[u8; SECTOR]) -> Option<Boot> {
         let u16_at = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
         let u32_at =
@@ -126,7 +130,7 @@ impl Boot {
         let mut cluster = self.root;
         for _ in 0..CLUSTERS_MAX {
             let bytes = self.cluster(fat, cluster)?;
-            for entry in bytes.chunks_exact(ENTRY) {
+            for entry in bytes.as_chunks::<ENTRY>().0 {
                 let (first, attributes) = (entry[0], entry[11]);
                 if first == 0 {
                     return Ok(false);
@@ -150,16 +154,15 @@ impl Boot {
 }
 
 /// Whether an entry is a directory in that cluster.
-fn is_directory(entry: &[u8], name: &[u8; LABEL_BYTES], cluster: Option<u32>) -> bool {
+fn is_directory(entry: &[u8; ENTRY], name: &[u8; LABEL_BYTES], cluster: Option<u32>) -> bool {
     let attributes = entry[LABEL_BYTES] & LONG_NAME_MASK;
     entry[..LABEL_BYTES] == name[..]
         && attributes & (IS_LABEL | IS_DIRECTORY) == IS_DIRECTORY
         && cluster.is_none_or(|cluster| cluster_of(entry) == cluster)
 }
 
-fn cluster_of(entry: &[u8]) -> u32 {
-    let half = |at: usize| u32::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-    (half(20) << 16 | half(26)) & ENTRY_MASK
+fn cluster_of(entry: &[u8; ENTRY]) -> u32 {
+    u32::from_le_bytes([entry[26], entry[27], entry[20], entry[21]]) & ENTRY_MASK
 }
 
 impl Boot {
@@ -178,7 +181,8 @@ impl Boot {
     /// itself. It was the first thing that was made in this filesystem and lies near the root.
     fn find_efi(&self, fat: &mut (impl Read + Seek)) -> io::Result<Option<u32>> {
         let names_itself = |bytes: &[u8], cluster, parent| {
-            is_directory(bytes, DOT, Some(cluster)) && is_directory(&bytes[ENTRY..], DOTS, Some(parent))
+            matches!(bytes.as_chunks().0, [first, second, ..]
+                if is_directory(first, DOT, Some(cluster)) && is_directory(second, DOTS, Some(parent)))
         };
         for cluster in (self.root + 1..=self.root + NEAR).filter(|cluster| self.is_cluster(*cluster)) {
             let bytes = self.cluster(fat, cluster)?;
@@ -186,7 +190,9 @@ impl Boot {
                 continue;
             }
             let ours = bytes
-                .chunks_exact(ENTRY)
+                .as_chunks()
+                .0
+                .iter()
                 .find(|entry| is_directory(entry, OURS, None));
             let Some(ours) = ours.map(cluster_of).filter(|ours| self.is_cluster(*ours)) else {
                 continue;
@@ -268,12 +274,13 @@ pub fn put_back(device: &Utf8Path, readable: bool) -> Result<(), Fault> {
 
 /// Where the entry of a directory goes: a free one, or the end, where nothing lies behind it.
 fn free_entry(cluster: &[u8]) -> Option<usize> {
-    let entries: Vec<u8> = cluster.chunks_exact(ENTRY).map(|entry| entry[0]).collect();
+    let (entries, _) = cluster.as_chunks::<ENTRY>();
+    let entries: Vec<u8> = entries.iter().map(|entry| entry[0]).collect();
     let end = entries
         .iter()
         .position(|first| *first == 0)
         .unwrap_or(entries.len());
-    let free = entries[..end].iter().position(|first| *first == FREE);
+    let free = entries.iter().take(end).position(|first| *first == FREE);
     free.or_else(|| (entries.get(end) == Some(&0) && entries.get(end + 1) == Some(&0)).then_some(end))
 }
 

@@ -72,8 +72,7 @@ pub fn read(device: &Utf8Path) -> io::Result<Option<Derivation>> {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(BINARY_BYTES))?;
     file.take(bytes - BINARY_BYTES).read_to_end(&mut text)?;
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    Ok(parse(&text[..end]))
+    Ok(parse(text.split(|byte| *byte == 0).next().unwrap_or_default()))
 }
 
 /// The cheapest key slot of a description.

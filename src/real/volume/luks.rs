@@ -114,8 +114,8 @@ fn read_label(device: &Utf8Path) -> std::io::Result<String> {
     file.seek(SeekFrom::Start(LABEL_AT.0))?;
     let mut raw = [0; LABEL_AT.1];
     file.read_exact(&mut raw)?;
-    let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
-    Ok(String::from_utf8_lossy(&raw[..end]).into_owned())
+    let label = raw.split(|b| *b == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(label).into_owned())
 }
 
 /// Whether the passphrase opens the container. Makes no mapping and needs no device-mapper.

@@ -20,6 +20,11 @@ pub const DIRECTORY: [&str; 2] = ["EFI", "LANDFALL"];
 /// The slots' names in [`DIRECTORY`].
 pub const NAMES: [&str; 2] = ["CKPT0.BIN", "CKPT1.BIN"];
 
+/// What one of the slots has, of what both have.
+pub(in crate::real) fn of_slot<T>([first, second]: [T; 2], which: usize) -> T {
+    if which & 1 == 0 { first } else { second }
+}
+
 /// How much of the ESP is scanned for slots whose directory cannot be read; a new filesystem has them right after the FATs.
 const SCAN_BYTES_MAX: u64 = 64 << 20;
 /// A partition that begins with so many zeros was wiped and never formatted: it has no slots.
@@ -89,6 +94,10 @@ impl<D: Read + Seek> Read for Region<D> {
             .from
             .checked_add(self.position)
             .ok_or(io::ErrorKind::InvalidInput)?;
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "`room` is at most the length of the buffer"
+        )]
         let read = self
             .device
             .seek(SeekFrom::Start(place))
@@ -235,6 +244,10 @@ fn scan<D: Read + Seek>(device: &mut D, from: u64, bytes: u64) -> io::Result<[Op
             rest.min(SLOT_BYTES),
         )?);
         for offset in (0..whole).step_by(512) {
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "`offset` is below `whole`, which the chunk has at least"
+            )]
             let slot = &chunk[offset..chunk.len().min(offset + SLOT_BYTES)];
             if slot.starts_with(MAGIC) && found.len() < 2 && !found.iter().any(|f| f == slot) {
                 found.push(slot.to_vec());

@@ -37,7 +37,7 @@ fn blocks(device: &fs::File) -> io::Result<u64> {
 /// The superblock in a copy; none when it is no whole one.
 fn copy_at(device: &fs::File, block: u64) -> io::Result<Option<Superblock>> {
     // Behind the first one, a copy lies at the start of its block.
-    let mut bytes = vec![0; SUPERBLOCK_AT + SUPERBLOCK_BYTES];
+    let mut bytes = [0; SUPERBLOCK_AT + SUPERBLOCK_BYTES];
     device
         .file()
         .read_exact_at(&mut bytes[SUPERBLOCK_AT..], block * BLOCK_BYTES as u64)?;

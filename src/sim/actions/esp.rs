@@ -62,10 +62,10 @@ impl Script for AnchorCheckpoint {
             }
             AnchorOrder::AllocateSlots { missing, .. } => {
                 let making = world.disk().header(Region::Esp).map_or(0, |h| h.making);
-                let writes = [0, 1]
-                    .into_iter()
-                    .filter(|which| missing[*which])
-                    .flat_map(blank)
+                let writes = (0..)
+                    .zip(missing)
+                    .filter(|(_, missing)| **missing)
+                    .flat_map(|(which, _)| blank(which))
                     .map(|(key, value)| match value {
                         Some(Value::Of(_)) => (key, Some(Value::Of(making))),
                         other => (key, other),

@@ -129,7 +129,7 @@ impl Script for PartitionDisk {
         }
         if planted!(world, SameBytesElsewhere) {
             let (other, header) = (world.foreign_disk(), Key::Header(Region::Root));
-            let same = vec![(header, world.machine.disks[other].see(header).cloned())];
+            let same = vec![(header, world.machine.disk(other).see(header).cloned())];
             world
                 .act_on(
                     "write it again",

@@ -428,7 +428,7 @@ impl Checks {
 
     /// A run crashed, and the machine is what the crash left.
     pub fn run_over(&mut self, setting: &Setting, machine: &Machine) {
-        let target = &machine.disks[machine.target(setting)];
+        let target = machine.disk(machine.target(setting));
         // A disk that somebody took away keeps what it has, out of sight.
         if target.identity == setting.plan.disk {
             self.after_crash(target);

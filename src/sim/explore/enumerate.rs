@@ -350,7 +350,7 @@ impl<'h> Explorer<'h> {
                 Moment::During(_) => vec![],
                 Moment::Before | Moment::After => {
                     let target = machine.target(self.harness.setting());
-                    let pending = machine.disks[target].pending().len();
+                    let pending = machine.disk(target).pending().len();
                     if before.0.is_empty() {
                         Keep::subsets(pending)
                     } else {

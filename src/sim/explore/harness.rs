@@ -65,7 +65,7 @@ impl Harness {
         let mut scenario = ScenarioRun::new(&once);
         scenario.run_to_end();
         let target = scenario.machine.target(&once);
-        let reference = state(&scenario.machine.disks[target]);
+        let reference = state(scenario.machine.disk(target));
         let mut scenario = ScenarioRun::new(&setting);
         let (run, world) = scenario.run(&Schedule::default());
         scenario.settle(world, None);
@@ -139,13 +139,13 @@ impl Harness {
                 // Whoever reads that it landed may pull the plug.
                 scenario.machine.crash(setting, Crash::Cut(Keep::None));
                 let target = scenario.machine.target(setting);
-                let writes = scenario.machine.disks[target].writes();
+                let writes = scenario.machine.disk(target).writes();
                 let runs = scenario.runs;
                 let (run, world) = scenario.run(&Schedule::default());
                 scenario.settle(world, None);
                 scenario.runs = runs;
                 let target = scenario.machine.target(setting);
-                let disk = &scenario.machine.disks[target];
+                let disk = scenario.machine.disk(target);
                 if disk.writes() != writes {
                     scenario
                         .checks
@@ -310,7 +310,7 @@ impl Harness {
                 let target = scenario.machine.target(&self.setting);
                 scenario.machine.disk_mut(target).put_slots(slots);
                 scenario.checks = Checks::default();
-                let writes = scenario.machine.disks[target].writes();
+                let writes = scenario.machine.disk(target).writes();
                 let (run, world) = scenario.run(&schedule);
                 let wrote = world.disk().writes() != writes;
                 scenario.settle(world, None);
@@ -340,7 +340,9 @@ impl Harness {
                 }
                 if newer
                     && wrote
-                    && crashed.machine.disks[crashed.machine.target(&self.setting)]
+                    && crashed
+                        .machine
+                        .disk(crashed.machine.target(&self.setting))
                         .has_table(&self.setting.plan.table)
                 {
                     breaches.push(Breach {

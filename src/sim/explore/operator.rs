@@ -43,7 +43,7 @@ pub fn reference(setting: &Setting) -> BTreeMap<Key, String> {
     let mut scenario = ScenarioRun::new(&setting);
     scenario.run_to_end();
     let target = scenario.machine.target(&setting);
-    state(&scenario.machine.disks[target])
+    state(scenario.machine.disk(target))
 }
 
 /// A setting, and what its fault-free run leaves.
@@ -202,7 +202,7 @@ impl<'h> ActionRunner<'h> {
         schedule: &Schedule,
     ) -> ControlFlow<()> {
         let target = scenario.machine.target(&self.same.setting);
-        let seen = Seen::on(&scenario.machine.disks[target]);
+        let seen = Seen::on(scenario.machine.disk(target));
         let breaches = match action {
             OperatorAction::Payload => Some(self.other_payload(scenario, &seen)),
             OperatorAction::Layout => Some(self.other_layout(scenario, &seen)),
@@ -304,7 +304,7 @@ impl<'h> ActionRunner<'h> {
     /// A copy of the whole disk is attached for a start.
     fn copied_disk(&self, mut scenario: ScenarioRun, seen: &Seen) -> Vec<Breach> {
         let target = scenario.machine.target(&self.same.setting);
-        let mut copy = (*scenario.machine.disks[target]).clone();
+        let mut copy = scenario.machine.disk(target).clone();
         copy.identity = DiskIdentity {
             serial: Some("COPY".into()),
             ..copy.identity
@@ -337,7 +337,7 @@ impl<'h> ActionRunner<'h> {
         let plan = &self.same.setting.plan;
         let target = scenario.machine.target(&self.same.setting);
         // Not into a container; and on a disk that has landed nobody looks at it.
-        let clone = scenario.machine.disks[target].see(Key::File(Fs::Root, "clone"));
+        let clone = scenario.machine.disk(target).see(Key::File(Fs::Root, "clone"));
         let Some(Value::Text(making, _)) = clone.filter(|_| plan.luks.is_none() && !seen.landed(plan)) else {
             return None;
         };
@@ -356,7 +356,7 @@ impl<'h> ActionRunner<'h> {
         let forged = forge(scenario.machine.disk_mut(target), &setting, how);
         // What the forged records claim was reached is asked for anew where it is not proved.
         scenario.checks.done_again_from(Phase::Formatted);
-        scenario.checks.somebody_wrote(&scenario.machine.disks[target]);
+        scenario.checks.somebody_wrote(scenario.machine.disk(target));
         let invariant = Invariant::OnlyTheNamed;
         let failed = forged.err().map(|how| Breach { invariant, how });
         self.and_lands(failed.into_iter().collect(), scenario)
@@ -419,7 +419,7 @@ impl<'h> ActionRunner<'h> {
                 let crash = Crash::Cut(Keep::None);
                 crashed.crash(crash);
                 let target = crashed.machine.target(&self.same.setting);
-                let seen = Seen::on(&crashed.machine.disks[target]);
+                let seen = Seen::on(crashed.machine.disk(target));
                 let asked = if seen.carries(&self.anew.setting.plan) {
                     &self.anew
                 } else {
@@ -466,8 +466,12 @@ impl<'h> ActionRunner<'h> {
     /// One run, which must stop, for this rule when there is one, and write nothing.
     fn stops(&self, scenario: &mut ScenarioRun, rule: Option<Rule>, invariant: Invariant) -> Vec<Breach> {
         // What the other disks hold is looked at in the end (I12).
-        let foreign_mappings: Vec<DiskIdentity> = self.same.setting.disks[1..]
+        let foreign_mappings: Vec<DiskIdentity> = self
+            .same
+            .setting
+            .disks
             .iter()
+            .skip(1)
             .map(|disk| disk.identity.clone())
             .collect();
         let writes = |scenario: &ScenarioRun| -> u64 {

@@ -91,7 +91,7 @@ impl StateHasher {
         } = machine;
         let target = machine.target(&self.setting);
         self.other_disks(disks, target, &mut hasher);
-        let disk = &disks[target];
+        let disk = machine.disk(target);
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
         (mapped.map(rank), mapping_empty, root_mounted, esp_mounted).hash(&mut hasher);
@@ -196,7 +196,7 @@ impl StateHasher {
         let twice = sectors
             .iter()
             .enumerate()
-            .any(|(i, key)| sectors[..i].contains(key));
+            .any(|(i, key)| sectors.iter().take(i).any(|before| before == key));
         for pending in disk.pending() {
             let held: Held = pending.held;
             (held, pending.key).hash(hasher);
@@ -335,7 +335,7 @@ fn read(slots: &[Option<Vec<u8>>; 2], budget: &Budget) -> Pair {
         Choice::Fork { .. } => (8, None),
         Choice::Newer(_) => (7, None),
         Choice::Trusted { record, slot, .. } => {
-            let digest = Record::digest_of(slots[slot].as_deref().unwrap_or_default());
+            let digest = Record::digest_of(slots.get(slot).and_then(Option::as_deref).unwrap_or_default());
             (slot, Some((record.sequence, digest)))
         }
     };

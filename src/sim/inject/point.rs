@@ -91,6 +91,7 @@ pub(crate) fn injections(point: &Point, sorts: &[FaultSort]) -> Vec<Injection> {
     }
     for parts in 1..point.parts {
         // Each class in some place, the ends of a program in every one.
+        #[expect(clippy::indexing_slicing, reason = "a remainder is below the length")]
         let class = CLASSES[parts % CLASSES.len()];
         injections.extend([
             Injection::FailDuring(parts, class),

@@ -120,8 +120,9 @@ impl FromStr for Schedule {
         };
         let shots = text.split(',').map(shot).collect::<Result<Vec<_>, _>>()?;
         for (index, shot) in shots.iter().enumerate() {
-            if shots[..index]
+            if shots
                 .iter()
+                .take(index)
                 .any(|other| (other.run, other.at) == (shot.run, shot.at))
             {
                 return Err(format!(

@@ -81,12 +81,12 @@ pub fn keys_of(disk: &Disk, setting: &Setting) -> RecordKeys {
 
 /// Who wrote the record that is believed.
 pub fn who_wrote(machine: &Machine, setting: &Setting) -> Option<Authenticity> {
-    let disk = &machine.disks[machine.target(setting)];
+    let disk = machine.disk(machine.target(setting));
     let slots = [disk.slot(0), disk.slot(1)];
     let Choice::Trusted { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) else {
         return None;
     };
-    let bytes = slots[slot].as_deref()?;
+    let bytes = slots.get(slot)?.as_deref()?;
     Some(authenticity(
         bytes,
         machine.tmpfs.as_deref(),

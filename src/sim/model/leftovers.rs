@@ -537,7 +537,7 @@ fn of_volume(setting: &Setting, disk: &Disk, region: Region) -> BTreeSet<Left> {
 
 /// What a simulated machine shows.
 pub fn of(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
-    let disk = &machine.disks[machine.target(setting)];
+    let disk = machine.disk(machine.target(setting));
     let mut seen = around(setting, machine);
     for region in Region::ALL {
         seen.extend(of_volume(setting, disk, region));

@@ -76,7 +76,7 @@ impl Machine {
             root_mounted: false,
             esp_mounted: false,
             foreign_mapping: true,
-            kernel: kernel(&setting.disks[0]),
+            kernel: kernel(setting.target_disk()),
             nvram: false,
             child: None,
             clock_ms: RIGHT_MS,
@@ -103,7 +103,17 @@ impl Machine {
         self.mapped.map_or(Region::Root, |_| Region::Inner)
     }
 
+    /// A disk.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a place is that of `target`, or one at which a disk was found; a machine has more than one disk"
+    )]
+    pub fn disk(&self, index: usize) -> &Disk {
+        &self.disks[index]
+    }
+
     /// A disk, to be changed. Machines that were copied share their disks until one of them changes one.
+    #[expect(clippy::indexing_slicing, reason = "as for `disk`")]
     pub fn disk_mut(&mut self, index: usize) -> &mut Disk {
         Rc::make_mut(&mut self.disks[index])
     }
@@ -122,7 +132,7 @@ impl Machine {
 
     /// The kernel reads the table of a disk, as it was told.
     pub fn read_table(&mut self, disk: usize) {
-        if let GptCopy::Complete(table) = self.disks[disk].copy(Key::Primary) {
+        if let GptCopy::Complete(table) = self.disk(disk).copy(Key::Primary) {
             self.kernel = partitions(&table);
         }
     }
@@ -156,7 +166,7 @@ impl Machine {
                 self.root_mounted = false;
                 self.esp_mounted = false;
                 self.disks.rotate_left(1);
-                self.kernel = kernel(&self.disks[self.target(setting)]);
+                self.kernel = kernel(self.disk(self.target(setting)));
             }
         }
     }

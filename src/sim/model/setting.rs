@@ -227,6 +227,18 @@ fn without_slots(mut disk: Disk) -> Disk {
 }
 
 impl Setting {
+    /// The target, as it is before the first run.
+    #[expect(clippy::indexing_slicing, reason = "a setting is made with four disks")]
+    pub fn target_disk(&self) -> &Disk {
+        &self.disks[0]
+    }
+
+    /// Somebody's disk with data.
+    #[expect(clippy::indexing_slicing, reason = "a setting is made with four disks")]
+    pub fn data_disk(&self) -> &Disk {
+        &self.disks[1]
+    }
+
     /// Works a case out, with made-up contents.
     ///
     /// # Errors

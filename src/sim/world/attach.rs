@@ -95,7 +95,7 @@ impl SimWorld {
                 "open the container",
                 Act::Ram(|machine, disk| {
                     machine.mapping_empty = false;
-                    machine.mapped = machine.disks[disk].header(Region::Root).map(|h| h.making);
+                    machine.mapped = machine.disk(disk).header(Region::Root).map(|h| h.making);
                 }),
             )
             .await?;
@@ -161,7 +161,7 @@ impl SimWorld {
 
     /// The place of a disk that is somebody else's.
     pub fn foreign_disk(&self) -> usize {
-        let data = &self.setting.disks[1].identity;
+        let data = &self.setting.data_disk().identity;
         let at = self.machine.disks.iter().position(|d| d.identity == *data);
         at.unwrap_or(self.target())
     }

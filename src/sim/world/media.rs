@@ -16,7 +16,7 @@ impl Media for SimWorld {
         if planted!(self, CodeUnchecked) && self.held.is_some() {
             let slots = [0, 1].map(|which| self.disk().slot(which));
             if let Choice::Trusted { slot, .. } = choose([slots[0].as_deref(), slots[1].as_deref()]) {
-                return Ok(slots[slot].clone());
+                return Ok(slots.into_iter().nth(slot).flatten());
             }
         }
         Ok(self.machine.tmpfs.as_deref().map(<[u8]>::to_vec))
@@ -48,14 +48,17 @@ impl Media for SimWorld {
         }
         let first = || self.recorded().is_none() && !is_landing();
         let both = planted!(self, BothSlots) || (planted!(self, BothSlotsFirst) && first());
-        let disk = &self.machine.disks[self.target()];
+        let disk = self.machine.disk(self.target());
         self.checks
             .borrow_mut()
             .slot_written(&self.setting, disk, which, bytes);
         if let Some(effects) = &mut self.effects {
             effects.extend(Effect::of_slot(bytes));
         }
-        self.machine.slot_times_ms[which.min(1)] = self.machine.clock_ms + self.machine.now_ms;
+        let written_ms = self.machine.clock_ms + self.machine.now_ms;
+        if let Some(time_ms) = self.machine.slot_times_ms.get_mut(which.min(1)) {
+            *time_ms = written_ms;
+        }
         let quiet = self.quiet;
         let mut writes = sectors(which, bytes);
         if planted!(self, PartialSlot) {
@@ -63,7 +66,7 @@ impl Media for SimWorld {
         }
         self.act("write a slot", Act::Write(Held::Device, writes)).await?;
         if both {
-            let disk = &self.machine.disks[self.target()];
+            let disk = self.machine.disk(self.target());
             self.checks
                 .borrow_mut()
                 .slot_written(&self.setting, disk, 1 - which, bytes);

@@ -32,7 +32,7 @@ impl<S: Script> Perform<S> for SimWorld {
     async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault> {
         self.orders += 1;
         self.ordered_in = Some(S::PHASE);
-        let disk = &self.machine.disks[self.target()];
+        let disk = self.machine.disk(self.target());
         if S::redoes(&order) {
             self.checks
                 .borrow_mut()

@@ -249,7 +249,7 @@ impl SimWorld {
 
     /// The target.
     pub fn disk(&self) -> &Disk {
-        &self.machine.disks[self.target()]
+        self.machine.disk(self.target())
     }
 
     /// Writes into the trace.
@@ -405,7 +405,7 @@ impl SimWorld {
             return;
         }
         let target = self.target();
-        let other = &self.setting.disks[1].identity;
+        let other = &self.setting.data_disk().identity;
         if let Some(other) = self.machine.disks.iter().position(|d| d.identity == *other) {
             self.machine.disks.swap(target, other);
         }
@@ -503,7 +503,7 @@ impl SimWorld {
                     self.checks.get_mut().writing(
                         &self.setting,
                         Write {
-                            disk: &self.machine.disks[disk],
+                            disk: self.machine.disk(disk),
                             found,
                             key,
                             value: value.as_ref(),
@@ -516,7 +516,7 @@ impl SimWorld {
                     if index + 1 < all && self.snapshots.is_some() {
                         let child = self.machine.child.clone();
                         if outlives {
-                            self.machine.child = Some(rest[index + 1..].into());
+                            self.machine.child = Some(rest.get(index + 1..).unwrap_or_default().into());
                         }
                         self.snap(u32::try_from(at).unwrap_or(u32::MAX), Moment::During(index + 1));
                         self.machine.child = child;
@@ -549,7 +549,7 @@ impl SimWorld {
         self.machine.disk_mut(disk).flush();
         self.checks
             .get_mut()
-            .flushed(&self.setting, &self.machine.disks[disk]);
+            .flushed(&self.setting, self.machine.disk(disk));
     }
 }
 

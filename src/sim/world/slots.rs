@@ -31,7 +31,7 @@ impl SimWorld {
     /// What the record says when a run begins.
     pub fn record_says(&self) -> (Option<Phase>, bool) {
         let target = self.machine.target(&self.setting);
-        let disk = &self.machine.disks[target];
+        let disk = self.machine.disk(target);
         let slots = [disk.slot(0), disk.slot(1)];
         let in_tmpfs = || {
             self.machine
@@ -51,7 +51,7 @@ impl SimWorld {
 
     /// What a disk says of itself before anything is decided.
     pub fn evidence(&self, index: usize) -> DiskEvidence {
-        let disk = &self.machine.disks[index];
+        let disk = self.machine.disk(index);
         DiskEvidence {
             disk: disk.identity.clone(),
             device: format!("/dev/vd{}", char::from(b'a' + (index % 26) as u8)),
@@ -88,8 +88,12 @@ impl SimWorld {
                 let record = slot.as_ref().map(|bytes| Record::decode(bytes));
                 record.and_then(Result::ok).map(|record| record.sequence)
             };
-            let older = usize::from(sequence(&slots[0]) > sequence(&slots[1]));
-            slots[older] = None;
+            let [first, second] = &mut slots;
+            if sequence(first) > sequence(second) {
+                *second = None;
+            } else {
+                *first = None;
+            }
         }
         if planted!(self, WallClock)
             && slots
@@ -97,7 +101,12 @@ impl SimWorld {
                 .all(|slot| slot.as_ref().is_some_and(|b| Record::decode(b).is_ok()))
         {
             let times = self.machine.slot_times_ms;
-            slots[usize::from(times[0] > times[1])] = None;
+            let [first, second] = &mut slots;
+            if times[0] > times[1] {
+                *second = None;
+            } else {
+                *first = None;
+            }
         }
         if planted!(self, NewerIsEmpty)
             && let Choice::Newer(_) = choose([slots[0].as_deref(), slots[1].as_deref()])

@@ -149,7 +149,7 @@ impl World for SimWorld {
             let wipe = vec![(Key::Header(Region::Root), None)];
             self.act("wipe", Act::Write(Held::Device, wipe)).await?;
         }
-        let disk = &self.machine.disks[self.target()];
+        let disk = self.machine.disk(self.target());
         self.checks.borrow_mut().asked(&self.setting, disk, erasure);
         if planted!(self, AnewIsConsent) && self.anew {
             return Ok(Consent::to(erasure, ConsentBy::Person));
