@@ -32,7 +32,7 @@ use landfall_states::names::Digest;
 use landfall_states::plan::{DiskIdentity, Layout, Machine, Payload, Plan};
 use landfall_states::plan::{Reference, Repository, RepositorySource, SystemSource};
 use landfall_states::recovery::{Decision, DiskEvidence, Situation, decide};
-use landfall_states::shown::{self, Shown};
+use landfall_states::untrusted_text::{self, Shown};
 use landfall_states::{Phase, Probe};
 use secrecy::ExposeSecret;
 use std::cell::RefCell;
@@ -509,7 +509,7 @@ fn foreign(data: &[u8]) {
     let is_plain = |c: char| {
         !c.is_control() && !matches!(u32::from(c), 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F)
     };
-    let most = shown::LINE_CHARS_MAX + 40;
+    let most = untrusted_text::LINE_CHARS_MAX + 40;
     for shown in [Shown::line(&text), Shown::name(&text), Shown::bytes(data)] {
         assert!(shown.as_str().chars().all(is_plain) && shown.as_str().chars().count() <= most);
         assert_eq!(Shown::line(shown.as_str()), shown, "it is shown the same again");

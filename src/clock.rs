@@ -1,5 +1,6 @@
-//! The one clock: milliseconds since boot, suspended time included. Law: it never goes back, and nothing is decided by it
-//! but waits and ages.
+//! The one clock: milliseconds since boot, including the time in which the machine was suspended.
+//!
+//! It never goes back. Only waits and ages are decided by it.
 
 /// Milliseconds since boot, suspend included: the same clock in every process, whatever the wall clock says.
 pub fn since_boot_ms() -> u64 {

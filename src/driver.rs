@@ -1,17 +1,20 @@
-//! The driver: look, judge, act, look again, judge again. Law: it holds no rule of its own. What to do is judged by the
-//! states, from facts; what is done is the world's; the driver only keeps the rhythm, the count of attempts and the
-//! checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//! The driver: look, judge, act, look again, judge again.
 //!
-//! A run, first or resumed, begins at `Planned` and looks at every step; what is done is skipped because it was seen to be
-//! done, not because a checkpoint says so. Absent: devices, programs, clocks; all of that is in the [`World`].
+//! It holds no rule of its own. The states judge from facts what to do, and the world does it. The driver only keeps the
+//! rhythm, the count of attempts and the checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//!
+//! A run, first or resumed, begins at `Planned` and looks at every step. What is done is skipped because it was seen to be
+//! done, not because a checkpoint says so.
+//!
+//! Devices, programs and clocks belong to the [`World`].
 
 mod record;
 
+use crate::checkpoint_store::{Place, Store};
 use crate::event::Event;
-use crate::store::{Place, Store};
 use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
-use landfall_states::consent::Consent;
+use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
@@ -197,6 +200,23 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     let (revision, is_wish) = record::preflight(world, request, &mut resume_plan, fresh)
         .await
         .map_err(at_start)?;
+    let vouched = resume_plan.vouched(&revision).cloned();
+    let first = Planned::new(
+        (*resume_plan.plan).clone(),
+        revision.clone(),
+        // A new table makes everything behind it new: a claim of a former one says nothing about it.
+        if fresh { None } else { resume_plan.claimed() },
+        resume_plan.unclean(),
+    )
+    .on_a_wish(is_wish)
+    .vouched_for(vouched);
+    let mut run = Run::new(world, request, &resume_plan, revision);
+    let end = run.travel(State::Planned(first), &resume_plan).await;
+    run.settle(end).await
+}
+
+/// How often each step was tried so far.
+fn attempts<W: World>(world: &mut W, request: &Request, resume_plan: &ResumePlan) -> Attempts {
     let (mut attempts, impossible) = resume_plan.attempts(&request.budget);
     if let Some(count) = impossible {
         let what = format!(
@@ -207,41 +227,8 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.reset_attempts {
         attempts.reset();
     }
-    // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
-    let last_ending = if request.reset_attempts {
-        LastEnding::default()
-    } else {
-        resume_plan.last_ending()
-    };
-    let mut run = Run {
-        world,
-        budget: request.budget,
-        store: Store::new(&resume_plan),
-        attempts,
-        last_fault: None,
-        last_ending,
-        plan: (*resume_plan.plan).clone(),
-        revision: revision.clone(),
-        claim: RecordedPhase::Planned,
-        dirty: false,
-        unverified: resume_plan.unclean(),
-        // What was begun of another payload is another image's, which the states see.
-        progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
-    };
-    let vouched = resume_plan.vouched(&revision).cloned();
-    let first = Planned::new(
-        (*resume_plan.plan).clone(),
-        revision,
-        // A new table makes everything behind it new: a claim of a former one says nothing about it.
-        if fresh { None } else { resume_plan.claimed() },
-        resume_plan.unclean(),
-    )
-    .on_a_wish(is_wish)
-    .vouched_for(vouched);
-    let end = run.travel(State::Planned(first), &resume_plan).await;
-    run.settle(end).await
+    attempts
 }
-
 struct Run<'w, W: World> {
     world: &'w mut W,
     budget: Budget,
@@ -262,13 +249,40 @@ struct Run<'w, W: World> {
     progress: StepProgress,
 }
 
-impl<W: World> Run<'_, W> {
+impl<'w, W: World> Run<'w, W> {
+    fn new(world: &'w mut W, request: &Request, resume_plan: &ResumePlan, revision: Revision) -> Self {
+        let attempts = attempts(world, request, resume_plan);
+        Run {
+            world,
+            budget: request.budget,
+            store: Store::new(resume_plan),
+            attempts,
+            last_fault: None,
+            // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
+            last_ending: if request.reset_attempts {
+                LastEnding::default()
+            } else {
+                resume_plan.last_ending()
+            },
+            plan: (*resume_plan.plan).clone(),
+            revision,
+            claim: RecordedPhase::Planned,
+            dirty: false,
+            unverified: resume_plan.unclean(),
+            // What was begun of another payload is another image's, which the states see.
+            progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
+        }
+    }
+
     /// From state to state. No wildcard: a new state asks for its arm here.
     async fn travel(&mut self, mut state: State, resume_plan: &ResumePlan) -> Result<State, Halt> {
         loop {
             self.claim = state.claim();
             if self.claim.phase() >= Phase::Realised {
                 self.unverified = false;
+            } else if self.world.has_seen_damage() {
+                self.unverified = true;
+                state = state.distrusted();
             }
             state = match state {
                 State::Planned(s) => {
@@ -332,8 +346,7 @@ impl<W: World> Run<'_, W> {
         W: Perform<S>,
     {
         let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
-        let (mut acted, mut began_ms) = (false, self.world.now_ms());
-        let mut came = StepProgress::default();
+        let (mut acted, mut began_ms, mut came) = (false, self.world.now_ms(), StepProgress::default());
         loop {
             self.world.heartbeat(S::PHASE);
             if self.world.stop_requested() {
@@ -342,6 +355,11 @@ impl<W: World> Run<'_, W> {
             let step = action(consent.clone());
             let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
+                    if self.world.has_seen_damage() && !self.unverified {
+                        // The repair takes files away: a run that is killed behind it must not have ended in good order.
+                        (self.unverified, self.dirty) = (true, true);
+                        self.save(Mark::Begun).await?;
+                    }
                     self.after(fault, &mut retry).await?;
                     continue;
                 }
@@ -357,29 +375,7 @@ impl<W: World> Run<'_, W> {
                     Verdict::Refuse(fault) => return Err(self.halt(fault)),
                     Verdict::NeedsConsent(erasure) => {
                         consents += 1;
-                        if consents > CONSENTS_MAX {
-                            return Err(self.halt(Fault::of(
-                                Kind::ChangedContents {
-                                    disk: format!("disk {}", erasure.disk.name()),
-                                    after_consent: false,
-                                },
-                                Remedy::change_and_install(
-                                    "stop what writes to it (landfall disks shows what uses it)",
-                                ),
-                            )));
-                        }
-                        match self.world.consent(&erasure).await {
-                            Ok(Some(given)) => consent = Some(given),
-                            Ok(None) => {
-                                return Err(self.halt(Fault::of(
-                                    Kind::ConsentRefused {
-                                        disk: format!("disk {}", erasure.disk.name()),
-                                    },
-                                    Remedy::words("landfall install, and answer yes"),
-                                )));
-                            }
-                            Err(fault) => return Err(self.halt(fault)),
-                        }
+                        consent = Some(self.ask(&erasure, consents).await?);
                         continue;
                     }
                     Verdict::Todo(order) => (order, step.progress(&facts)),
@@ -393,18 +389,7 @@ impl<W: World> Run<'_, W> {
             }
             if acted && !goes_on && self.last_fault.is_none() {
                 empty_successes += 1;
-                let empty = |is_final| Kind::EmptySuccess {
-                    action: S::PHASE.action().unwrap_or_default().to_owned(),
-                    order: step.remaining(&order),
-                    is_final,
-                };
-                if empty_successes >= EMPTY_SUCCESSES_MAX {
-                    return Err(self.halt(Fault::of(
-                        empty(true),
-                        Remedy::change("fix the cause (landfall log)"),
-                    )));
-                }
-                let fault = Fault::of(empty(false), Remedy::resume());
+                let fault = self.empty_success::<S>(step.remaining(&order), empty_successes)?;
                 // What was judged before the wait may not hold behind it: look again.
                 self.after(fault, &mut retry).await?;
                 continue;
@@ -426,6 +411,42 @@ impl<W: World> Run<'_, W> {
                 Err(fault) => self.after(fault, &mut retry).await?,
             }
         }
+    }
+
+    /// Asks for consent; `times` counts the questions of this step, this one too.
+    async fn ask(&mut self, erasure: &Erasure, times: u32) -> Result<Consent, Halt> {
+        let disk = || format!("disk {}", erasure.disk.name());
+        if times > CONSENTS_MAX {
+            return Err(self.halt(Fault::of(
+                Kind::ChangedContents {
+                    disk: disk(),
+                    after_consent: false,
+                },
+                Remedy::change_and_install("stop what writes to it (landfall disks shows what uses it)"),
+            )));
+        }
+        match self.world.consent(erasure).await {
+            Ok(Some(given)) => Ok(given),
+            Ok(None) => Err(self.halt(Fault::of(
+                Kind::ConsentRefused { disk: disk() },
+                Remedy::words("landfall install, and answer yes"),
+            ))),
+            Err(fault) => Err(self.halt(fault)),
+        }
+    }
+
+    /// The fault of an action that reported success and left something to do; an end of the run after too many of them.
+    fn empty_success<S: Step>(&self, order: String, times: u32) -> Result<Fault, Halt> {
+        let is_final = times >= EMPTY_SUCCESSES_MAX;
+        let kind = Kind::EmptySuccess {
+            action: S::PHASE.action().unwrap_or_default().to_owned(),
+            order,
+            is_final,
+        };
+        if is_final {
+            return Err(self.halt(Fault::of(kind, Remedy::change("fix the cause (landfall log)"))));
+        }
+        Ok(Fault::of(kind, Remedy::resume()))
     }
 
     /// Counts an attempt and saves that, before anything is done.

@@ -1,11 +1,13 @@
-//! What a run tells the world about itself. Law: one enum for every listener (terminal, serial console, JSON lines, log
-//! file, journal); an event holds facts and real counts, never an estimate and never a secret.
+//! What a run reports about itself.
 //!
-//! Absent: formatting; see `cli::progress`.
+//! One enum serves every listener (terminal, serial console, JSON lines, log file, journal). An event holds facts and real
+//! counts, never an estimate and never a secret.
+//!
+//! `cli::words` makes the texts.
 
 use landfall_states::Phase;
 use landfall_states::fault::{Fault, FaultClass, FaultRecord};
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
-//! Every format that outlives a process: its name, its version, where its bytes lie, and its rule. Law: a reader of version n
-//! reads version n-1 too, a writer writes n; what a version means is held by the files in tests/golden, which are never edited.
-//! docs/design/formats.md is this table in a document.
+//! Every format that outlives a process: its name, its version, where its bytes are, and its rule.
 //!
-//! Absent: the bytes. Each format is written and read in one file, which the table names.
+//! A reader of version n also reads version n-1, and a writer writes n. The files in tests/golden, which are never edited,
+//! hold what a version means. docs/design/formats.md is this table in a document.
+//!
+//! Each format is written and read in one file, which the table names.
 
 use crate::flash::{keys_left, record};
 use crate::hosts::transaction::JOURNAL_VERSION;

@@ -3,6 +3,7 @@
 // Tests beside the code may have helpers of any kind.
 #![cfg_attr(not(test), warn(unreachable_pub))]
 
+pub mod checkpoint_store;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -11,15 +12,14 @@ pub mod driver;
 pub mod event;
 pub mod exit;
 pub mod flash;
-pub mod foreign;
 pub mod formats;
 pub mod hosts;
 pub mod image;
 pub mod lock;
-pub mod os;
+pub mod os_error;
 pub mod qr;
 pub mod real;
 pub mod relabel;
+pub mod safe_open;
 pub mod sim;
-pub mod store;
 pub mod world;

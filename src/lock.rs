@@ -8,7 +8,7 @@ pub mod holders;
 pub mod machine;
 pub mod target;
 
-use crate::foreign::{self, Links};
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use fs_err as fs;
 use nix::errno::Errno;
@@ -42,7 +42,7 @@ pub enum LockError {
     #[error("another landfall is running: {}", describe(.0, *.1))]
     Held(Option<Holder>, u64),
     /// It cannot be had at all.
-    #[error("landfall cannot take the lock: {}", crate::os::said(.0))]
+    #[error("landfall cannot take the lock: {}", crate::os_error::said(.0))]
     Io(#[from] std::io::Error),
 }
 
@@ -80,12 +80,12 @@ impl Lock {
         make_private_dir(dir)?;
         let path = dir.join("lock");
         // Opened close-on-exec: a child that outlives landfall does not keep the lock.
-        let file = foreign::open_own(&path, 0o600, false).map_err(|refused| refused.into_io(&path))?;
+        let file = safe_open::open_own(&path, 0o600, false).map_err(|refused| refused.into_io(&path))?;
         let file = match Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => {
                 // The holder may be between taking the lock and writing its name.
-                let said = foreign::read(&path, Links::Refuse, NAME_BYTES_MAX)
+                let said = safe_open::read(&path, Links::Refuse, NAME_BYTES_MAX)
                     .map_err(|refused| refused.into_io(&path))?;
                 let holder = serde_json::from_slice(&said).ok();
                 return Err(LockError::Held(holder, now_ms));

@@ -1,8 +1,9 @@
-//! QR codes on a console (ISO/IEC 18004). Law: light modules are drawn and dark ones are left, as a console is dark, in half blocks, so
-//! that a character holds two modules one above the other; the quiet zone of four modules is part of what is drawn, and all of it has
-//! room on 80 columns and 24 lines, or nothing is drawn.
+//! QR codes on a console (ISO/IEC 18004).
 //!
-//! Absent: what is said beside it; whoever cannot scan reads the text.
+//! It draws the light modules, because a console is dark, in half blocks, so that a character holds two modules one above the
+//! other. The quiet zone of four modules is drawn too. If the code does not fit on 80 columns and 24 lines, nothing is drawn.
+//!
+//! The caller prints the same data as text, for people who cannot scan the code.
 
 use qrcode::{Color, EcLevel, QrCode};
 

@@ -1,7 +1,9 @@
-//! The one trait between the machine and the world. Law: a world looks and acts; it decides nothing. What it sees it
-//! returns as raw facts, what it is told to do it does, and whether that worked is judged from the next look.
+//! The traits between the driver and a world: `Perform`, `Media`, `World`.
 //!
-//! Absent: verdicts, retries, order of phases (the driver's and the states' business).
+//! A world looks and acts, and decides nothing. It returns what it sees as raw facts, and does what it is ordered to do.
+//! Whether that worked is judged from the next look.
+//!
+//! The states have the verdicts and the order of phases, and `driver` the retries.
 
 use landfall_states::actions::anchor_checkpoint::AnchorCheckpoint;
 use landfall_states::actions::clone_configuration::CloneConfiguration;
@@ -102,6 +104,9 @@ pub trait World:
     /// A disk that carries a finished install is about to be left alone: what this start read of it becomes durable before
     /// anybody is told. A killed run may have left its last record in a cache.
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;
+    /// Whether this run saw damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
+    /// this run has begun, and what the repair took away is not known.
+    fn has_seen_damage(&self) -> bool;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
     /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that

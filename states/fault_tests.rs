@@ -49,6 +49,7 @@ fn an_abridged_fault_keeps_whole_characters() {
 }
 
 /// A fault of every kind, and what it says.
+#[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
 fn every_kind() -> Vec<(Fault, &'static str)> {
     let text = str::to_owned;
     let ended = |code| Ended {

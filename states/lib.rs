@@ -32,11 +32,11 @@ pub mod phase;
 pub mod plan;
 pub mod recovery;
 pub mod remote;
-pub mod shown;
+pub mod reserved_paths;
+pub mod secret_token;
 pub mod state;
 pub mod step;
-pub mod taken;
-pub mod token;
+pub mod untrusted_text;
 pub mod utc;
 pub mod volume;
 

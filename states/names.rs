@@ -3,7 +3,7 @@
 //!
 //! Absent: defaults, and any look at the machine.
 
-use crate::taken::{Put, taken_on_target};
+use crate::reserved_paths::{Put, taken_on_target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

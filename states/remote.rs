@@ -4,8 +4,8 @@
 //! Absent: fetching.
 
 use crate::names::BadValue;
-use crate::token;
-pub use crate::token::{REDACTED, percent_decoded};
+use crate::secret_token;
+pub use crate::secret_token::{REDACTED, percent_decoded};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -99,7 +99,7 @@ fn holds_password(path: &str) -> bool {
 /// A text that was meant as a remote, without what may be a credential: a password, a token in the user's place, everything behind
 /// `?` or `#`. The user of an ssh remote is its account there and no secret. What is no remote is taken for a mistyped one.
 pub fn redacted(text: &str) -> String {
-    token::without_tokens(&without_credential(text))
+    secret_token::without_tokens(&without_credential(text))
 }
 
 fn without_credential(text: &str) -> String {
@@ -140,12 +140,12 @@ fn without_credential(text: &str) -> String {
 /// Server and path without tokens, and without what is no part of a path.
 fn without_secrets(rest: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority = if token::is_secret_in_path(authority) {
-        token::shown_path(authority)
+    let authority = if secret_token::is_secret_in_path(authority) {
+        secret_token::shown_path(authority)
     } else {
         authority.to_owned()
     };
-    authority + &token::shown_path(path)
+    authority + &secret_token::shown_path(path)
 }
 
 /// Whether this is no more than the name of a way to fetch.
@@ -190,7 +190,7 @@ fn without_user(text: &str) -> String {
 /// `host:path` or a path, without what may be a secret in it.
 fn shown_without_scheme(text: &str) -> String {
     match text.split_once(':') {
-        Some((host, path)) => format!("{}:{}", redacted(host), token::shown_path(path)),
+        Some((host, path)) => format!("{}:{}", redacted(host), secret_token::shown_path(path)),
         None => redacted(text),
     }
 }
@@ -219,7 +219,7 @@ pub fn redact(text: &str) -> String {
         out += &redacted(&rest[scheme..end]);
         rest = &rest[end..];
     }
-    token::without_tokens(&(out + rest))
+    secret_token::without_tokens(&(out + rest))
 }
 
 /// Whether ssh brings Git to a remote: `ssh://…`, `git+ssh://…` or `user@host:path` (nix/modules/options.nix says the same).
@@ -280,7 +280,7 @@ impl RemoteUrl {
 
     /// What of it may be a credential, in every form in which a program may repeat it, the longest first.
     pub fn credentials(&self) -> Vec<String> {
-        let mut found: Vec<&str> = token::tokens(&self.0);
+        let mut found: Vec<&str> = secret_token::tokens(&self.0);
         let settings = self.0.split([';', '&']).skip(1);
         found.extend(settings.filter_map(|setting| Some(setting.split_once('=')?.1)));
         let Some(Parts {

@@ -223,9 +223,10 @@ fn cause(fault: &Fault) -> Option<Cause> {
     }
 }
 
-/// What Git and ssh printed, as tests/endings has it of the real ones.
+/// What Git and ssh printed, as tests/tool_errors has it of the real ones.
 fn said(name: &str) -> Fault {
-    let text = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/endings/ssh.txt")).unwrap();
+    let text =
+        fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tool_errors/ssh.txt")).unwrap();
     let lines = text
         .lines()
         .skip_while(|line| *line != format!("## {name}"))

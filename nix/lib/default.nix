@@ -80,7 +80,7 @@ rec {
               "overlay"
             ];
             warnings = lib.optionals config.autoInstaller.takeCaches caches.warnings;
-            assertions = import ./agrees.nix { inherit lib; } {
+            assertions = import ./compare.nix { inherit lib; } {
               target = target.config;
               cfg = config.autoInstaller;
             };

@@ -25,7 +25,7 @@ let
   plain = "[A-Za-z0-9._-]";
 
   # What the values of the replaced module become; types here judge that.
-  old = import ./old.nix { inherit lib; };
+  old = import ./legacy_values.nix { inherit lib; };
 
   # Bytes of a size such as 8G, or null.
   sizeBytes =
@@ -54,7 +54,7 @@ let
 
   isBelow = dir: path: path == dir || lib.hasPrefix (dir + "/") path;
 
-  # Places of the target that others use, as in states/taken.rs.
+  # Places of the target that others use, as in states/reserved_paths.rs.
   owned = [
     "/boot"
     "/nix/store"

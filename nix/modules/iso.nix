@@ -47,7 +47,7 @@ in
     autoInstaller.rootImageFile = lib.mkIf isCarried "/iso/${onStick}";
     image.baseName = lib.mkForce "landfall-${host}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
 
-    system.build.landfallImage = import ../lib/announced.nix {
+    system.build.landfallImage = import ../lib/print_key.nix {
       inherit lib pkgs config;
       what = "iso";
       image = config.system.build.isoImage;

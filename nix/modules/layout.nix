@@ -1,6 +1,6 @@
 # The options that decide what is on the disk: labels, LUKS, swap. The installer and the target share them
 # (options.nix, target.nix), so that the system looks for its filesystems under the names that the installer gives. An option's
-# value is what is written; what the replaced module took besides becomes that (lib/old.nix), and is told.
+# value is what is written; what the replaced module took besides becomes that (lib/legacy_values.nix), and is told.
 #
 # Absent: any effect.
 {
@@ -12,7 +12,7 @@
 let
   inherit (lib) mkOption types;
   landfall = import ../lib/types.nix { inherit lib; };
-  old = import ../lib/old.nix { inherit lib; };
+  old = import ../lib/legacy_values.nix { inherit lib; };
   cfg = config.autoInstaller;
   opts = options.autoInstaller;
 

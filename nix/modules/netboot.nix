@@ -25,7 +25,7 @@ in
   config = {
     image.baseName = lib.mkForce "landfall-${cfg.targetHost}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}";
 
-    system.build.landfallImage = import ../lib/announced.nix {
+    system.build.landfallImage = import ../lib/print_key.nix {
       inherit lib pkgs config;
       what = "netboot";
       image = pkgs.linkFarm "landfall-${cfg.targetHost}-netboot" [

@@ -13,7 +13,7 @@
 let
   inherit (lib) mkOption types;
   landfall = import ../lib/types.nix { inherit lib; };
-  old = import ../lib/old.nix { inherit lib; };
+  old = import ../lib/legacy_values.nix { inherit lib; };
   settingsOf = import ../lib/settings.nix { inherit lib; };
   cfg = config.autoInstaller;
 

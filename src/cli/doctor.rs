@@ -69,7 +69,7 @@ fn looked(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<
 fn flake(named: Option<&Utf8Path>) -> Result<Option<Utf8PathBuf>, Failure> {
     let dir = named.unwrap_or(Utf8Path::new("."));
     let unread = |error: std::io::Error| {
-        let fault = crate::os::fault(format!("--flake {dir}"), &error);
+        let fault = crate::os_error::fault(format!("--flake {dir}"), &error);
         Failure::new(
             Exit::Usage,
             format!(

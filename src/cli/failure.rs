@@ -109,18 +109,18 @@ impl From<std::io::Error> for Failure {
                 Exit::Internal,
                 format!(
                     "{}\n    next: run the command again with its output on a terminal, or in a file on a filesystem with free space (> FILE)",
-                    crate::os::said(&error)
+                    crate::os_error::said(&error)
                 ),
             )
         } else {
-            Failure::new(Exit::Internal, crate::os::said(&error))
+            Failure::new(Exit::Internal, crate::os_error::said(&error))
         }
     }
 }
 
 /// Why standard output did not take what was written to it.
 #[derive(Debug, thiserror::Error)]
-#[error("standard output: {}", crate::os::said(.0))]
+#[error("standard output: {}", crate::os_error::said(.0))]
 pub(super) struct OutputError(pub(super) std::io::Error);
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! consent (`flash_consent`), removing keys (`flash_keys`); `flash` writes and verifies.
 
 use super::flash_args::FlashArgs;
-use super::flash_run::{Run, Taken};
+use super::flash_run::{Ejected, Run, Taken};
 use super::flash_words as words;
 use super::progress::on_stdout;
 use super::service::{self, Doing};
@@ -22,7 +22,7 @@ use crate::flash::sticks::{self, Judged};
 use crate::flash::table::{self, Place};
 use crate::flash::{CHUNK_BYTES, loops};
 use crate::image::disk::FileDisk;
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk::named::{self, Meaning, Named};
 use crate::real::disk::sysfs::device_number;
 use crate::real::disk::usage::{Machine, shell};
@@ -177,7 +177,7 @@ impl Run<'_> {
             reason,
         };
         let block = if given.starts_with('/') {
-            let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os::said(&e)))?;
+            let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os_error::said(&e)))?;
             let dev = dev.ok_or_else(|| bad("it is not a block device".into()))?;
             match Sysfs::find(&seen.machine.blocks, dev) {
                 Some((block, None)) => block,
@@ -378,23 +378,33 @@ impl Run<'_> {
         if let Err(error) = kept.forget() {
             self.reporter.notice(error.to_string());
         }
+        self.report(&plan, &done, &ejected, out)?;
+        Ok(Exit::Ok)
+    }
+
+    /// The end, for its reader. Nobody is to write the stick again because of a full disk behind a pipe.
+    fn report(
+        &self,
+        plan: &words::Plan<'_>,
+        done: &words::Done,
+        ejected: &Ejected,
+        out: &mut dyn Write,
+    ) -> Result<(), Wrong> {
         let told = if self.args.json {
-            writeln!(out, "{}", words::flashed(&plan, &done, &ejected))
+            writeln!(out, "{}", words::flashed(plan, done, ejected))
         } else {
-            words::end(&plan, &done, &ejected, out)
+            words::end(plan, done, ejected, out)
         };
-        // Nobody is to write it again because of a full disk behind a pipe.
         told.and_then(|()| out.flush()).map_err(|error| {
             Wrong::Failure(Failure::new(
                 Exit::Internal,
                 format!(
                     "standard output cannot be written: {}; {} was written and verified, and can be used",
-                    crate::os::said(&error),
-                    judged.shown()
+                    crate::os_error::said(&error),
+                    plan.judged.shown()
                 ),
             ))
-        })?;
-        Ok(Exit::Ok)
+        })
     }
 
     /// The stick and its bytes, into which an image has to fit that is not read yet.

@@ -15,7 +15,7 @@ use crate::flash::sticks::Judged;
 use crate::flash::table::Place;
 use crate::flash::write::{self, Counts, Stick};
 use crate::flash::{HEAD_BYTES, eject, keys_left, verdict};
-use crate::os::said;
+use crate::os_error::said;
 use crate::real::disk::Sysfs;
 use std::time::Instant;
 

@@ -6,7 +6,6 @@
 
 use super::{Failure, complain, failure};
 use crate::exit::Exit;
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
 use crate::hosts::new::{Plan, Prepared, Request, prepare};
@@ -16,6 +15,7 @@ use crate::hosts::templates::Layout;
 use crate::real::disk::usage::shell;
 use crate::real::process::terminal;
 use crate::real::secrets::age_unused::Why;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use landfall_states::names::{Size, quoted};
@@ -234,7 +234,7 @@ fn paths_checked(args: &NewArgs) -> Result<(), HostError> {
         }
     }
     if let Some(rules) = &args.rules {
-        foreign::open(rules, Links::Follow)
+        safe_open::open(rules, Links::Follow)
             .map_err(|refused| wrong("--rules", rules, refused.why(), RULES))?;
     }
     Ok(())

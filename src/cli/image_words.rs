@@ -177,9 +177,9 @@ mod tests {
     fn no_next_step_is_one_of_an_install_or_takes_away_what_was_named() {
         let (named, text) = ("/dev/full".to_owned(), || "x".to_owned());
         let mut faults: Vec<Fault> = (0..134)
-            .map(|number| crate::os::fault("/x", &std::io::Error::from_raw_os_error(number)))
+            .map(|number| crate::os_error::fault("/x", &std::io::Error::from_raw_os_error(number)))
             .collect();
-        let os = || crate::os::of(&std::io::Error::from_raw_os_error(libc::ENOENT));
+        let os = || crate::os_error::of(&std::io::Error::from_raw_os_error(libc::ENOENT));
         faults.extend([
             PlaceFault::FileUnusable {
                 on: named.clone(),
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_file_on_a_read_only_mount_is_no_broken_device() {
         let error = std::io::Error::from_raw_os_error(libc::EROFS);
-        let fault = || crate::os::fault("target x", &error);
+        let fault = || crate::os_error::fault("target x", &error);
         assert_eq!(
             fault().class,
             FaultClass::Hardware,
@@ -277,7 +277,7 @@ mod tests {
             "{told}: {}",
             told.next()
         );
-        let other = crate::os::fault("x", &std::io::Error::from_raw_os_error(libc::EIO));
+        let other = crate::os_error::fault("x", &std::io::Error::from_raw_os_error(libc::EIO));
         assert_eq!(of_named(other, "/x".into()).class, FaultClass::Hardware);
     }
 }

@@ -1,11 +1,11 @@
-//! An event as a line, its time, the rate of a count, and the writer that lines go to.
+//! An event as a line: its time, the rate of a count, and the writer that lines go to.
 //!
-//! Absent: the text of an event (`words`), where lines go (`progress`, `log`).
+//! `cli::words` makes the text of an event; `cli::progress` and `cli::log` choose where lines go.
 
 use super::words::{self, Weight};
 use super::{complain, since_boot_ms};
 use crate::event::Event;
-use crate::os::said;
+use crate::os_error::said;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 

@@ -11,10 +11,10 @@ use super::words;
 use super::{Failure, LogArgs};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -90,7 +90,7 @@ fn unread(path: &Utf8Path, error: &std::io::Error) -> Failure {
         Exit::Usage,
         format!(
             "log {path}: {}\n    next: name a log of landfall's: landfall log --file FILE",
-            crate::os::said(error)
+            crate::os_error::said(error)
         ),
     )
 }
@@ -105,7 +105,7 @@ fn is_there(path: &Utf8Path) -> Result<bool, Failure> {
 
 /// A log, of ours or named by a person.
 fn open(path: &Utf8Path) -> Result<BufReader<File>, Failure> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| {
+    let file = safe_open::open(path, Links::Follow).map_err(|refused| {
         if let Refused::Os(error) = &refused
             && error.kind() == ErrorKind::PermissionDenied
         {

@@ -6,7 +6,6 @@
 //! Decisions about disks and phases are made by the states and the driver, not here.
 
 pub mod check;
-mod comparison;
 pub mod disks;
 pub mod doctor;
 mod failure;
@@ -19,6 +18,7 @@ mod flash_words;
 mod flash_write;
 pub mod host;
 pub mod image;
+mod image_record;
 mod image_words;
 pub mod install;
 pub mod line;
@@ -31,14 +31,12 @@ pub mod relabel;
 mod report;
 mod run_dir;
 pub mod run_status;
-mod saves;
 pub mod screen;
 pub mod service;
 pub mod simulate;
 pub mod status;
 mod watch;
 pub mod words;
-mod workers;
 
 use crate::clock::since_boot_ms;
 use crate::exit::Exit;

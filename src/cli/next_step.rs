@@ -19,7 +19,7 @@ const COMMANDS: [&str; 3] = ["landfall install", "landfall resume", "landfall pl
 const OF_A_RUN: [&str; 2] = ["landfall log", "landfall status"];
 
 /// A word as a shell takes it.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     let plain = |b: u8| {
         b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b':' | b'@' | b',')
     };

@@ -12,8 +12,8 @@ use super::screen::terminal::{self, draws, size_of};
 use super::words::{self, Weight};
 use super::{ProgressMode, complain};
 use crate::event::{Event, Listener};
-use crate::foreign;
-use crate::os::said;
+use crate::os_error::said;
+use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use std::io::{IsTerminal, Write};
@@ -417,7 +417,7 @@ impl LogFile {
 }
 
 fn append(path: &Utf8Path) -> std::io::Result<std::fs::File> {
-    foreign::open_own(path, 0o600, true).map_err(|refused| refused.into_io(path))
+    safe_open::open_own(path, 0o600, true).map_err(|refused| refused.into_io(path))
 }
 
 impl Listener for LogFile {
@@ -459,7 +459,7 @@ impl StatusFile {
 
     fn replace(&self) -> std::io::Result<()> {
         let text = serde_json::to_vec(&self.status).map_err(std::io::Error::other)?;
-        foreign::replace(&self.path, 0o644, &text)
+        safe_open::replace(&self.path, 0o644, &text)
     }
 }
 

@@ -282,7 +282,10 @@ fn lock() -> Result<MachineLock, Failure> {
         }
         machine::Refused::Io(error) => Failure::new(
             Exit::Internal,
-            format!("landfall cannot lock this machine: {}", crate::os::said(&error)),
+            format!(
+                "landfall cannot lock this machine: {}",
+                crate::os_error::said(&error)
+            ),
         ),
     })
 }

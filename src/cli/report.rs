@@ -1,7 +1,9 @@
-//! What is known of the run of this boot: its status, whether its process lives, its last events, the checkpoint in tmpfs. Law: a
-//! process that ended without an end of its own is told as gone; no disk is read (after a reboot, `landfall resume` reads it).
+//! What is known about the run of this boot: its status, whether its process lives, its last events, the checkpoint in tmpfs.
 //!
-//! Absent: the commands that show it (`status`, `watch`, `doctor`).
+//! A process that ended without reporting a result is shown as ended. No disk is read; after a reboot, `landfall resume` does
+//! that.
+//!
+//! `cli::status`, `cli::watch` and `cli::doctor` show it.
 
 use super::Failure;
 use super::line::{Line, plain_line};
@@ -11,7 +13,7 @@ use super::{since_boot_ms, words};
 use crate::doctor::{Finding, LastRun};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::checkpoint::{Record, SlotError};
@@ -127,7 +129,7 @@ impl Report {
         super::run_dir::is_directory(run_dir, "status")?;
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
-            match foreign::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
+            match safe_open::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
                 Ok(bytes) => Ok(bytes),
                 Err(Refused::Os(e)) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(Failure::new(
                     Exit::NeedsChange,
@@ -398,7 +400,7 @@ pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
 /// The last events of the run that began then, the newest last; details and counts are left out. None where there is no log to read.
 pub(super) fn last_events(run_dir: &Utf8Path, began_ms: u64) -> Result<Vec<Line>, Failure> {
     let path = run_dir.join("log.jsonl");
-    let mut file = match foreign::open(&path, Links::Refuse) {
+    let mut file = match safe_open::open(&path, Links::Refuse) {
         Ok(file) => file,
         Err(Refused::Absent) => return Ok(vec![]),
         Err(refused) => {

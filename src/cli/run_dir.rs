@@ -6,7 +6,7 @@
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::os::{errno, said};
+use crate::os_error::{errno, said};
 use crate::real::RUN_DIR;
 use camino::Utf8Path;
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ pub(super) fn is_directory(path: &Utf8Path, command: &str) -> Result<(), Failure
             Exit::Usage,
             format!(
                 "--run-dir {}: it is not a directory\n    next: landfall --run-dir DIR {command}, or leave --run-dir out",
-                landfall_states::shown::Shown::line(path.as_str())
+                landfall_states::untrusted_text::Shown::line(path.as_str())
             ),
         )),
         Ok(_) | Err(_) => Ok(()),
@@ -51,7 +51,7 @@ fn in_the_way<'a>(path: &'a Utf8Path, error: &io::Error) -> Option<&'a Utf8Path>
             Ok(behind) if is_last => match errno(error).map(Errno::from_raw) {
                 Some(Errno::EISDIR) => behind.is_dir(),
                 Some(Errno::EEXIST | Errno::ENOTDIR) => !behind.is_dir(),
-                // Refused before it was opened (`foreign`).
+                // Refused before it was opened (`safe_open`).
                 None if error.kind() == io::ErrorKind::InvalidInput => !found.is_file(),
                 Some(_) | None => false,
             },

@@ -1,6 +1,6 @@
-//! The status of a run, as `status.json` holds it. Law: it comes from events alone.
+//! The status of a run, as `status.json` holds it. It comes from events alone.
 //!
-//! Absent: how it is read and shown (`report`, `screen`).
+//! `cli::report` reads it, and `cli::screen` shows it.
 
 use crate::event::{Event, FaultTold};
 use landfall_states::Phase;

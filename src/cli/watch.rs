@@ -1,7 +1,8 @@
-//! `landfall status --watch` on a terminal: the screen that the install itself draws, from its status and its log. Law: it reads only;
-//! the log is read from its end, at most a fixed part of it; the last picture stays when the run has ended.
+//! `landfall status --watch` on a terminal: the screen that the install itself draws, from its status and its log.
 //!
-//! Absent: lines and JSON (`status`), the picture (`screen`).
+//! It only reads. The log is read from its end, at most a fixed part of it. The last picture stays when the run has ended.
+//!
+//! `cli::status` prints lines and JSON, and `cli::screen` makes the picture.
 
 use super::line::Line;
 use super::report::{Report, last_events};

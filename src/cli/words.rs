@@ -8,7 +8,7 @@
 use crate::event::Event;
 use landfall_states::Phase;
 use landfall_states::fault::Fault;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::io::Write;
 
 /// How much an event matters to somebody who watches.
@@ -25,6 +25,7 @@ pub enum Weight {
 }
 
 /// An event in words. Nothing of it spans lines, whatever an external program printed.
+#[expect(clippy::too_many_lines, reason = "one row for each kind of event")]
 pub fn of(event: &Event) -> (Weight, String) {
     let (weight, text) = match event {
         Event::Started {

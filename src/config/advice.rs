@@ -1,7 +1,9 @@
-//! What to write in place of a text that breaks its option's rule. Law: each such option has a way on, and a value that is told to be
-//! written is one that is taken; what may be a secret is not repeated.
+//! What to write in place of a text that breaks its option's rule.
 //!
-//! Absent: the rules themselves (`landfall_states::names`), and options whose rules are in `check`, `places` and `url`.
+//! Each such option has an advice, and a value that the advice shows is an accepted one. What may be a secret is not
+//! repeated.
+//!
+//! `states::names` has most of the rules; `config::check`, `config::places` and `config::url` have the others.
 
 use super::edges::{edges, is_invisible};
 use super::refused::{Refusal, may_be_secret};

@@ -1,4 +1,4 @@
-//! The ends of a text: spaces, line ends and signs that nobody sees, which came with it when it was copied.
+//! The ends of a text: spaces, line ends and invisible characters that were copied along with it.
 
 /// Signs that nobody sees.
 pub(super) fn is_invisible(c: char) -> bool {

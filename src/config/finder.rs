@@ -1,6 +1,6 @@
-//! Where an option stands in a text, and what its value is there. Law: the text alone is asked, in the way in which it is read.
+//! Finds where an option stands in a text, and what its value is there.
 //!
-//! Absent: whether the value is allowed.
+//! Only the text is used, in the way in which it is parsed. Whether the value is allowed is not its concern.
 
 use super::notation::{Notation, ron_options};
 use super::problem::Position;

@@ -1,7 +1,8 @@
-//! Flake references that name a forge, and what of a forge is no repository. Law: the repository that is meant is told, as it is written
-//! for Git.
+//! Flake references that name a forge, and pages of a forge that are not a repository.
 //!
-//! Absent: pages that a forge shows to people (`server`).
+//! The answer names the repository that was meant, as Git needs it.
+//!
+//! `config::server` knows the pages that a forge shows to people.
 
 use super::objection::Objection;
 use landfall_states::names::quoted;

@@ -1,7 +1,9 @@
-//! What was probably meant by a text that is no remote. Law: every text that the type refuses has a reason of its own and something to
-//! write; a form to write is one that is taken, and nothing that may be a secret is in it.
+//! Guesses what was meant by a text that is not a remote.
 //!
-//! Absent: what is refused of a text that is a remote by its form (`remote`).
+//! Every text that the type refuses has its own reason and something to write. A proposed form is an accepted one, and
+//! contains nothing that may be a secret.
+//!
+//! `config::remote` refuses texts that have the form of a remote.
 
 use super::edges::{called, edges, is_invisible};
 use super::objection::Objection;
@@ -257,25 +259,24 @@ impl Text {
                 "write the server's name as it stands in the DNS, beginning with xn--",
             );
         }
+        let server = format!("{scheme}://{account}");
         if is_authority(host) {
             // What is wrong is in the path.
             let (path, behind) = apart(path);
-            let encoded: String = path
-                .bytes()
-                .map(|b| match b {
-                    b if b.is_ascii_graphic() => char::from(b).to_string(),
-                    b => format!("%{b:02X}"),
-                })
-                .collect();
             return self.meant(
                 "it has blanks or letters outside ASCII in its path",
-                &format!("{scheme}://{account}{host}{encoded}"),
+                &format!("{server}{host}{}", encoded(path)),
                 &belongs(behind),
             );
         }
+        self.of_host(&server, host, path)
+    }
+
+    /// Behind a scheme and an account: a host that is no name of a server, and a path.
+    fn of_host(self, server: &str, host: &str, path: &str) -> Objection {
         if host.contains(['[', ']', '%']) || host.matches(':').count() > 1 {
             let address = host.trim_matches(['[', ']']);
-            let form = |address: &str| format!("{scheme}://{account}[{address}]{path}");
+            let form = |address: &str| format!("{server}[{address}]{path}");
             if address.contains('%') {
                 return said(
                     "its address of IPv6 has a zone, which neither Git nor ssh takes here",
@@ -300,7 +301,7 @@ impl Text {
                 } else {
                     "behind the server's colon stands a port, and this is no number"
                 };
-                self.meant(why, &format!("{scheme}://{account}{form}"), "")
+                self.meant(why, &format!("{server}{form}"), "")
             }
             _ => said("its server is no name of one", FORMS),
         }
@@ -401,7 +402,6 @@ impl Text {
                 )
             };
         }
-        let account = user.map_or(String::new(), |user| format!("{user}@"));
         if !behind.is_empty() {
             let what = if behind.starts_with('#') {
                 "a fragment (#…)"
@@ -417,32 +417,38 @@ impl Text {
             let (why, form) = remote::without_brackets(user, host, path);
             return self.meant(&why, &form, "");
         }
-        let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
         match rest.split_once('/') {
-            // No colon, or one behind the first slash.
-            Some((host, path)) if !host.contains(':') => {
-                let is_host = user.is_some() || host.contains('.') || host == "localhost";
-                if is_host && user.is_some() {
-                    return self.meant(
-                        "a colon belongs between server and path",
-                        &format!("{account}{host}:{path}"),
-                        "",
-                    );
-                }
-                if is_host {
-                    return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
-                }
-                let owner = format!("https://github.com/{rest}");
-                return match owner.parse::<RemoteUrl>() {
-                    Ok(remote) if remote::objection(&remote).is_none() => said(
-                        "it names no server, and a path begins with /",
-                        &format!("write {remote}, if GitHub is meant, or a path of the installer from / on"),
-                    ),
-                    Ok(_) | Err(_) => said("it names no server, and a path begins with /", FORMS),
-                };
-            }
-            Some(_) | None => {}
+            Some((host, path)) if !host.contains(':') => self.without_colon(user, host, path),
+            Some(_) | None => self.of_server(user, rest),
         }
+    }
+
+    /// `user@host/path`: no colon, or one behind the first slash.
+    fn without_colon(self, user: Option<&str>, host: &str, path: &str) -> Objection {
+        if let Some(user) = user {
+            return self.meant(
+                "a colon belongs between server and path",
+                &format!("{user}@{host}:{path}"),
+                "",
+            );
+        }
+        if host.contains('.') || host == "localhost" {
+            return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
+        }
+        let owner = format!("https://github.com/{host}/{path}");
+        match owner.parse::<RemoteUrl>() {
+            Ok(remote) if remote::objection(&remote).is_none() => said(
+                "it names no server, and a path begins with /",
+                &format!("write {remote}, if GitHub is meant, or a path of the installer from / on"),
+            ),
+            Ok(_) | Err(_) => said("it names no server, and a path begins with /", FORMS),
+        }
+    }
+
+    /// `user@host:path`, or a part of that.
+    fn of_server(self, user: Option<&str>, rest: &str) -> Objection {
+        let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
+        let account = user.map_or(String::new(), |user| format!("{user}@"));
         if host.is_empty() {
             return said("it names no server", FORMS);
         }
@@ -480,6 +486,16 @@ fn not_ascii() -> Objection {
         "it has blanks or letters outside ASCII",
         "rename the repository, or make a link to it, with letters of ASCII and no blanks",
     )
+}
+
+/// A path with what is no sign of an address in codes.
+fn encoded(path: &str) -> String {
+    path.bytes()
+        .map(|b| match b {
+            b if b.is_ascii_graphic() => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect()
 }
 
 /// What stands before `?` and `#`, and what from there on.

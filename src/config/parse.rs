@@ -12,11 +12,11 @@ use super::notation::{Notation, ron_options, without_mark};
 use super::problem::{Position, Problem, json_problem, ron_problem};
 use super::refused::{self, Refusal};
 use super::tolerant::{self, Out, Tolerant};
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::ConfigFault;
 use landfall_states::remote::redact;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::fmt;
 use std::io::ErrorKind;
 
@@ -117,7 +117,7 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         }])
         .in_file(path)
     };
-    let bytes = foreign::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
+    let bytes = safe_open::read(path, Links::Follow, TEXT_BYTES_MAX).map_err(|refused| match refused {
         Refused::Absent => refuse(
             "it cannot be read: No such file or directory".into(),
             "name an existing file (its contents: docs/reference/configuration.md)",

@@ -1,14 +1,14 @@
 //! Checks the places that a configuration names: on the target, on the installer, and by label.
 //!
 //! Nothing goes to a place that the system or another option uses. One function decides this for every option
-//! (`landfall_states::taken`). A path means exactly what it says.
+//! (`landfall_states::reserved_paths`). A path means exactly what it says.
 //!
 //! Home directories and links of the target are known only on the target (`real::steps::provision`).
 
 use super::{Config, Keys, Problem, SshConfig, SystemConfig, problem::problem, refused};
 use camino::Utf8Path;
 use landfall_states::remote::redacted;
-use landfall_states::taken::{Put, taken_on_target};
+use landfall_states::reserved_paths::{Put, taken_on_target};
 
 /// Label of the medium that carries keys: a disk with it gives secrets, and what was installed would be taken for one.
 pub const MEDIUM_LABEL: &str = "LF-KEYS";

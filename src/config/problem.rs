@@ -1,7 +1,8 @@
-//! One thing that is wrong with a configuration: which option, where, why, and what to write. Law: a value is named, and no more of the
-//! text is repeated.
+//! One problem of a configuration: which option, where, why, and what to write.
 //!
-//! Absent: finding what is wrong (`parse`, `check`).
+//! A value is named, and no more of the text is repeated.
+//!
+//! `config::parse` and `config::check` find problems.
 
 use super::notation::{Notation, json_notation};
 use super::refused::{self, Refusal};

@@ -8,7 +8,7 @@
 
 use super::{OnSuccess, SystemConfig, notation::Notation, ranges};
 use landfall_states::names::quoted;
-use landfall_states::token;
+use landfall_states::secret_token;
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 
@@ -74,7 +74,7 @@ fn is_file_name(text: &str) -> bool {
 pub(super) fn may_be_secret(option: &str, text: &str) -> bool {
     let upper = text.to_uppercase();
     MARKS.iter().any(|mark| upper.contains(mark))
-        || token::has_token(text)
+        || secret_token::has_token(text)
         || text.contains(['\n', '\r'])
         || has_token(option, text)
         || is_in(option, &OF_KEYS) && !text.starts_with('/') && !is_file_name(text)
@@ -298,6 +298,7 @@ impl Refusal {
     }
 
     /// What ron says of what is there.
+    #[expect(clippy::too_many_lines, reason = "one row for each error of ron")]
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
         let of_type = |expected: &str| Refusal {
             why: format!(

@@ -10,7 +10,7 @@ use super::url::{self, Secret};
 use super::{forge, server};
 use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::percent_decoded;
-use landfall_states::token;
+use landfall_states::secret_token;
 use std::net::Ipv6Addr;
 
 /// Parts of paths that forges have in the addresses of their pages, and a repository has not.
@@ -38,7 +38,9 @@ pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
     match text.split_once("://") {
         Some((scheme, rest)) => of_url(scheme, rest),
         None if text.starts_with('/') => of_path(text),
-        None if token::has_token(text) || token::is_secret_in_path(text.trim_end_matches(['?', '#'])) => {
+        None if secret_token::has_token(text)
+            || secret_token::is_secret_in_path(text.trim_end_matches(['?', '#'])) =>
+        {
             Some(of_secret("its path"))
         }
         None => of_ssh(text),
@@ -149,7 +151,7 @@ fn page_of(path: &str) -> Option<(&str, &'static str)> {
 }
 
 fn of_path(text: &str) -> Option<Objection> {
-    if token::has_token(text) {
+    if secret_token::has_token(text) {
         return Some(of_secret("it"));
     }
     text.find(['?', '#']).map(|at| behind(&text[at..]))

@@ -6,7 +6,7 @@
 //! The options have their own rules. Shell commands can have several lines; the operator is responsible for them.
 
 use super::{Config, Problem};
-use landfall_states::shown::is_hidden;
+use landfall_states::untrusted_text::is_hidden;
 use serde_json::Value;
 
 /// Options whose texts may have several lines.

@@ -6,11 +6,11 @@
 //! Not promised: that nothing of a key is left in this process's memory. The crate age copies parts of it while it reads
 //! (`real::secrets::age_identity`), and one chunk of 64 KiB of plain text while it decrypts.
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::secret::Secret;
 use crate::real::secrets::age_file::{self, Undecrypted};
 use crate::real::secrets::age_identity::{self, Found, NoKey};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use std::io::Read;
 
@@ -47,7 +47,7 @@ pub(super) enum KeyError {
 
 /// A private key from a file of this machine.
 pub(super) fn key_file(path: &Utf8Path) -> Result<PrivateKey, KeyError> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| KeyError::Unreadable(refused.why()))?;
+    let file = safe_open::open(path, Links::Follow).map_err(|refused| KeyError::Unreadable(refused.why()))?;
     key_from(file)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn key_below(root: &Root, path: &str) -> Result<Option<PrivateKey>, K
 }
 
 fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
-    let unreadable = |e: std::io::Error| KeyError::Unreadable(crate::os::said(&e));
+    let unreadable = |e: std::io::Error| KeyError::Unreadable(crate::os_error::said(&e));
     let bytes = Secret::read(file, KEY_BYTES_MAX)
         .map_err(unreadable)?
         .ok_or_else(|| KeyError::NoKey(format!("it has more than {KEY_BYTES_MAX} bytes")))?;
@@ -103,7 +103,7 @@ pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecryp
     let mut bytes = vec![];
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+        .map_err(|e| Undecrypted::Unread(crate::os_error::said(&e)))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Undecrypted::TooLong(FILE_BYTES_MAX));
     }
@@ -111,7 +111,7 @@ pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecryp
     let identities = identities.map(|identity| identity.as_ref() as &dyn age::Identity);
     age_file::decrypted(&bytes, identities, |plain| {
         let mut buffer =
-            Secret::with_room(BUFFER_BYTES).map_err(|e| Undecrypted::Unread(crate::os::said(&e)))?;
+            Secret::with_room(BUFFER_BYTES).map_err(|e| Undecrypted::Unread(crate::os_error::said(&e)))?;
         loop {
             match plain.read(buffer.spare()) {
                 Ok(0) => return Ok(()),
@@ -152,5 +152,5 @@ impl Unopened {
 
 /// An encrypted file of this machine.
 pub(super) fn encrypted(path: &Utf8Path) -> Result<std::fs::File, Refused> {
-    foreign::open(path, Links::Follow)
+    safe_open::open(path, Links::Follow)
 }

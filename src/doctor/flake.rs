@@ -6,9 +6,9 @@
 
 use super::{Outcome, Scene};
 use crate::real::disk::usage::shell;
-use crate::real::endings::{self, Places};
 use crate::real::process::command::{Ended, Program};
 use crate::real::process::limits::Memory;
+use crate::real::tool_errors::{self, Places};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Cause, FaultClass};
 use serde::de::DeserializeOwned;
@@ -147,7 +147,7 @@ fn here(ended: &Ended, said: &[String]) -> Option<Outcome> {
             *next,
         ));
     }
-    let fault = endings::nix_plain("nix eval", ended.how(), &ended.stderr, Places(&[]));
+    let fault = tool_errors::nix_plain("nix eval", ended.how(), &ended.stderr, Places(&[]));
     let is_known = !matches!(fault.cause(), None | Some(Cause::Unknown));
     (is_known && fault.class != FaultClass::Permanent).then(|| fault.into())
 }
@@ -163,7 +163,7 @@ async fn evaluated(
     attribute: &str,
     function: &str,
 ) -> Result<Ended, NoAnswer> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
         .args(["--option", "eval-cache", "false"])

@@ -55,7 +55,7 @@ fn get_now(url: &str) -> Result<Answer, String> {
     let body = answer.body_mut().as_reader();
     std::io::Read::take(body, BYTES_MAX)
         .read_to_end(&mut bytes)
-        .map_err(|e| format!("the answer ended early: {}", crate::os::said(&e)))?;
+        .map_err(|e| format!("the answer ended early: {}", crate::os_error::said(&e)))?;
     Ok(Answer {
         status,
         location,

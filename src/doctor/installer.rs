@@ -7,13 +7,13 @@
 
 use super::{Finding, Outcome, Scene, http};
 use crate::config::{Config, SystemConfig};
-use crate::foreign::{self, Links};
 use crate::real::disk::{self, DiskReport, scan};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::git::foreseen;
 use crate::real::preflight;
 use crate::real::process::command::Program;
 use crate::real::volume::root_image;
+use crate::safe_open::{self, Links};
 use landfall_states::checkpoint::{Choice, SlotError, choose};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::utc::{span, utc};
@@ -270,7 +270,7 @@ pub(super) async fn payload(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     }
     if let Some(bundle) = &config.repository.bundle {
-        match foreign::open(bundle, Links::Follow) {
+        match safe_open::open(bundle, Links::Follow) {
             Ok(_) => found.push(format!("bundle {bundle}")),
             Err(refused) => {
                 return Outcome::wrong(
@@ -515,7 +515,7 @@ pub(super) async fn service(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     let unit = format!("{host}-auto-install.service");
-    let asked = Program::new("systemctl")
+    let asked = Program::that_looks("systemctl")
         .args([
             "show",
             "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus",

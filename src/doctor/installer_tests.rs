@@ -1,6 +1,6 @@
 use super::super::tests::{Machine, config, finding, fine, run, skipped, with};
 use super::*;
-use crate::real::bench;
+use crate::real::test_support;
 use std::time::SystemTime;
 
 const FLAKE: &str = r#"repository: (remote: "https://forge.example/o/r"), system: Flake"#;
@@ -288,7 +288,7 @@ fn disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each() {
 
 #[test]
 fn checkpoints_of_another_host_and_damaged_ones_are_found() {
-    let record = bench::record();
+    let record = test_support::record();
     let slot = include_bytes!("../../tests/golden/checkpoint-2/state-cloned.slot").as_slice();
     let carried = |a, b| vec![("/dev/vdb (LF0001)".to_owned(), [a, b])];
     let host = record.host.as_str();

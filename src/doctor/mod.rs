@@ -1,6 +1,8 @@
-//! `landfall doctor`: looks at everything that the troubleshooting table speaks of. Law: no check writes anything; each is bounded in time,
-//! has a name that is used nowhere else, and says what it found, what is wrong with the command that helps, or why it could not look.
-//! What an install checks before its first write is asked by the same functions here (`real::preflight`).
+//! `landfall doctor`: checks what the troubleshooting table lists, where landfall runs.
+//!
+//! No check writes anything. Each is bounded in time, has a unique name, and reports what it found, what is wrong with the
+//! command that helps, or why it could not look. What an install checks before its first write is checked by the same
+//! functions here (`real::preflight`).
 //!
 //! | file | what it has |
 //! |---|---|
@@ -10,9 +12,10 @@
 //! | `installed` | of a host that runs: ESP, boot entry, labels, receipt, agenix |
 //! | `flake`, `http`, `decrypt`, `signature` | asking Nix, a server, an age file; signatures of caches |
 //!
-//! Where Nix is asked to evaluate, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache.
+//! When Nix evaluates, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache. Nothing is
+//! repaired.
 //!
-//! Absent: printing, exit codes (`cli::doctor`), and mending.
+//! `cli::doctor` prints, and chooses the exit code.
 
 mod decrypt;
 mod flake;
@@ -303,7 +306,7 @@ impl Check {
         {
             // The handle is let go of: what hangs cannot be joined.
             Ok(_thread) => {}
-            Err(e) => return Outcome::skipped(format!("no thread: {}", crate::os::said(&e))),
+            Err(e) => return Outcome::skipped(format!("no thread: {}", crate::os_error::said(&e))),
         }
         match outcome.recv_timeout(deadline + grace) {
             Ok(Some(outcome)) => outcome,
@@ -332,7 +335,12 @@ fn bounded(check: &Check, scene: &Scene, deadline: Duration) -> Option<Outcome> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(e) => return Some(Outcome::skipped(format!("no runtime: {}", crate::os::said(&e)))),
+        Err(e) => {
+            return Some(Outcome::skipped(format!(
+                "no runtime: {}",
+                crate::os_error::said(&e)
+            )));
+        }
     };
     let looked = runtime.block_on(async { tokio::time::timeout(deadline, (check.look)(scene)).await.ok() });
     runtime.shutdown_background();

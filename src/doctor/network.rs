@@ -196,7 +196,7 @@ pub(super) async fn names(scene: &Scene) -> Outcome {
                     unknown.push(format!("{name}: no address"));
                 }
             }
-            Ok(Err(e)) => unknown.push(format!("{name}: {}", crate::os::said(&e))),
+            Ok(Err(e)) => unknown.push(format!("{name}: {}", crate::os_error::said(&e))),
             Err(_) => unknown.push(format!("{name}: no answer within 8 s")),
         }
     }
@@ -240,7 +240,7 @@ async fn all_caches(scene: &Scene, config: &Config) -> (Vec<String>, Vec<String>
 
 /// What Nix is set to; `None`: it does not say.
 async fn nix_setting(scene: &Scene, name: &str) -> Option<Vec<String>> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args([
             "--extra-experimental-features",
             "nix-command",

@@ -7,10 +7,10 @@
 use super::decrypt::{self, PrivateKey, Unopened};
 use super::flake::{NoAnswer, Reference, ask, attribute, dir, is_missing};
 use super::{Outcome, Scene};
-use crate::foreign::{self, Links};
 use crate::real::disk::usage::shell;
 use crate::real::process::command::Program;
 use crate::real::secrets::age_file::Undecrypted;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::FaultClass;
 use landfall_states::names::quoted;
@@ -39,7 +39,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     // Git takes no lock for looking, and nothing of the repository's is run.
-    let asked = Program::new("git")
+    let asked = Program::that_looks("git")
         .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
         .args([
             "-C",
@@ -293,7 +293,7 @@ fn bare(key: &str) -> String {
 /// What is wrong with the file of the public half beside a private key; `Ok(true)`: it is there and right.
 fn beside(file: &Utf8Path, public: &[String]) -> Result<bool, String> {
     let path = Utf8PathBuf::from(format!("{file}.pub"));
-    match foreign::read_if_there(&path, Links::Follow, PUBLIC_BYTES_MAX) {
+    match safe_open::read_if_there(&path, Links::Follow, PUBLIC_BYTES_MAX) {
         Ok(None) => Ok(false),
         Ok(Some(bytes)) => {
             let text = String::from_utf8_lossy(&bytes);
@@ -462,7 +462,7 @@ fn in_flake(file: &str) -> &str {
 fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<(), Undecrypted> {
     let here = dir.join(in_flake(file));
     let opened = match decrypt::encrypted(&here) {
-        Err(foreign::Refused::Absent) => decrypt::encrypted(Utf8Path::new(file)),
+        Err(safe_open::Refused::Absent) => decrypt::encrypted(Utf8Path::new(file)),
         opened => opened,
     };
     let opened = opened.map_err(|refused| Undecrypted::Unread(refused.why()))?;
@@ -476,9 +476,9 @@ pub(super) async fn image(scene: &Scene) -> Outcome {
 async fn look_at_image(scene: &Scene) -> Result<Outcome, Outcome> {
     let (dir, host) = named(scene)?;
     let image = scene.image.clone().unwrap_or_else(|| dir.join("result"));
-    let built = match image.canonicalize_utf8().map_err(foreign::Refused::from) {
+    let built = match image.canonicalize_utf8().map_err(safe_open::Refused::from) {
         Ok(path) => path.into_string(),
-        Err(foreign::Refused::Absent) => {
+        Err(safe_open::Refused::Absent) => {
             return Err(Outcome::skipped(format!(
                 "{image} does not exist: name the output of nix build with --image PATH"
             )));
@@ -521,7 +521,7 @@ fn locked(dir: &Utf8Path) -> Option<String> {
     struct Locked {
         rev: Option<String>,
     }
-    let bytes = foreign::read_if_there(&dir.join("flake.lock"), Links::Follow, 16 << 20).ok()??;
+    let bytes = safe_open::read_if_there(&dir.join("flake.lock"), Links::Follow, 16 << 20).ok()??;
     let lock: Lock = serde_json::from_slice(&bytes).ok()?;
     lock.nodes.get("landfall")?.locked.as_ref()?.rev.clone()
 }

@@ -27,7 +27,7 @@ fn a_public_half_that_is_not_the_private_ones_is_found() {
     assert!(matches!(run(&scene), Outcome::Fine(found) if found.contains(".pub says")));
     machine.write("web.agekey", "no key");
     assert!(matches!(run(&scene), Outcome::Finding(_)));
-    machine.write("web.agekey", crate::real::bench::SSH_KEY);
+    machine.write("web.agekey", crate::real::test_support::SSH_KEY);
     machine.remove("web.agekey.pub");
     let Outcome::Fine(found) = run(&scene) else {
         panic!("an ssh key is none")

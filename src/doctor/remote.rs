@@ -1,12 +1,11 @@
-//! The check of the repository: whether it answers, with the key and the known hosts that an install has.
+//! Checks whether the repository answers, with the key and the known hosts that an install has.
 //!
-//! A key or token is in memory that nobody else can read and that is wiped; it is in no file, argument or variable.
+//! A key or token is in memory that other processes cannot read and that is wiped; it is in no file, argument or variable.
 //!
 //! A key on a medium with the label `LF-KEYS` is used only by an install, which mounts the medium.
 
 use super::{Outcome, Scene};
 use crate::config::Config;
-use crate::foreign::{self, Links};
 use crate::real::RUN_DIR;
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access, Token};
@@ -14,6 +13,7 @@ use crate::real::git::source;
 use crate::real::process::command::Program;
 use crate::real::secret::Secret;
 use crate::real::secrets::{credentials, key_text, made_key};
+use crate::safe_open::{self, Links};
 use camino::Utf8PathBuf;
 use landfall_states::fault::{Cause, FaultClass};
 use landfall_states::plan::{Payload, RepositorySource};
@@ -71,7 +71,7 @@ async fn credential(scene: &Scene, config: &Config, name: &str) -> Option<Utf8Pa
         Utf8PathBuf::from(format!("/run/credentials/{unit}/landfall.{name}")),
         Utf8PathBuf::from(format!("/run/credentials/@system/landfall.{name}")),
     ];
-    let asked = Program::new("systemctl")
+    let asked = Program::that_looks("systemctl")
         .args(["show", "--property=LoadCredential", "--value", &unit])
         .deadline(Duration::from_secs(10));
     // Without systemd there is no service that could be given one.
@@ -85,7 +85,7 @@ async fn credential(scene: &Scene, config: &Config, name: &str) -> Option<Utf8Pa
     }
     places
         .into_iter()
-        .find(|place| foreign::open(place, Links::Follow).is_ok())
+        .find(|place| safe_open::open(place, Links::Follow).is_ok())
 }
 
 /// The key with which the repository is fetched, and where it is from.
@@ -98,13 +98,13 @@ async fn key_of(scene: &Scene, config: &Config) -> Result<Option<(InMemory, Utf8
     }
     if file.is_none() && config.ssh.generate_key {
         let made = Utf8PathBuf::from(RUN_DIR).join(made_key::NAME);
-        file = foreign::open(&made, Links::Refuse).is_ok().then_some(made);
+        file = safe_open::open(&made, Links::Refuse).is_ok().then_some(made);
     }
     let Some(file) = file else {
         return Ok(None);
     };
     let what = format!("ssh key {file}");
-    let opened = foreign::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
+    let opened = safe_open::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
     let io = |e: std::io::Error| Outcome::from(target_root::io_fault(what.as_str(), &e));
     let bytes = Secret::read(opened, KEY_BYTES_MAX).map_err(io)?.ok_or_else(|| {
         Outcome::wrong(
@@ -137,7 +137,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
     };
     let key = key_of(scene, config).await?;
     if let Some(file) = &config.ssh.known_hosts {
-        foreign::open(file, Links::Follow)
+        safe_open::open(file, Links::Follow)
             .map_err(|refused| refused.fault(format!("ssh.known_hosts {file}")))?;
     }
     let token = token(scene, config, url).await?;
@@ -190,7 +190,7 @@ async fn token(
         return Ok(None);
     };
     let what = format!("token {file}");
-    let opened = foreign::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
+    let opened = safe_open::open(&file, Links::Follow).map_err(|refused| refused.fault(what.as_str()))?;
     let io = |e: std::io::Error| Outcome::from(target_root::io_fault(what.as_str(), &e));
     let Some(bytes) = Secret::read(opened, KEY_BYTES_MAX).map_err(io)? else {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! Where a stick differs from the image, how much, and what that looks like.
+//! Where a stick differs from the image, by how much, and what that looks like: the words for each cause.
 //!
-//! Absent: finding the cause (`verdict`).
+//! `flash::verdict` finds the cause.
 
 use std::fmt;
 

@@ -5,8 +5,8 @@
 //!
 //! The kernel does the rest: it sends the disk its last flush and stops it (`sd_shutdown` of Linux), as with `udisksctl power-off`.
 
-use crate::foreign::{self, Links};
 use crate::real::disk::sysfs::{Block, Sysfs};
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn usb_device(sysfs: &Sysfs, name: &str) -> Option<Utf8PathBuf> {
 
 /// An attribute of the kernel; one that is not there, or cannot be read, says nothing.
 fn sysfs_word(path: &Utf8Path) -> Option<String> {
-    let bytes = foreign::read_if_there(path, Links::Follow, 4_096).ok()??;
+    let bytes = safe_open::read_if_there(path, Links::Follow, 4_096).ok()??;
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 

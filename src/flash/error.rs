@@ -5,7 +5,7 @@
 
 use super::difference::Verdict;
 use crate::exit::Exit;
-use crate::os::said;
+use crate::os_error::said;
 use landfall_states::fault::{Fault, Remedy};
 use nix::errno::Errno;
 use std::io;
@@ -227,7 +227,7 @@ pub enum Error {
 /// What is behind a device that has no bytes of its own can be full, which is no fault of a stick.
 fn has_no_room(error: &io::Error) -> bool {
     matches!(
-        crate::os::errno(error).map(Errno::from_raw),
+        crate::os_error::errno(error).map(Errno::from_raw),
         Some(Errno::ENOSPC | Errno::EDQUOT)
     )
 }

@@ -1,14 +1,18 @@
-//! The partition with keys behind the image. Law: the keys are in memory that is wiped, and on the stick, and nowhere else; the
-//! filesystem is on the stick and was read back before the table names it, and it is zeros again before the table forgets it. A stick
-//! has no owners and no permissions: who holds it has the keys, which is said before they are written.
+//! The partition with keys behind the installer image.
 //!
-//! Whenever a byte of a key is on the stick, its filesystem's boot sector is there with the label: it is durable before the first key is
-//! written, and goes after the last one is zeros. So keys that a cut left are found (`keys_left`), whatever became of the table.
+//! The keys are in memory that is wiped, and on the stick, and nowhere else. The filesystem is on the stick and was read back
+//! before the table names it, and it is zeros again before the table forgets it. A stick has no owners and no permissions:
+//! anyone who holds it has the keys, and landfall says so before they are written.
 //!
-//! A stick's chip may keep old contents of a block that was written over, where only its maker reaches them: zeros are what every
-//! computer reads from then on.
+//! Whenever a byte of a key is on the stick, its filesystem's boot sector is there with the label: it is durable before the
+//! first key is written, and is removed after the last key is zeros. So keys that an interrupted run left are found
+//! (`keys_left`), whatever happened to the table.
 //!
-//! Absent: what the installer takes of it (`real::secrets`), where in the table (`table`), looking for them (`keys_left`).
+//! A stick's chip may keep old contents of an overwritten block, where only its maker can reach them; every computer reads
+//! zeros from then on.
+//!
+//! `flash::table` has the place in the table, `flash::keys_left` looks for keys, and `real::secrets` is what the installer
+//! takes from the medium.
 
 use super::Watch;
 use super::error::Error;
@@ -17,13 +21,13 @@ use super::seeking::Seeking;
 use super::source::Sum;
 use super::table::{self, KEYS_BYTES, Place, Table};
 use super::write::Stick;
-use crate::foreign::{self, Links};
 use crate::image::pool::{ALIGNMENT_BYTES, Buffer};
 use crate::real::disk::key_media::LABEL;
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use crate::real::secrets::{credentials, key_text, passphrase};
 use crate::real::table::gpt;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use gptman::{GPT, GPTPartitionEntry};
 use landfall_states::fault::Fault;
@@ -70,13 +74,13 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     };
     let listing = fs_err::read_dir(folder).map_err(|error| {
         bad(
-            crate::os::said(&error),
+            crate::os_error::said(&error),
             format!("name the directory with the keys: --keys DIR ({folder} was given)"),
         )
     })?;
     for entry in listing {
         let entry =
-            entry.map_err(|error| bad(crate::os::said(&error), "check the disk of that directory"))?;
+            entry.map_err(|error| bad(crate::os_error::said(&error), "check the disk of that directory"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !credentials::NAMES.contains(&name.as_str()) {
             keys.passed_over.push(name);
@@ -86,12 +90,17 @@ pub fn read(folder: &Utf8Path) -> Result<Keys, Error> {
     for name in credentials::NAMES {
         let path = folder.join(name);
         let what = path.to_string();
-        let file = match foreign::open(&path, Links::Refuse) {
+        let file = match safe_open::open(&path, Links::Refuse) {
             Ok(file) => file,
-            Err(foreign::Refused::Absent) => continue,
+            Err(safe_open::Refused::Absent) => continue,
             Err(refused) => return Err(refused.fault(what).into()),
         };
-        let failed = |error: io::Error| bad(format!("{what}: {}", crate::os::said(&error)), "check the file");
+        let failed = |error: io::Error| {
+            bad(
+                format!("{what}: {}", crate::os_error::said(&error)),
+                "check the file",
+            )
+        };
         let mode = file.metadata().map_err(failed)?.mode();
         if name != "consent" && mode & 0o077 != 0 {
             return Err(bad(
@@ -327,7 +336,7 @@ fn change_gpt(
     }
     change(&mut table[number], sector);
     gpt::write_both(&mut disk, table, sector, |disk| disk.flush()).map_err(|error| {
-        match crate::os::errno(&error) {
+        match crate::os_error::errno(&error) {
             Some(_) => stick.failed("written", 0, stick.disk.length(), error),
             // Nothing was written.
             None => bad(

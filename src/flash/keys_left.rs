@@ -1,8 +1,10 @@
-//! Where keys are on a stick, also those that a cut left. Law: what a table names is taken for keys by its label; what no table names, by
-//! a boot sector with the label, of a filesystem that ends on the stick: landfall's own, or one that was made by hand. Where one was put stands in a block
-//! in front of the stick's end, so that it is found when the table was lost or another image was written over it.
+//! Finds keys on a stick, also those that an interrupted run left.
 //!
-//! Absent: what is in the partition, writing and overwriting it (`keys`).
+//! A partition in a table is recognised by its label. What no table names is recognised by a boot sector with the label, of a
+//! filesystem that ends on the stick: landfall's own, or one made by hand. The place of such a partition is recorded in a
+//! block in front of the stick's end, so that it is found when the table was lost or another image was written over it.
+//!
+//! `flash::keys` writes and overwrites what is in the partition.
 
 use super::error::Error;
 use super::seeking::Seeking;

@@ -1,27 +1,29 @@
-//! `landfall flash`: an image onto a stick, and the proof that the stick has it. Law: nothing is written before the whole image was
-//! read once and its digests are known; the first MiB comes last, after everything behind it was read back from the stick and found
-//! equal, so that a stick without that proof never looks bootable; a difference is told by its cause; nothing that a record says is
-//! believed.
+//! `landfall flash`: writes an installer image to a stick, and proves that the stick has it.
+//!
+//! Nothing is written before the whole image was read once and its digests are known. The first MiB comes last, after
+//! everything behind it was read back from the stick and found equal, so that a stick without that proof never looks
+//! bootable. A difference is reported with its cause. Nothing that a record says is trusted.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `sticks` | which disks may be taken, and why not: pure |
+//! | `sticks` | which disks may be used, and why not: pure |
 //! | `kind` | what a file is, by its first bytes: pure |
 //! | `source` | images, packed or not, as chunks with their digests |
 //! | `loops` | the file behind a loop device |
 //! | `listed` | a list of digests beside an image: pure |
-//! | `chunks` | bytes from one thread to the next, in buffers of a fixed stock |
+//! | `chunks` | bytes from one thread to the next, in a fixed number of buffers |
 //! | `write` | wiping, writing, flushing, the first MiB |
-//! | `verdict` | reading back, and what a difference means |
+//! | `verdict` | reading back, and the cause of a difference |
+//! | `difference` | the cause of a difference, in words |
 //! | `record` | how far it came, for the next run |
 //! | `keys` | the partition with keys behind the image |
-//! | `keys_left` | where keys are, also those that a cut left |
+//! | `keys_left` | where keys are, also those that an interrupted run left |
 //! | `table` | one more entry in a partition table, and one less: pure |
-//! | `seeking` | a stick as readers and writers of tables want it |
+//! | `seeking` | a stick as readers and writers of tables need it |
 //! | `eject` | powering a stick off |
 //! | `error` | what can go wrong, in words, with what to do |
 //!
-//! Absent: the command line, questions and the order of it all (`cli::flash`); names, uses and locks of disks (`real::disk`).
+//! `cli::flash` has the command line, the questions and the order of it all; `real::disk` the names, uses and locks of disks.
 
 pub mod chunks;
 pub mod difference;

@@ -6,7 +6,7 @@
 //! `cli::flash` chooses the directory.
 
 use super::error::Error;
-use crate::foreign::{self, Links};
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::plan::DiskIdentity;
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl Place {
     /// # Errors
     /// The file is there and cannot be read.
     pub fn read(&self) -> Result<Option<Record>, Error> {
-        let bytes = foreign::read_if_there(&self.0, Links::Refuse, RECORD_BYTES_MAX)
+        let bytes = safe_open::read_if_there(&self.0, Links::Refuse, RECORD_BYTES_MAX)
             .map_err(|refused| self.failed(refused.into_io(&self.0)))?;
         Ok(bytes.and_then(|bytes| Record::decode(&bytes)))
     }
@@ -108,7 +108,7 @@ impl Place {
         let text = record.encode().map_err(|error| self.failed(error))?;
         let folder = self.0.parent().unwrap_or(Utf8Path::new("."));
         fs_err::create_dir_all(folder)
-            .and_then(|()| foreign::replace(&self.0, 0o600, &text))
+            .and_then(|()| safe_open::replace(&self.0, 0o600, &text))
             .map_err(|error| self.failed(error))
     }
 

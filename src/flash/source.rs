@@ -7,9 +7,9 @@ use super::chunks::{self, Chunk, Round};
 use super::error::Error;
 use super::kind::{self, Packing, boots_not, sniffed};
 use super::{CHUNK_BYTES, HEAD_BYTES, Watch, listed};
-use crate::foreign::{self, Links};
 use crate::image::pool::Buffer;
 use crate::real::disk::usage::shell;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
@@ -76,7 +76,7 @@ impl Source {
     /// The file cannot be opened, or is no image that can be unpacked here.
     pub fn open(path: &Utf8Path) -> Result<Source, Error> {
         let file =
-            foreign::open(path, Links::Follow).map_err(|refused| refused.fault(format!("image {path}")))?;
+            safe_open::open(path, Links::Follow).map_err(|refused| refused.fault(format!("image {path}")))?;
         let no_image = |reason: &str, next: &str| Error::NoImage {
             path: path.to_string(),
             reason: reason.to_owned(),
@@ -133,7 +133,7 @@ impl Source {
             Some((packing, _)) if error.raw_os_error().is_none() => Error::Packed {
                 path,
                 packing,
-                reason: crate::os::said(&error),
+                reason: crate::os_error::said(&error),
                 at,
             },
             Some(_) | None => Error::Source { path, at, error },
@@ -311,7 +311,7 @@ impl Source {
         });
         for (path, name, is_unpacked) in [Some(of_file), of_plain].into_iter().flatten() {
             let list = Utf8PathBuf::from(format!("{path}.sha256"));
-            let text = match foreign::read_if_there(&list, Links::Follow, LIST_BYTES_MAX) {
+            let text = match safe_open::read_if_there(&list, Links::Follow, LIST_BYTES_MAX) {
                 // A list that is meant and is not there says nothing of the image.
                 Ok(None) if fs_err::symlink_metadata(&list).is_ok() => {
                     return Err(Error::List {

@@ -1,12 +1,15 @@
-//! One more entry in a partition table, and one less. Law: the entry is behind the image, in space that nothing else has; every other
-//! byte of the table's sector stays, boot code and signature too; a table that is not understood is not touched.
+//! Adds an entry to a partition table, and removes one.
 //!
-//! What images have: xorriso's hybrid ISO, as NixOS makes it (`-isohybrid-mbr -isohybrid-gpt-basdat`), has a classic table with two
-//! entries, the whole ISO from sector 0 on (type 0) and the EFI image inside of it, and a GPT header without a protective entry, which
-//! Linux and firmware pass over: there the classic table gets the entry. An image of a disk has a protective entry and a GPT of its own
-//! size: there the GPT gets the entry, its second copy moves to the end of the stick, and the place of the old one is left as it is.
+//! The entry is behind the image, in space that nothing else uses. Every other byte of the table's sector stays, including
+//! boot code and signature. A table that is not understood is not touched.
 //!
-//! Absent: writing to the stick (`keys`).
+//! Two kinds of images: xorriso's hybrid ISO, as NixOS makes it (`-isohybrid-mbr -isohybrid-gpt-basdat`), has a classic table
+//! with two entries (the whole ISO from sector 0 on, of type 0, and the EFI image inside it) and a GPT header without a
+//! protective entry, which Linux and firmware ignore: there the classic table gets the entry. An image of a disk has a
+//! protective entry and a GPT of its own size: there the GPT gets the entry, its second copy moves to the end of the stick,
+//! and the place of the old one is left unchanged.
+//!
+//! `flash::keys` writes to the stick.
 
 use super::{HEAD_BYTES, TAIL_BYTES};
 use crate::real::table::gpt::{self, OnDisk};

@@ -1,11 +1,13 @@
-//! Reading back, and what a difference means. Law: every byte of the image is read from the stick and held against the digests of the
-//! image; where one differs, its cause is looked for on the stick and in the image, and what cannot be shown is not said.
+//! Reads the stick back, and finds the cause of a difference.
 //!
-//! Three things that look alike: the image reads differently from before (then the stick is not to blame); the stick is smaller than it
-//! says, so that one address is another one (what is at the first is found in the image at the second, and a pattern written to the
-//! second is read at the first), or nothing is kept from some byte on; the stick lost what was written.
+//! Every byte of the image is read from the stick and compared with the digests of the image. If one differs, the cause is
+//! searched on the stick and in the image; a cause that cannot be shown is not named.
 //!
-//! Absent: writing the image (`write`).
+//! Three causes look alike. The image reads differently from before: then the stick is not to blame. The stick is smaller
+//! than it says, so that one address is another one (what is at the first is found in the image at the second, and a pattern
+//! written to the second is read at the first), or nothing is kept from some byte on. Or the stick lost what was written.
+//!
+//! `flash::write` writes the image, and `flash::difference` has the words.
 
 use super::chunks;
 use super::difference::{Cause, Verdict};

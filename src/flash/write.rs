@@ -50,7 +50,7 @@ impl Stick<'_> {
     /// What an error of the stick means.
     pub fn failed(&self, doing: &'static str, at: u64, total_bytes: u64, error: io::Error) -> Error {
         let vanished = matches!(
-            crate::os::errno(&error).map(nix::errno::Errno::from_raw),
+            crate::os_error::errno(&error).map(nix::errno::Errno::from_raw),
             Some(nix::errno::Errno::ENODEV | nix::errno::Errno::ENXIO | nix::errno::Errno::ENOMEDIUM)
         );
         if vanished || (self.is_gone)() {

@@ -2,8 +2,8 @@
 //!
 //! No other file makes texts of these errors. `cli::host` maps them to exit codes.
 
-use crate::foreign::Refused;
 use crate::real::disk::usage::shell;
+use crate::safe_open::Refused;
 use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
 use landfall_states::names::BadValue;
@@ -216,7 +216,7 @@ impl HostError {
     pub(crate) fn file(path: impl Into<Utf8PathBuf>, error: &std::io::Error) -> HostError {
         HostError::File {
             path: path.into(),
-            reason: crate::os::said(error),
+            reason: crate::os_error::said(error),
             next: match error.kind() {
                 ErrorKind::PermissionDenied => {
                     "make it readable and writable for this account, or use the account that owns it"

@@ -10,7 +10,7 @@ use super::names::quoted;
 use super::programs::{Programs, Repository, Tracked};
 use super::rules::Rules;
 use super::scratch::{self, Scratch};
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use std::collections::BTreeSet;
@@ -85,7 +85,7 @@ impl<'a> Copy<'a> {
     }
 
     fn file(&self, from: &Utf8Path, path: &Utf8Path) -> Result<(), HostError> {
-        let mut file = match foreign::open(from, Links::Refuse) {
+        let mut file = match safe_open::open(from, Links::Refuse) {
             Ok(file) => file,
             Err(Refused::Absent) => return Ok(()),
             Err(refused) => return Err(HostError::refused(from, refused)),
@@ -94,7 +94,7 @@ impl<'a> Copy<'a> {
         let mut copied = || {
             let to = self.place(path)?;
             let mode = found.permissions().mode() & 0o777;
-            let mut out = foreign::open_own(&to, mode, false).map_err(|refused| refused.into_io(&to))?;
+            let mut out = safe_open::open_own(&to, mode, false).map_err(|refused| refused.into_io(&to))?;
             std::io::copy(&mut file, &mut out).map(drop)
         };
         copied().map_err(|e: std::io::Error| match e.kind() {
@@ -106,7 +106,7 @@ impl<'a> Copy<'a> {
 
     /// Puts a file into the copy.
     pub(crate) fn put(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), HostError> {
-        let put = || foreign::replace(&self.place(path)?, 0o644, bytes);
+        let put = || safe_open::replace(&self.place(path)?, 0o644, bytes);
         put().map_err(|e| HostError::file(self.root().join(path), &e))
     }
 

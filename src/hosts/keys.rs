@@ -6,10 +6,10 @@
 //! The file names are those of the key medium (docs/operate/operations.md). `rekey` handles the secrets.
 
 use super::error::HostError;
-use crate::foreign::{self, Links, Refused};
 use crate::real::disk::usage::shell;
 use crate::real::secret::Secret;
 use crate::real::secrets::age_identity::{self, Found, NoKey};
+use crate::safe_open::{self, Links, Refused};
 use age::x25519;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -113,7 +113,7 @@ impl Keys {
 
     fn there(&self, name: &str) -> Result<Option<Secret>, HostError> {
         let path = self.dir.join(name);
-        let file = match foreign::open(&path, Links::Refuse) {
+        let file = match safe_open::open(&path, Links::Refuse) {
             Ok(file) => file,
             Err(Refused::Absent) => return Ok(None),
             Err(Refused::Os(error)) => return Err(HostError::file(&path, &error)),
@@ -242,7 +242,7 @@ impl Keys {
     fn has_public(&self, name: &str, public: &str) -> Result<bool, HostError> {
         const BYTES_MAX: u64 = 16 << 10;
         let path = self.dir.join(name);
-        let is_right = match foreign::read(&path, Links::Refuse, BYTES_MAX) {
+        let is_right = match safe_open::read(&path, Links::Refuse, BYTES_MAX) {
             Ok(bytes) => std::str::from_utf8(&bytes).is_ok_and(|text| super::rules::same(text, public)),
             Err(Refused::Absent) => return Ok(false),
             Err(_) => false,

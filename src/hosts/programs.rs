@@ -12,7 +12,7 @@ use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::time::Duration;
 
 /// Longest evaluation of a flake, fetching its inputs included.

@@ -6,10 +6,10 @@
 //! `rules` says who can read a secret, `transaction` writes the files. The crate `age` starts plugins.
 
 use super::keys::Keys;
-use crate::foreign::{self, Links};
 use crate::real::secret::Secret;
 use crate::real::secrets::age_file::{self, Undecrypted};
 use crate::real::secrets::age_locked::{self, IDENTITY_BYTES_MAX};
+use crate::safe_open::{self, Links};
 use age::armor::{ArmoredWriter, Format};
 use age::{Callbacks, Encryptor, Identity, Recipient};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -23,9 +23,9 @@ pub(crate) fn identities<C: Callbacks>(
     path: &Utf8Path,
     callbacks: &C,
 ) -> Result<Vec<Box<dyn Identity>>, String> {
-    let file = foreign::open(path, Links::Follow).map_err(|refused| refused.why())?;
+    let file = safe_open::open(path, Links::Follow).map_err(|refused| refused.why())?;
     let bytes = Secret::read(file, IDENTITY_BYTES_MAX)
-        .map_err(|e| crate::os::said(&e))?
+        .map_err(|e| crate::os_error::said(&e))?
         .ok_or_else(|| format!("it has more than {IDENTITY_BYTES_MAX} bytes"))?;
     age_locked::found(bytes.bytes(), path.as_str(), callbacks)
 }
@@ -117,7 +117,7 @@ fn encrypted(
         writer.write_all(plain.bytes())?;
         writer.finish()?.finish()
     };
-    written().map_err(|e| crate::os::said(&e))
+    written().map_err(|e| crate::os_error::said(&e))
 }
 
 /// Whether the new host can read a secret as it is.

@@ -5,7 +5,7 @@
 //! `evaluate` fills it.
 
 use super::error::HostError;
-use crate::foreign;
+use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
@@ -58,7 +58,7 @@ impl Scratch {
         let real = fs::canonicalize(dir.path()).map_err(|e| named(&e))?;
         let real = plain(real).ok_or_else(|| unnamed(&above))?;
         let path = real.join(LOCK);
-        let file = foreign::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;
+        let file = safe_open::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;
         let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock)
             .map_err(|(_, e)| HostError::file(&path, &e.into()))?;
         let root = real.join("flake");
@@ -95,7 +95,7 @@ fn of_temporary(path: &Path, error: &std::io::Error) -> HostError {
             path: path.into(),
             reason: format!(
                 "it is the directory for temporary files (TMPDIR): {}",
-                crate::os::said(error)
+                crate::os_error::said(error)
             ),
             next: "name a directory that exists with TMPDIR (export TMPDIR=/tmp)",
         },
@@ -178,9 +178,9 @@ fn is_left(dir: &Path, modified: Option<SystemTime>) -> bool {
     let Some(path) = Utf8Path::from_path(dir).map(|dir| dir.join(LOCK)) else {
         return false;
     };
-    match foreign::open(&path, foreign::Links::Refuse) {
+    match safe_open::open(&path, safe_open::Links::Refuse) {
         Ok(file) => Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).is_ok(),
-        Err(foreign::Refused::Absent) => {
+        Err(safe_open::Refused::Absent) => {
             let age = modified.and_then(|then| then.elapsed().ok());
             age.is_some_and(|age| age > UNLOCKED_MAX)
         }

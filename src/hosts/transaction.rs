@@ -12,7 +12,7 @@
 use super::error::HostError;
 use super::keys::sync_dir;
 use super::programs::{Programs, Repository};
-use crate::foreign::{self, Links};
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::Digest;
@@ -90,7 +90,7 @@ pub struct Workplace {
 /// What a file holds; `None`: nothing has its name.
 pub(crate) fn contents(root: &Utf8Path, path: &Utf8Path) -> Result<Option<Vec<u8>>, HostError> {
     let whole = root.join(path);
-    foreign::read_if_there(&whole, Links::Refuse, FILE_BYTES_MAX)
+    safe_open::read_if_there(&whole, Links::Refuse, FILE_BYTES_MAX)
         .map_err(|refused| HostError::refused(whole, refused))
 }
 
@@ -100,7 +100,7 @@ fn journal(path: &Utf8Path) -> Result<Option<Journal>, HostError> {
         reason,
         next: "finish that run with the version of landfall that started it; or move the file away (the host's files then stay as they are)",
     };
-    let read = foreign::read_if_there(path, Links::Refuse, JOURNAL_BYTES_MAX)
+    let read = safe_open::read_if_there(path, Links::Refuse, JOURNAL_BYTES_MAX)
         .map_err(|refused| HostError::refused(path, refused))?;
     let Some(bytes) = read else { return Ok(None) };
     let journal: Journal =
@@ -124,7 +124,7 @@ impl Workplace {
         fs::create_dir_all(&dir).map_err(|e| HostError::file(&dir, &e))?;
         let path = dir.join("lock");
         let file =
-            foreign::open_own(&path, 0o600, false).map_err(|refused| HostError::refused(&path, refused))?;
+            safe_open::open_own(&path, 0o600, false).map_err(|refused| HostError::refused(&path, refused))?;
         let lock =
             Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
                 Errno::EWOULDBLOCK => HostError::Locked(repository.root.clone()),
@@ -210,7 +210,7 @@ impl Workplace {
         let path = self.dir.join(JOURNAL);
         let written = || -> io::Result<()> {
             let bytes = serde_json::to_vec_pretty(&journal).map_err(io::Error::other)?;
-            foreign::replace(&path, 0o600, &bytes)?;
+            safe_open::replace(&path, 0o600, &bytes)?;
             sync_dir(&self.dir)
         };
         written().map_err(|e| HostError::file(&path, &e))?;
@@ -218,7 +218,7 @@ impl Workplace {
     }
 
     fn stage(&self, path: &Utf8Path, target: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = foreign::open_own(path, 0o644, false).map_err(|refused| refused.into_io(path))?;
+        let mut file = safe_open::open_own(path, 0o644, false).map_err(|refused| refused.into_io(path))?;
         file.write_all(bytes)?;
         match fs::symlink_metadata(target) {
             Ok(found) => file.set_permissions(found.permissions())?,

@@ -4,7 +4,7 @@
 //! the bytes and retries.
 
 use super::Error;
-use crate::foreign::{self, Links, Refused};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use fs_err as fs;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -47,13 +47,13 @@ impl FileBytes {
     /// Nothing has this name, it is neither a file nor a block device, or it cannot be opened.
     pub fn open(path: &Utf8Path) -> Result<FileBytes, Error> {
         let fault = |error| Error::io("opening")(error);
-        let file = match foreign::open(path, Links::Follow) {
+        let file = match safe_open::open(path, Links::Follow) {
             Ok(file) => file,
             Err(Refused::Absent) => return Err(Error::Missing),
             // An image may lie on a partition as it is.
-            Err(Refused::NotRegular(kind)) => match foreign::storage(path) {
+            Err(Refused::NotRegular(kind)) => match safe_open::storage(path) {
                 Ok(named) => {
-                    fs::File::open(foreign::through(&named))
+                    fs::File::open(safe_open::through(&named))
                         .map_err(fault)?
                         .into_parts()
                         .0

@@ -6,7 +6,7 @@
 //! The caller chooses the device and checks the consent.
 
 use super::{BLOCK_BYTES, Error};
-use crate::foreign;
+use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -98,7 +98,7 @@ impl FileDisk {
     }
 
     fn open_with(path: &Utf8Path, write: bool, exclusive: i32) -> io::Result<FileDisk> {
-        let named = foreign::storage(path).map_err(|refused| refused.into_io(path))?;
+        let named = safe_open::storage(path).map_err(|refused| refused.into_io(path))?;
         let is_device = SFlag::from_bits_truncate(fstat(&named)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFBLK;
         let exclusive = if is_device { exclusive } else { 0 };
         let open = |flags: i32| {
@@ -106,7 +106,7 @@ impl FileDisk {
                 .read(true)
                 .write(write)
                 .custom_flags(flags | exclusive)
-                .open(foreign::through(&named))
+                .open(safe_open::through(&named))
         };
         // A filesystem without direct access says so when the file is opened.
         let (mut file, direct) = match open(libc::O_DIRECT) {

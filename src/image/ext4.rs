@@ -1,9 +1,10 @@
-//! What an image needs to know of ext4: which blocks count, and how a superblock is given another id. Law: pure functions over
-//! bytes, or over a file that is read and written at named places; every number from the filesystem is checked before it is
-//! used.
+//! What an image needs to know about ext4: which blocks count, and how a superblock gets another id.
 //!
-//! Absent: making and checking a filesystem (`mke2fs`, `e2fsck`), and every feature that landfall's own images do not have.
-//! Offsets are those of the kernel's Documentation/filesystems/ext4.
+//! Pure functions over bytes, or over a file that is read and written at named places. Every number from the filesystem is
+//! checked before it is used. Only the features of landfall's own images are supported. Offsets are those of the kernel's
+//! Documentation/filesystems/ext4.
+//!
+//! `mke2fs` and `e2fsck` make and check filesystems.
 
 use super::manifest::Extent;
 use super::{BLOCK_BYTES, Error};

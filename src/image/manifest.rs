@@ -1,5 +1,6 @@
-//! The format of an image, as text. Law: pure; any bytes give a manifest that holds together or an error that says why; equal
-//! manifests are equal bytes.
+//! The format of an image, as text.
+//!
+//! Pure. Any bytes give a consistent manifest or an error that says why. Equal manifests are equal bytes.
 //!
 //! ```text
 //! LANDFALL-IMAGE 1 at=<20 digits> len=<12 digits> manifest=<64 digits> sha256=<64 digits over the rest of the page>
@@ -15,8 +16,10 @@
 //! ```
 //!
 //! The header's form is the same in every version to come, and its digest is checked before its version: a flipped bit is
-//! damage, never "newer". The digest of the manifest is the identity of the image, because it holds the digest of every chunk.
-//! Absent: reading and writing (`open`, `pack`).
+//! damage, never "newer". The digest of the manifest is the identity of the image, because it holds the digest of every
+//! chunk.
+//!
+//! `image::open` and `image::pack` read and write.
 
 use super::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error, PACKED_BYTES_MAX};
 use landfall_states::image::Image;

@@ -16,7 +16,7 @@ pub mod pool;
 pub mod verify;
 pub mod write;
 
-use crate::os::said;
+use crate::os_error::said;
 use landfall_states::image::READS_MAX;
 use std::io;
 

@@ -4,7 +4,7 @@
 //! `fd`, `fdinfo` (`lock:`), and `/proc/net/unix`.
 
 use fs_err as fs;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,10 @@
-//! One run on a machine at a time, wherever its run directory is. Law: the lock is a name of the kernel's (an abstract socket,
-//! unix(7)), which nobody can delete, which every mount namespace shares, and which goes with its process, however that dies.
+//! Allows one run on a machine at a time, wherever its run directory is.
 //!
-//! Two runs would share `/mnt`, the mapping's name and the kernel's settings, also where they are for two disks. Absent: the lock on
-//! the disk (`target`), which another network namespace sees as well.
+//! The lock is a name in the kernel (an abstract socket, unix(7)). Nobody can delete it, every mount namespace shares it, and
+//! it ends with its process, however that ends. Two runs would share `/mnt`, the mapping's name and the kernel's settings,
+//! even if they are for two disks.
+//!
+//! `lock::target` locks the disk; another network namespace sees that lock as well.
 
 use super::holders::{self, Process};
 use std::io::{self, ErrorKind};

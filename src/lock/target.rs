@@ -1,15 +1,17 @@
-//! One writer of a disk, for the whole of its run. Law: the lock is the kernel's, on the device itself, so that it does not depend
-//! on a run directory or on who may see it; it goes with the last process that has it, however that dies.
+//! Allows one writer of a disk, for the whole of its run.
 //!
-//! It is an open file description lock (fcntl(2)) on one byte far behind the ends of disks. Nothing else is told from it: udev and
-//! `--lock` of partitioning tools take flock(2) (systemd's "Locking Block Device Access"), which is another lock, and would keep udev
-//! from making its links if it were held for a whole run. Programs that landfall starts inherit it: what outlives a killed landfall
-//! and still writes keeps the next one off.
+//! The lock is in the kernel, on the device itself, so it does not depend on a run directory or on who may see it. It ends
+//! with the last process that has it, however that ends.
 //!
-//! Absent: which disk (`real::disk`), and the lock on the run directory and on the machine.
+//! It is an open file description lock (fcntl(2)) on one byte far behind the ends of disks. It has no other meaning: udev and
+//! `--lock` of partitioning tools take flock(2) (systemd's "Locking Block Device Access"), which is another lock, and would
+//! keep udev from making its links if it were held for a whole run. Programs that landfall starts inherit the lock: a program
+//! that outlives a killed landfall and still writes keeps the next one away.
+//!
+//! `real::disk` says which disk it is; `lock` and `lock::machine` lock the run directory and the machine.
 
 use super::holders::{self, Process};
-use crate::foreign;
+use crate::safe_open;
 use camino::Utf8Path;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
@@ -53,11 +55,11 @@ impl TargetLock {
             .read(true)
             .write(true)
             .custom_flags((OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits());
-        let named = foreign::storage(device).map_err(|refused| match refused {
-            foreign::Refused::Absent => Refused::Io(Errno::ENOENT.into()),
+        let named = safe_open::storage(device).map_err(|refused| match refused {
+            safe_open::Refused::Absent => Refused::Io(Errno::ENOENT.into()),
             other => Refused::Io(other.into_io(device)),
         })?;
-        let file = options.open(foreign::through(&named)).map_err(Refused::Io)?;
+        let file = options.open(safe_open::through(&named)).map_err(Refused::Io)?;
         let file = file.into_parts().0;
         let wanted = libc::flock {
             l_type: libc::F_WRLCK as libc::c_short,

@@ -1,10 +1,12 @@
-//! Asking a person. Law: a question waits for ever; a passphrase for a new container is asked twice, is never empty and is
-//! never shown; erasing takes the word `yes`. In unattended mode nothing is asked: what would answer is named.
+//! Asks a person.
+//!
+//! A question waits without a time limit. A passphrase for a new container is asked twice, is never empty and is never shown.
+//! Erasing needs the word `yes`. In unattended mode nothing is asked; the fault names what would answer.
 //!
 //! Questions go to systemd's password agents (`systemd-ask-password(1)`), which own the console, the serial line and
 //! Plymouth. A person who started landfall on a terminal has no agent there, and is asked on that terminal.
 //!
-//! Absent: checking a passphrase against a header.
+//! `volume::luks` checks a passphrase against a header.
 
 use crate::event::Event;
 use crate::real::Real;

@@ -1,14 +1,14 @@
-//! The real world: this machine's disks, programs and network. Law: one file per concern; nothing here decides what to do
-//! next. Absent: the driver, the simulated world.
+//! The real world: this machine's disks, programs and network.
+//!
+//! One folder per subject (ARCHITECTURE.md has the map); `steps` has one file per action. Nothing here decides what to do
+//! next.
+//!
+//! `driver` decides that by asking the states, and `sim` is the simulated world.
 
 pub mod ask;
 mod attach;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)] // a test may end where it stands
-pub(crate) mod bench;
 pub mod boot;
 pub mod disk;
-pub mod endings;
 pub mod fs;
 pub mod git;
 pub mod mount;
@@ -21,6 +21,10 @@ pub mod secrets;
 mod steps;
 pub mod survey;
 pub mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may end where it stands
+pub(crate) mod test_support;
+pub mod tool_errors;
 pub mod volume;
 
 pub mod world;

@@ -1,7 +1,9 @@
-//! Everything that can be checked before the first write. Law: a check writes nothing outside tmpfs; what it finds wrong
-//! it says with the thing, the value, what is allowed and the next command; what it finds right it tells.
+//! Checks everything that can be checked before the first write.
 //!
-//! Absent: looking at the disks (`disk`).
+//! A check writes nothing outside tmpfs. A problem is reported with the thing, the value, what is allowed and the next
+//! command. What is right is reported too.
+//!
+//! `disk::scan` looks at the disks.
 
 use crate::config::Config;
 use crate::event::Event;
@@ -106,7 +108,7 @@ async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision
         "flake",
         "metadata",
     ];
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args(args)
         .arg(format!("git+file:///nonexistent?rev={revision}"));
     let said = hands.run(asked).await?.said();
@@ -297,7 +299,7 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
         "-S",
         system.as_str(),
     ];
-    let ended = hands.run(Program::new("nix").args(args)).await?;
+    let ended = hands.run(Program::that_looks("nix").args(args)).await?;
     let ended = ended.or_fault(|how| {
         StoreFault::SystemMissing {
             system: system.to_string(),
@@ -429,10 +431,11 @@ mod tests {
         let source = RepositorySource::Remote("https://forge.example/o/r".parse().unwrap());
         let ask = |digits: usize| {
             let revision = "a".repeat(digits).parse().unwrap();
-            crate::real::bench::block_on(evaluable(&hands(), &source, &revision))
+            crate::real::test_support::block_on(evaluable(&hands(), &source, &revision))
         };
         ask(40).unwrap();
-        let Ok(version) = crate::real::bench::block_on(hands().run(Program::new("nix").arg("--version")))
+        let Ok(version) =
+            crate::real::test_support::block_on(hands().run(Program::new("nix").arg("--version")))
         else {
             return;
         };

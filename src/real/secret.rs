@@ -1,11 +1,13 @@
-//! Secrets in memory. Law: a secret is in pages of its own, which are wiped before they are given back, kept from swap and from
-//! core dumps, and not in a child; it gets there without a copy on the way (a read goes into those pages), it never grows out
-//! of them, and it cannot be printed or written down.
+//! Secrets in memory.
 //!
-//! Whether the kernel keeps pages from swap depends on a limit of the process; root has none. Where it does not, that is in the
-//! trace, and no reason to stop: the installer's own system has no swap.
+//! A secret has pages of its own, which are wiped before they are freed, kept out of swap and core dumps, and not inherited
+//! by a child. It gets there without a copy on the way (a read goes directly into those pages), never grows out of them, and
+//! cannot be printed or serialised.
 //!
-//! Absent: where secrets come from (`secrets`, `ask`) and go.
+//! Whether the kernel keeps pages out of swap depends on a limit of the process; root has none. If it does not, that is in
+//! the trace and no reason to stop: the installer's own system has no swap.
+//!
+//! `secrets` and `real::ask` say where secrets come from and where they go.
 
 use memmap2::{Advice, MmapMut};
 use secrecy::ExposeSecret;

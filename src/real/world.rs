@@ -1,12 +1,13 @@
 //! The real world as the driver sees it: every trait of [`crate::world`], put together from the files beside this one.
-//! Law: nothing is decided here.
+//!
+//! It decides nothing; the one place where it writes a checkpoint slot is `write_slot`.
 
 use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
-use crate::foreign::{self, Links};
 use crate::real::survey;
 use crate::real::volume::block_io;
 use crate::real::volume::esp::store_mount;
+use crate::safe_open::{self, Links};
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
 use fs_err as fs;
@@ -26,7 +27,7 @@ const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 impl Media for Real {
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault> {
-        foreign::read_if_there(Utf8Path::new(TMPFS_RECORD), Links::Refuse, RECORD_BYTES_MAX)
+        safe_open::read_if_there(Utf8Path::new(TMPFS_RECORD), Links::Refuse, RECORD_BYTES_MAX)
             .map_err(|refused| refused.fault(TMPFS_RECORD))
     }
 
@@ -34,7 +35,7 @@ impl Media for Real {
         let fault = |e: std::io::Error| crate::real::volume::block_io::io_fault(TMPFS_RECORD, &e);
         fs::create_dir_all(RUN_DIR).map_err(fault)?;
         // A kill in the middle leaves the former record whole.
-        foreign::replace(Utf8Path::new(TMPFS_RECORD), 0o600, bytes).map_err(fault)
+        safe_open::replace(Utf8Path::new(TMPFS_RECORD), 0o600, bytes).map_err(fault)
     }
 
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
@@ -138,6 +139,10 @@ impl World for Real {
             () = tokio::time::sleep(wait) => Ok(()),
             () = self.stop.requested() => Err(self.stop.fault()),
         }
+    }
+
+    fn has_seen_damage(&self) -> bool {
+        self.attached.root_damaged
     }
 
     fn seed(&self) -> u64 {

@@ -11,8 +11,7 @@ use super::label::Bearer;
 use super::look::{ConfigurationFile, Places, leads_to, mounts, probe, run, succeed};
 use super::plan::{Change, How, Plan};
 use super::table_name::{self, TableError};
-use crate::foreign::{self, Links};
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::disk;
 use crate::real::disk::locked::forget_cache;
 use crate::real::disk::open;
@@ -22,6 +21,7 @@ use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{io_fault, read_page};
 use crate::real::volume::cryptsetup;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -425,7 +425,7 @@ pub fn edited(plan: &Plan, facts: &Facts, file: &ConfigurationFile) -> Result<St
 pub fn write(file: &ConfigurationFile, text: &str) -> Result<(), RelabelError> {
     let path = &file.path;
     let changed = || RelabelError::Changed(path.clone());
-    let now = foreign::read(path, Links::Refuse, super::nix_file::FILE_BYTES_MAX);
+    let now = safe_open::read(path, Links::Refuse, super::nix_file::FILE_BYTES_MAX);
     if !now.is_ok_and(|bytes| bytes == file.text.as_bytes()) {
         return Err(changed());
     }

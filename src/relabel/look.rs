@@ -10,7 +10,6 @@ use super::generations;
 use super::nix_file::{FILE_BYTES_MAX, NixFile};
 use super::plan::InFile;
 use crate::event::Reporter;
-use crate::foreign::{self, Links, Refused};
 use crate::real::disk::Sysfs;
 use crate::real::disk::proc::Dev;
 use crate::real::disk::sysfs::device_number;
@@ -18,6 +17,7 @@ use crate::real::fs::target_root::Root;
 use crate::real::mount::table::{MountEntry, parse_mountinfo};
 use crate::real::process::command::{Ended, Program};
 use crate::real::process::stop::Stop;
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass, Remedy};
 
@@ -78,7 +78,7 @@ impl ConfigurationFile {
             .canonicalize_utf8()
             .map_err(|e| unread(Refused::from(e).why()))?;
         let bytes =
-            foreign::read(&real, Links::Refuse, FILE_BYTES_MAX).map_err(|refused| unread(refused.why()))?;
+            safe_open::read(&real, Links::Refuse, FILE_BYTES_MAX).map_err(|refused| unread(refused.why()))?;
         let text = String::from_utf8(bytes).map_err(|_| unread("it is not text (UTF-8)".into()))?;
         let nix = NixFile::parse(&text).map_err(|why| RelabelError::Nix {
             file: path.to_owned(),
@@ -98,7 +98,7 @@ impl ConfigurationFile {
         }
         let parent = self.path.parent().unwrap_or(Utf8Path::new("/"));
         let writable = nix::unistd::access(parent.as_std_path(), nix::unistd::AccessFlags::W_OK);
-        writable.err().map(|errno| crate::os::said(&errno.into()))
+        writable.err().map(|errno| crate::os_error::said(&errno.into()))
     }
 
     /// The devices that it names, and the labels that it looks for.
@@ -134,7 +134,7 @@ fn unknown(what: &str) -> impl FnOnce(String) -> RelabelError {
 
 /// What is on a device now, asked of the device itself.
 pub(super) async fn probe(device: &mut Device) -> Result<(), RelabelError> {
-    let ended = run(Program::new("blkid").args(["-p", "-o", "export", device.node.as_str()])).await?;
+    let ended = run(Program::that_looks("blkid").args(["-p", "-o", "export", device.node.as_str()])).await?;
     (device.content, device.entry, device.doubt) = (None, None, None);
     match ended.code {
         Some(0) => (device.content, device.entry) = facts::content(&ended.stdout),
@@ -147,7 +147,7 @@ pub(super) async fn probe(device: &mut Device) -> Result<(), RelabelError> {
 
 /// Every block device, and what is on it.
 async fn devices() -> Result<Vec<Device>, RelabelError> {
-    let ended = run(Program::new("lsblk").args(LSBLK_ARGS)).await?;
+    let ended = run(Program::that_looks("lsblk").args(LSBLK_ARGS)).await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
     let ended = match ended.code {
         Some(32 | 64) => ended,
@@ -171,7 +171,7 @@ async fn devices() -> Result<Vec<Device>, RelabelError> {
 fn read(path: &str) -> Result<String, RelabelError> {
     let text = Sysfs::real().text(path).map_err(|e| RelabelError::Unread {
         file: format!("/{path}").into(),
-        why: crate::os::said(&e),
+        why: crate::os_error::said(&e),
     })?;
     Ok(text.unwrap_or_default())
 }
@@ -201,7 +201,7 @@ pub(super) fn mounts() -> Result<Vec<(MountEntry, Option<Dev>)>, RelabelError> {
 /// # Errors
 /// A tool fails, or a file of the system cannot be read.
 pub async fn facts(places: &Places, files: &[InFile]) -> Result<Facts, RelabelError> {
-    let fstab = foreign::read(&places.fstab, Links::Follow, FSTAB_BYTES_MAX).map_err(|refused| {
+    let fstab = safe_open::read(&places.fstab, Links::Follow, FSTAB_BYTES_MAX).map_err(|refused| {
         RelabelError::NoSystem {
             file: places.fstab.clone(),
             why: refused.why(),

@@ -36,7 +36,7 @@ const FREE_SECTORS_MAX: u64 = 1 << 14;
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The device says no.
-    #[error("{}", crate::os::said(.0))]
+    #[error("{}", crate::os_error::said(.0))]
     Io(#[from] io::Error),
     /// A copy is not whole.
     #[error("the {copy} copy of its partition table is damaged")]

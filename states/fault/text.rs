@@ -19,7 +19,7 @@ mod store;
 
 use super::kind::{Ended, Kind, Limit, Os};
 use super::{Fault, FaultRecord};
-use crate::shown::Shown;
+use crate::untrusted_text::Shown;
 use std::fmt;
 
 /// The words of a kind.
@@ -81,6 +81,7 @@ impl fmt::Display for Ended {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
 fn words(kind: &Kind) -> Words {
     let of = |what: &str, why: &str| Words::of(what, why);
     match kind {

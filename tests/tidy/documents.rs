@@ -269,7 +269,7 @@ fn every_kind_of_fault_is_documented() {
 #[test]
 fn the_module_knows_every_place_of_the_target_that_others_use() {
     let types = fs::read_to_string(root().join("nix/lib/types.nix")).unwrap();
-    for place in landfall_states::taken::places() {
+    for place in landfall_states::reserved_paths::places() {
         assert!(types.contains(&format!("\"{place}\"\n")), "{place}");
     }
 }

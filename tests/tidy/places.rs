@@ -25,7 +25,7 @@ const OPENING: [&str; 14] = [
 ];
 
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
-const OPENERS: [(&str, usize, &str); 34] = [
+const OPENERS: [(&str, usize, &str); 35] = [
     (
         "src/cli/screen/terminal.rs",
         1,
@@ -33,16 +33,17 @@ const OPENERS: [(&str, usize, &str); 34] = [
     ),
     (
         "src/cli/image.rs",
-        3,
-        "its own /proc entry; a target that `foreign::storage` looked at; a folder, to flush it",
+        2,
+        "its own /proc entry; a target that `safe_open::storage` looked at",
     ),
+    ("src/cli/image_record.rs", 1, "a folder, to flush it"),
     ("src/cli/report.rs", 1, "/proc"),
     (
         "src/flash/eject.rs",
         1,
         "the kernel's switch of a USB device, or of a disk behind one",
     ),
-    ("src/foreign.rs", 5, "the one way"),
+    ("src/safe_open.rs", 5, "the one way"),
     (
         "src/hosts/keys.rs",
         2,
@@ -51,20 +52,20 @@ const OPENERS: [(&str, usize, &str); 34] = [
     (
         "src/image/bytes.rs",
         1,
-        "a block device that `foreign::storage` looked at",
+        "a block device that `safe_open::storage` looked at",
     ),
     (
         "src/image/disk.rs",
         1,
-        "a target that `foreign::storage` looked at",
+        "a target that `safe_open::storage` looked at",
     ),
     ("src/lock/holders.rs", 3, "/proc"),
     (
         "src/lock/target.rs",
         1,
-        "a disk, or a file that stands for one, that `foreign::storage` looked at",
+        "a disk, or a file that stands for one, that `safe_open::storage` looked at",
     ),
-    ("src/real/bench.rs", 1, "tests"),
+    ("src/real/test_support.rs", 1, "tests"),
     ("src/real/volume/block_io.rs", 5, "block devices of the held disk"),
     (
         "src/real/volume/key_derivation.rs",
@@ -190,12 +191,12 @@ fn opening(name: &str, text: &str) -> Vec<String> {
             }
         }
         Some((_, count, why)) => complaints.push(format!(
-            "opens a file by name {found} times, {count} are known ({why}); read what others may have put there with foreign::read, \
+            "opens a file by name {found} times, {count} are known ({why}); read what others may have put there with safe_open::read, \
              what is on the target with rooted, or say here what else it is"
         )),
         None if found == 0 => {}
         None => complaints.push(format!(
-            "opens a file by name {found} times: use foreign::open or foreign::read, which do not hang, or rooted"
+            "opens a file by name {found} times: use safe_open::open or safe_open::read, which do not hang, or rooted"
         )),
     }
     complaints
@@ -228,7 +229,7 @@ fn files_of_others_are_opened_in_one_way() {
         "one more"
     );
     for good in [
-        "use fs_err as fs;\nfn f() { foreign::read(path, Links::Refuse, 9) }",
+        "use fs_err as fs;\nfn f() { safe_open::read(path, Links::Refuse, 9) }",
         "fn f() {} // fs::read(path)",
         "#[cfg(test)]\nmod tests { fn f() { fs::read(path) } }",
     ] {

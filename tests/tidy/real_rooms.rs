@@ -4,13 +4,24 @@ use super::{assert_tidy, names_after, rust};
 
 /// The rooms of `src/real`, the lowest first. A room may import itself and what stands before it.
 const ROOMS: [&str; 12] = [
-    "endings", "secret", "process", "fs", "volume", "table", "mount", "disk", "secrets", "boot", "git", "nix",
+    "tool_errors",
+    "secret",
+    "process",
+    "fs",
+    "volume",
+    "table",
+    "mount",
+    "disk",
+    "secrets",
+    "boot",
+    "git",
+    "nix",
 ];
 /// What `Real` is made of: above all rooms. Constants of `real` itself are below them.
 const WHOLE: [&str; 6] = ["ask", "attach", "preflight", "run", "survey", "world"];
 
 fn is_test(name: &str) -> bool {
-    name.ends_with("_tests.rs") || name == "src/real/bench.rs"
+    name.ends_with("_tests.rs") || name == "src/real/test_support.rs"
 }
 
 /// The file's code in front of its tests.

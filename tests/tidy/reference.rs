@@ -390,11 +390,11 @@ fn bytes(value: u128) -> String {
 const ROOMS: [(&str, &str); 11] = [
     ("The command line", "src/cli"),
     ("The configuration", "src/config"),
-    ("Texts and names that are shown", "states/shown.rs"),
+    ("Texts and names that are shown", "states/untrusted_text.rs"),
     ("The plan and the checkpoint", "states"),
     (
         "The driver and what it knows of the machine",
-        "src/driver.rs src/world.rs src/lock src/os.rs src/qr.rs",
+        "src/driver.rs src/world.rs src/lock src/os_error.rs src/qr.rs",
     ),
     ("The install", "src/real"),
     ("Images", "src/image"),

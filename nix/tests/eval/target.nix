@@ -1,8 +1,8 @@
-# Whether installer and target agree (lib/agrees.nix): hosts that do, and hosts that do not, with what the message says.
+# Whether installer and target agree (lib/compare.nix): hosts that do, and hosts that do not, with what the message says.
 { lib }:
 let
   harness = import ./harness.nix { inherit lib; };
-  agrees = import ../../lib/agrees.nix { inherit lib; };
+  agrees = import ../../lib/compare.nix { inherit lib; };
 
   plain = {
     fileSystems."/" = {

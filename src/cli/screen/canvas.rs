@@ -1,9 +1,11 @@
-//! A picture on a terminal: from lines to bytes. Law: what is written places the cursor, colours, and clears, and nothing else
-//! (`CSI H`, `CSI m`, `CSI K`, `CSI J`); colours are put back in every line, so that a terminal is never left in a state. While
-//! somebody is asked, nothing is written: the picture with the question is drawn once, and the cursor stands below it, where the
-//! answer is typed. What others wrote over the picture is drawn over again every ten seconds.
+//! Turns the lines of a picture into bytes for a terminal.
 //!
-//! Absent: writing, clocks, threads (`listener`).
+//! The bytes place the cursor, set colours, and clear, and nothing else (`CSI H`, `CSI m`, `CSI K`, `CSI J`). Colours are
+//! reset in every line, so that no state is left in the terminal. While a question is open, nothing is written: the picture
+//! with the question is drawn once, and the cursor stands below it, where the answer is typed. What other programs wrote over
+//! the picture is drawn over again every ten seconds.
+//!
+//! `screen::listener` has the writing, the clock and the thread.
 
 use super::layout::{Kind, Line, Room, Span, layout};
 use super::{Mood, Picture};

@@ -1,8 +1,10 @@
-//! A picture laid out. Law: a pure function of the picture and the room; no line is wider, and there are no more lines, than there is
-//! room for; every character takes one column (`text`). In little room what must be known goes first: how it ended, or the
-//! question, or what is done now; then the phases, in the largest form that fits; then events.
+//! Lays a picture out.
 //!
-//! Absent: colours and cursors (`canvas`).
+//! A pure function of the picture and the size of the terminal. No line is wider, and there are no more lines, than the
+//! terminal has; every character takes one column (`text`). On a small terminal the most important part comes first: how it
+//! ended, or the question, or the current work; then the phases, in the largest form that fits; then events.
+//!
+//! `screen::canvas` has colours and cursors.
 
 use super::text::{clean, cut, more_follows, wrap};
 use super::{Mood, PhaseState, Picture, Seen, letters, whole_seconds};

@@ -1,4 +1,4 @@
-//! Tests of the layout: pictures as text, and what holds of every picture in every room.
+//! Tests of the layout: pictures as text, and what holds for every picture at every size.
 
 use super::*;
 use crate::cli::run_status::Status;

@@ -1,7 +1,7 @@
-//! Large letters, for a headline that is read from across a room. Law: dots of a matrix five wide and seven high; a dot is two columns
-//! wide, since a character is twice as high as it is wide.
+//! Large letters, for a headline that can be read from a distance.
 //!
-//! Absent: letters that no headline has.
+//! A letter is a matrix of dots, five wide and seven high. A dot is two columns wide, because a character is twice as high as
+//! wide. Only the letters of the headlines are here.
 
 /// Rows of a letter.
 pub(crate) const ROWS: usize = 7;

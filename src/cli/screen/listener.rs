@@ -1,8 +1,10 @@
-//! The screen as a listener. Law: events never wait for the terminal, which may be stopped (Ctrl-S) or slow: a thread of its own draws,
-//! ten times a second at most; only a question and the end are waited for, for two seconds, so that what is drawn stands before
-//! somebody is asked and before the last lines of a run.
+//! The screen as a listener.
 //!
-//! Absent: what a picture looks like (`layout`, `canvas`).
+//! Events never wait for the terminal, which may be stopped (Ctrl-S) or slow: a thread of its own draws, at most ten times a
+//! second. Only a question and the end of a run are waited for, for two seconds, so that the picture is complete before a
+//! question is asked and before the last lines of a run.
+//!
+//! `screen::layout` and `screen::canvas` say what a picture looks like.
 
 use super::canvas::{Canvas, Shows, Size};
 use super::terminal::SIZE;

@@ -1,10 +1,12 @@
-//! The screen that a person watches while a machine is installed: the eleven phases, what is done now and how much of it, what is
-//! waited for, the last events, a question, the failure. Law: a picture is folded from events and the status and nothing else, so that
-//! `install` and `status --watch` show the same; the layout is a pure function of a picture and the room there is; what is
-//! written sets no state of the terminal (no alternate screen, no hidden cursor, no scroll region, no raw mode), so that nothing has
-//! to be put back, however the process ends.
+//! The screen that a person watches while a machine is installed: the eleven phases, the current work and its progress, what
+//! landfall waits for, the last events, a question, the failure.
 //!
-//! Absent: keys; the screen is only looked at. Reading an answer is whose question it is (`real::ask`, systemd's agents).
+//! A picture is made from events and the status and nothing else, so that `install` and `status --watch` show the same. The
+//! layout is a pure function of a picture and the size of the terminal. No state of the terminal is set (no alternate screen,
+//! no hidden cursor, no scroll region, no raw mode), so nothing has to be restored, however the process ends. The screen
+//! takes no keys.
+//!
+//! The one that asks a question reads its answer: `real::ask`, or systemd's agents.
 
 pub mod canvas;
 pub mod layout;

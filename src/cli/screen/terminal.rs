@@ -1,6 +1,6 @@
 //! What a terminal is and can show.
 //!
-//! Absent: what is drawn on it (`canvas`).
+//! `screen::canvas` draws on it.
 
 use super::canvas::{Shows, Size};
 use camino::Utf8Path;

@@ -1,7 +1,9 @@
-//! Text in columns. Law: every character that comes out of here takes exactly one column of any terminal; another one is
-//! written as what it resembles or as its number. So a line has as many columns as characters.
+//! Text in columns.
 //!
-//! Absent: what a text means; cutting what others chose to a length that can be kept (`shown`).
+//! Every character of a returned text takes exactly one column of any terminal; another one is written as a similar character
+//! or as its number. So a line has as many columns as characters.
+//!
+//! `states::untrusted_text` cuts text that others chose to a length that can be kept.
 
 /// What says that something was cut off.
 const CUT: &str = "...";

@@ -1,6 +1,6 @@
 //! What a host is made of: its files with the flake, and its key with the secrets.
 //!
-//! Absent: how they are made (`written`, `secrets`).
+//! `new::written` and `new::secrets` make them.
 
 use crate::hosts::flake::HostFiles;
 use crate::hosts::rules::Edited;

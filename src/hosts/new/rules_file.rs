@@ -1,16 +1,18 @@
-//! Which file has the rules of the secrets. Law: it is one of the repository that gives secrets their public keys, whatever else has a
-//! usual name; a link to it is followed, as agenix and Nix do, and the secrets are looked for in the folder of the link, where agenix is
-//! run. Of several one is to be named.
+//! Finds the file with the rules of the secrets.
 //!
-//! Absent: what it says (`secrets`).
+//! It must be in the repository, and give secrets their public keys. Another file with a usual name is not taken for it, and of several
+//! files the operator names one. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
+//! of the link, where agenix runs.
+//!
+//! `new::secrets` reads it.
 
 use super::secrets::RulesFile;
 use super::{FLAKE, Work, argument};
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::rules::{self, Kind};
 use crate::hosts::transaction::{FILE_BYTES_MAX, contents};
 use crate::real::disk::usage::shell;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
@@ -21,7 +23,7 @@ fn real(path: &Utf8Path) -> Result<Utf8PathBuf, String> {
         "" => Utf8Path::new("."),
         _ => path,
     };
-    let found = fs::canonicalize(path).map_err(|e| crate::os::said(&e))?;
+    let found = fs::canonicalize(path).map_err(|e| crate::os_error::said(&e))?;
     Utf8PathBuf::from_path_buf(found).map_err(|_| NOT_UTF8.to_owned())
 }
 
@@ -130,7 +132,7 @@ impl Work<'_> {
                 continue;
             }
             let whole = root.join(&path);
-            let bytes = foreign::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
+            let bytes = safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
                 .map_err(|refused| HostError::refused(whole, refused))?;
             let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
             let is_named = path.file_name() == Some("secrets.nix");

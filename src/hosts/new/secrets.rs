@@ -4,17 +4,18 @@
 //!
 //! `rules` and `rekey` do the work.
 
+use super::gained::changed;
 use super::outcome::{Rekeyed, Secrets, Written};
 use super::{FLAKE, Work, argument};
-use crate::foreign::{self, Links};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
 use crate::hosts::rekey::{self, NotRekeyed};
-use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Owners, Rule, Rules, WithKey};
+use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey};
 use crate::hosts::transaction::contents;
 use crate::real::disk::usage::shell;
 use crate::real::secrets::age_file::Undecrypted;
+use crate::safe_open::{self, Links};
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -137,44 +138,6 @@ fn with_reason(error: HostError, unread: Option<&Unread>) -> HostError {
     }
 }
 
-/// What of the rules is another than before, beside the new key in lists, and rules for secrets of the host's own that nobody has made.
-fn changed(before: &Rules, after: &Rules, key: &str, is_there: &dyn Fn(&str) -> bool) -> Option<String> {
-    if let Some(secret) = before.keys().find(|secret| !after.contains_key(*secret)) {
-        return Some(format!("{secret} would no longer have a rule"));
-    }
-    for (secret, rule) in after {
-        let Some(old) = before.get(secret) else {
-            let is_its_own = rule.public_keys.iter().any(|public| rules::same(public, key));
-            if is_its_own && !is_there(secret) {
-                continue;
-            }
-            return Some(format!("{secret} would have a rule that it did not have"));
-        };
-        let others: Vec<&String> = rule
-            .public_keys
-            .iter()
-            .filter(|public| !rules::same(public, key))
-            .collect();
-        let gone = old
-            .public_keys
-            .iter()
-            .find(|public| !rule.public_keys.contains(public));
-        if let Some(gone) = gone {
-            return Some(format!("{secret} would no longer be for {gone}"));
-        }
-        if let Some(new) = others.iter().find(|public| !old.public_keys.contains(**public)) {
-            return Some(format!("{secret} would also be for {new}"));
-        }
-        if rule.public_keys.len() > others.len() + 1 {
-            return Some(format!("{secret} would be for it twice"));
-        }
-        if rule.armor != old.armor {
-            return Some(format!("{secret} would be written in another form"));
-        }
-    }
-    None
-}
-
 impl Work<'_> {
     /// The rules with the new key in them. A key that the rules have, or a file that Git tracks, is there, however it is read.
     pub(super) fn with_key(
@@ -230,7 +193,7 @@ impl Work<'_> {
     fn is_tracked(&self, public: &str) -> Result<bool, HostError> {
         for tracked in self.programs.tracked(&self.repository.root)? {
             let whole = self.repository.root.join(&tracked.path);
-            match foreign::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX) {
+            match safe_open::read_if_there(&whole, Links::Refuse, KEY_FILE_BYTES_MAX) {
                 Ok(Some(bytes)) if String::from_utf8_lossy(&bytes).contains(public) => return Ok(true),
                 // What cannot be read has no key for the rules either.
                 Ok(_) | Err(_) => {}
@@ -327,7 +290,6 @@ impl Work<'_> {
             return Ok(done);
         };
         let RulesFile { path, beside } = &file;
-        let folder = beside.parent().unwrap_or(Utf8Path::new("")).to_owned();
         let rekey = agenix(beside, "--rekey");
         let rules = match before
             .and_then(|before| self.rules(&file, &before, &done.edited, &like, &hosts, written))
@@ -341,50 +303,14 @@ impl Work<'_> {
                 self.left_to_a_person(&mut done, path, &reason);
                 Rules::new()
             }
-            Err(Unread { reason, next }) => {
-                return Err(HostError::RulesDeclined {
-                    path: self.repository.root.join(path),
-                    reason,
-                    lines: format!("    {}", self.keys.age_public),
-                    next: match next {
-                        Next::Correct => CORRECT.to_owned(),
-                        Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
-                            .to_owned(),
-                        Next::Like => LIKE.to_owned(),
-                        Next::Nix => {
-                            format!("add nix to PATH; or run the command again with --no-rekey, and then: {rekey}")
-                        }
-                    },
-                });
-            }
+            Err(unread) => return Err(self.unread(&file, unread)),
         };
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets were not encrypted again: {rekey}"));
             return Ok(done);
         }
-        let has_like = |rule: &Rule| {
-            rule.public_keys
-                .iter()
-                .any(|key| like.iter().any(|like| rules::same(like, key)))
-        };
-        let missed = rules
-            .iter()
-            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
-        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
-        if let (Some(like), false) = (&self.request.like, missed.is_empty()) {
-            return Err(HostError::RulesDeclined {
-                path: self.repository.root.join(path),
-                reason: format!(
-                    "{} is for {like}, in a form that landfall cannot edit",
-                    missed.join(", ")
-                ),
-                lines: format!("    {}", self.keys.age_public),
-                next:
-                    "add this key beside that one in the lists of these secrets, then run the command again"
-                        .to_owned(),
-            });
-        }
+        self.refuse_missed(path, &rules, &like)?;
         let for_host: Vec<(&String, &Rule)> =
             rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
         if for_host.is_empty() {
@@ -395,25 +321,7 @@ impl Work<'_> {
         }
         let (mut to_do, mut absent): (Vec<Secret<'_>>, Vec<String>) = (vec![], vec![]);
         for (secret, rule) in for_host {
-            let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
-                path: folder.join(secret),
-                reason: "it is not in the repository".to_owned(),
-                next: format!("correct its name in {path}"),
-            })?;
-            let twin = rules
-                .keys()
-                .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
-            if let Some(twin) = twin {
-                return Err(HostError::Secret {
-                    path: self.repository.root.join(&place),
-                    reason: format!(
-                        "{path} names it twice, as {} and {}, possibly with different rules",
-                        names::quoted(secret),
-                        names::quoted(twin)
-                    ),
-                    next: format!("keep one of them in {path}, and commit the file"),
-                });
-            }
+            let place = self.place_of(secret, &file, &rules)?;
             match contents(&self.repository.root, &place)? {
                 // One that has a rule and was not made yet has nobody to be encrypted for.
                 None => absent.push(place.to_string()),
@@ -435,6 +343,78 @@ impl Work<'_> {
         }
         done.rekeyed = self.rekeyed(to_do, beside, callbacks)?;
         Ok(done)
+    }
+
+    /// Rules that cannot be read, and what helps.
+    fn unread(&self, file: &RulesFile, unread: Unread) -> HostError {
+        let Unread { reason, next } = unread;
+        let next = match next {
+            Next::Correct => CORRECT.to_owned(),
+            Next::Like => LIKE.to_owned(),
+            Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
+                .to_owned(),
+            Next::Nix => format!(
+                "add nix to PATH; or run the command again with --no-rekey, and then: {}",
+                agenix(&file.beside, "--rekey")
+            ),
+        };
+        HostError::RulesDeclined {
+            path: self.repository.root.join(&file.path),
+            reason,
+            lines: format!("    {}", self.keys.age_public),
+            next,
+        }
+    }
+
+    /// Refuses rules with a secret of the host that is named with --like, and not of the new one.
+    fn refuse_missed(&self, path: &Utf8Path, rules: &Rules, like: &[String]) -> Result<(), HostError> {
+        let has_like = |rule: &Rule| {
+            rule.public_keys
+                .iter()
+                .any(|key| like.iter().any(|like| rules::same(like, key)))
+        };
+        let missed = rules
+            .iter()
+            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
+        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
+        let (Some(like), false) = (&self.request.like, missed.is_empty()) else {
+            return Ok(());
+        };
+        Err(HostError::RulesDeclined {
+            path: self.repository.root.join(path),
+            reason: format!(
+                "{} is for {like}, in a form that landfall cannot edit",
+                missed.join(", ")
+            ),
+            lines: format!("    {}", self.keys.age_public),
+            next: "add this key beside that one in the lists of these secrets, then run the command again"
+                .to_owned(),
+        })
+    }
+
+    /// Where a secret is that the rules name, and name once.
+    fn place_of(&self, secret: &str, file: &RulesFile, rules: &Rules) -> Result<Utf8PathBuf, HostError> {
+        let RulesFile { path, beside } = file;
+        let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
+            path: beside.parent().unwrap_or(Utf8Path::new("")).join(secret),
+            reason: "it is not in the repository".to_owned(),
+            next: format!("correct its name in {path}"),
+        })?;
+        let twin = rules
+            .keys()
+            .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
+        match twin {
+            None => Ok(place),
+            Some(twin) => Err(HostError::Secret {
+                path: self.repository.root.join(&place),
+                reason: format!(
+                    "{path} names it twice, as {} and {}, possibly with different rules",
+                    names::quoted(secret),
+                    names::quoted(twin)
+                ),
+                next: format!("keep one of them in {path}, and commit the file"),
+            }),
+        }
     }
 
     /// A secret whose rules name the host's key, and that is not encrypted for it: with what helps. `None` where nobody can say
@@ -479,7 +459,7 @@ impl Work<'_> {
         Ok(keys)
     }
 
-    fn is_for_host(&self, rule: &Rule) -> bool {
+    pub(super) fn is_for_host(&self, rule: &Rule) -> bool {
         rule.public_keys
             .iter()
             .any(|key| rules::same(key, &self.keys.age_public))
@@ -571,34 +551,6 @@ impl Work<'_> {
                 next: Next::Like,
             }),
         }
-    }
-
-    /// A secret that the host would get though nobody asked for it: not every other host has it, nor has the one that is named.
-    fn unasked(
-        &self,
-        before: &Rules,
-        after: &Rules,
-        path: &Utf8Path,
-        like: &[String],
-        hosts: &[String],
-    ) -> Option<String> {
-        let root = &self.repository.root;
-        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
-        let name = &self.request.name;
-        let owners = Owners::of(path, name, hosts, &read);
-        let has = |rule: &Rule, key: &String| rule.public_keys.iter().any(|known| rules::same(known, key));
-        for (secret, rule) in after {
-            let Some(old) = before.get(secret) else { continue };
-            let is_gained = self.is_for_host(rule) && !self.is_for_host(old);
-            if !is_gained || like.iter().any(|key| has(old, key)) {
-                continue;
-            }
-            if let Some(other) = owners.without(old, before, &self.keys.age_public) {
-                let other = self.request.like.as_ref().unwrap_or(&other);
-                return Some(format!("{name} could read {secret}, which {other} cannot read"));
-            }
-        }
-        None
     }
 
     /// The rules stay as they are, and the key is shown: nobody can say what else it would open.

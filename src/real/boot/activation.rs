@@ -1,9 +1,11 @@
-//! What an activation said of itself. Law: `nixos-enter` goes on after an activation that failed and exits as if nothing had
-//! been; the only trace is a line of its output for each part that failed. It is told, kept on the target, and stands in
-//! the receipt.
+//! What an activation reports about itself.
 //!
-//! Absent: running it again. It runs at every boot, and what failed here (a service that is not up, a key for which there
-//! is no user yet) mostly succeeds there.
+//! `nixos-enter` continues after an activation that failed, and exits as if nothing had happened. The only trace is one line
+//! of its output for each part that failed. landfall reports these lines, keeps them on the target, and puts them in the
+//! receipt.
+//!
+//! The activation is not repeated here. It runs at every boot, and what failed (a service that is not up, a key for which
+//! there is no user yet) mostly succeeds there.
 
 use crate::event::Reporter;
 use crate::real::fs::marks::STATE_DIR;

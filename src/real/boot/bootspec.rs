@@ -1,7 +1,9 @@
-//! What a system says of its own boot (`boot.json`, NixOS RFC 125). Law: pure but for one bounded read; fields that are not
-//! known are passed over; a document of another version is none, and what is no document is named.
+//! What a system says about its own boot (`boot.json`, NixOS RFC 125).
 //!
-//! Absent: guessing. Without a document the system's links `kernel`, `initrd` and `init` say the same.
+//! Pure, except for one bounded read. Unknown fields are ignored. A document of another version counts as absent, and a file
+//! that is not such a document is reported by name.
+//!
+//! Nothing is guessed: without a document, the system's links to its kernel, initrd and init say the same.
 
 use crate::real::fs::target_root::{self, Root};
 use landfall_states::fault::Fault;

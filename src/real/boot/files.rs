@@ -1,19 +1,21 @@
-//! The boot loader, proved from the ESP. Law: every file that firmware and loader will read is read back from the device
-//! and compared with the store; exit codes prove nothing (inside a chroot `bootctl` may do nothing and exit 0). Whatever is
-//! on the ESP is a fact: a name with nothing in it, a directory in a file's place, a temporary file of an installer. What
-//! is wrong is deleted before the installer runs, which takes everything that is there for its own work.
+//! Checks the boot loader on the ESP, and runs its installer.
 //!
-//! Absent: the proof of unified kernel images and of other loaders (they are named), and judging (`states::actions::install_boot_loader`).
+//! Every file that firmware and boot loader will read is read back from the device and compared with the store. Exit codes
+//! prove nothing (inside a chroot `bootctl` may do nothing and exit 0). Whatever is on the ESP is a fact: a name with no file
+//! behind it, a directory in the place of a file, a temporary file of an installer. Wrong files are deleted before the
+//! installer runs, because the installer takes every file that exists for its own work.
+//!
+//! Unified kernel images and other boot loaders are named, not checked. `states::actions::install_boot_loader` judges.
 
 use crate::real::boot::bootspec;
 use crate::real::boot::loader::{Variables, is_pe};
 use crate::real::boot::menu::{Chosen, Menu, OnEsp, Sum, different, esp_digest, open_esp};
 use crate::real::boot::{activation, leftovers};
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::Root;
 use crate::real::fs::{skeleton, target_root};
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
+use crate::real::tool_errors::{self, Places};
 use landfall_states::actions::install_boot_loader::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;
@@ -232,7 +234,7 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
     let said = ended.said();
     let at = root.as_arg();
     let places = Places(&[&at]);
-    Err(endings::install(
+    Err(tool_errors::install(
         "boot loader installer",
         ended.how(),
         &said,
@@ -251,6 +253,7 @@ pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<()
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
+    skeleton::clear_profile(hands, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
         hands
             .reporter

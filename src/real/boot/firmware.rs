@@ -1,9 +1,10 @@
-//! The firmware's memory for booting: entries that name our ESP, and the boot loader's own variables. Law: every variable
-//! is read, none is believed to be well-formed; one entry is made where there is none, and firmware that refuses it starts
-//! the removable path. An entry is a variable of its own, written before the order that names it: one that is left without
-//! its place in the order, because `efibootmgr` was killed between the two, gets it, and no second one is made.
+//! The boot settings in the firmware: the entries that name our ESP, and the boot loader's own variables.
 //!
-//! Absent: the format of load options (`disk::efi`), choosing among the entries of the boot loader (`loader`).
+//! Every variable is read, and none is assumed to be well-formed. One entry is made where there is none; firmware that
+//! refuses it starts the removable path. An entry is a variable of its own, written before the boot order that names it. If
+//! `efibootmgr` is killed between the two writes, the entry that exists is added to the order, and no second one is made.
+//!
+//! `disk::efi` has the format of load options, and `boot::loader` chooses among the entries of the boot loader.
 
 use crate::real::boot::loader::Variables;
 use crate::real::disk::efi;

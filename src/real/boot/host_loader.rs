@@ -1,12 +1,13 @@
-//! Which boot loader a host's system will have installed. Law: it is read from what NixOS itself writes down, before anything is
-//! built, copied or written where that is possible; a loader that is known and not proved here ends the run for good, with its
-//! name; what is not known is left to the proof on the ESP (`boot`).
+//! Finds out which boot loader a host's system will install.
+//!
+//! The answer is read from what NixOS itself writes, if possible before anything is built, copied or written. A known boot
+//! loader that landfall cannot check ends the run for good, with its name. An unknown one is left to the check of the ESP.
 //!
 //! NixOS hands the loader's installer to the system in two places: the derivation has it as `installBootLoader`, and
-//! `bin/switch-to-configuration` of what was built exports it as `INSTALL_BOOTLOADER`. Of systemd-boot's, the program below it
-//! also says where it expects the ESP.
+//! `bin/switch-to-configuration` of the built system exports it as `INSTALL_BOOTLOADER`. For systemd-boot, the program below
+//! it also says where it expects the ESP.
 //!
-//! Absent: evaluation (`mkInstaller` refuses such hosts earlier still), and the proof itself.
+//! `mkInstaller` refuses such hosts earlier, during evaluation. `boot::files` checks the ESP.
 
 use crate::real::MOUNT_ROOT;
 use crate::real::fs::target_root;

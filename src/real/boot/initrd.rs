@@ -1,8 +1,11 @@
-//! What is appended to an initrd: archives, compressed or not, one behind the other, zeros between them, as the kernel takes them.
-//! Law: pure, any bytes are borne. A stream counts as whole when it is read to its own end; of a compression that cannot be undone
-//! here, when it has its end, and no sector of it is zeros, as torn ones are.
+//! Checks what is appended to an initrd: archives, compressed or not, one after the other, with zeros between them, as the
+//! kernel accepts them.
 //!
-//! Absent: what is in an archive; the part that is a copy of the store's initrd (`menu`).
+//! Pure; accepts any bytes without panicking. A stream counts as complete if it can be read to its own end. A stream whose
+//! compression is not known here counts as complete if it has its end and no sector of it is zeros, which is what a torn
+//! write leaves.
+//!
+//! The contents of an archive are not checked. `boot::menu` compares the part that is a copy of the store's initrd.
 
 use std::io;
 
@@ -147,9 +150,9 @@ fn by_its_end(bytes: &[u8], at: u64) -> Appended {
 mod tests {
     use super::*;
     use crate::event::Reporter;
-    use crate::real::bench::block_on;
     use crate::real::process::command::Program;
     use crate::real::process::stop::Stop;
+    use crate::real::test_support::block_on;
 
     /// An archive, made by hand as cpio makes it: one file, and the trailer.
     fn archive() -> Vec<u8> {

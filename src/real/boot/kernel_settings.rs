@@ -1,12 +1,14 @@
-//! Settings of the running kernel that an activation changes. Law: NixOS's activation writes paths of the target's store into
-//! them, also when it runs in `nixos-enter`; in the installer these paths lead nowhere, so what was there is put back: after
-//! the program, whatever became of it, and at the next start when this one was killed.
+//! Restores the settings of the running kernel that an activation changes.
 //!
-//! Absent: what a reboot undoes by itself and nothing in the installer needs.
+//! NixOS's activation writes paths of the target's store into them, even in `nixos-enter`. In the installer these paths lead
+//! nowhere. landfall restores the old values after the program, whatever its result, and at the next start if landfall itself
+//! was killed.
+//!
+//! Other settings are left: a reboot restores them, and nothing in the installer needs them.
 
 use crate::event::Reporter;
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root::io_fault;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::io::ErrorKind;
@@ -68,7 +70,7 @@ fn keep_below(top: &Utf8Path, run_dir: &Utf8Path) -> Result<(), Fault> {
     }
     let text = text(&kept);
     fs_err::create_dir_all(run_dir)
-        .and_then(|()| foreign::replace(&file, 0o600, text.as_bytes()))
+        .and_then(|()| safe_open::replace(&file, 0o600, text.as_bytes()))
         .map_err(|e| io_fault(file.as_str(), &e))
 }
 
@@ -82,7 +84,7 @@ pub fn put_back(run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
 
 fn put_back_below(top: &Utf8Path, run_dir: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
     let file = run_dir.join(KEPT);
-    let kept = foreign::read_if_there(&file, Links::Refuse, KEPT_BYTES_MAX)
+    let kept = safe_open::read_if_there(&file, Links::Refuse, KEPT_BYTES_MAX)
         .map_err(|refused| refused.fault(file.as_str()))?;
     let Some(bytes) = kept else { return Ok(()) };
     let text = String::from_utf8_lossy(&bytes);

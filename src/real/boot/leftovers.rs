@@ -1,22 +1,27 @@
-//! What installers leave when they are cut off, and what must go before they run again. Law: deleted is only what is theirs by
-//! its place and name. On the ESP: below `EFI/nixos`, `EFI/systemd`, `EFI/BOOT`, `loader` and `loader/entries`, reached
-//! without following a link, crossing a mount or going up. On the root: empty directories that `nixos-install` makes.
+//! What interrupted installers leave, and what must be deleted before they run again.
 //!
-//! What they were seen to leave, of NixOS 26.11 and systemd 257 to 260:
-//! - NixOS's installer for systemd-boot: `loader/loader.tmp`, which it makes only where nothing is, so that it fails for ever
-//!   after; `<final name><8 characters>.tmp` in `EFI/nixos` and `loader/entries`;
+//! Only files are deleted that belong to an installer by their place and name. On the ESP: below `EFI/nixos`, `EFI/systemd`,
+//! `EFI/BOOT`, `loader` and `loader/entries`, reached without following a link, crossing a mount or going up. On the root:
+//! empty directories that `nixos-install` makes.
+//!
+//! Leftovers seen with NixOS 26.11 and systemd 257 to 260:
+//! - NixOS's installer for systemd-boot: `loader/loader.tmp`, which it makes only if nothing is there, so that it fails from
+//!   then on; `<final name><8 characters>.tmp` in `EFI/nixos` and `loader/entries`;
 //! - `bootctl`: `.#<final name><16 digits>` in `EFI/systemd`, `EFI/BOOT` and `loader`;
-//! - the same, of the files that a host asks for beside its loader: a record below `EFI/nixos/.extra-files` whose directory is
-//!   gone, because it removes the directory first, or because a power cut took it. The next run lists that directory and fails for ever;
-//! - landfall: `EFI/BOOT/LANDFALL.TMP`; `.landfall-room`, with which a run asks whether there is room;
-//! - `nixos-install`: `tmp.<10 characters>` and its own mount point's path, both empty, in the target's root;
-//! - an activation, whose files are not flushed, after a power cut: files of their full length whose bytes are zero, in part or
-//!   all. Over `uid-map`, `gid-map` and `auto-subuid-map` in `/var/lib/nixos` every later activation fails before it makes a
-//!   user, also at boot; in `/etc/passwd` and `/etc/group` the zeros are taken for an account and stay for ever;
-//! - `systemd-machine-id-setup`: an empty `/etc/machine-id`, over which installers of NixOS up to 25.11 fail;
-//! - what appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in it.
+//! - the installer for systemd-boot again, for the files that a host requests beside its loader: a record below
+//!   `EFI/nixos/.extra-files` whose directory is gone, because the installer removes the directory first, or because of a
+//!   power cut. The next run lists that directory and fails, every time;
+//! - landfall: `EFI/BOOT/LANDFALL.TMP`; `.landfall-room`, with which a run checks whether there is free space;
+//! - `nixos-install`: `tmp.<10 characters>` and the path of its own mount point, both empty, in the target's root;
+//! - an activation after a power cut, because its files are not flushed: files of full length whose bytes are partly or
+//!   completely zero. With such a `uid-map`, `gid-map` or `auto-subuid-map` in `/var/lib/nixos`, every later activation fails
+//!   before it makes a user, also at boot; in `/etc/passwd` and `/etc/group` the zeros are taken for an account and stay for
+//!   ever;
+//! - `systemd-machine-id-setup`: an empty `/etc/machine-id`, which makes installers of NixOS up to 25.11 fail;
+//! - the program that appends secrets to an initrd: `/tmp/initrd-secrets.<10 characters>` on the target, with the secrets in
+//!   it.
 //!
-//! Absent: `FSCK0000.REC`, which go when `fsck.vfat` has run (`esp`).
+//! `volume::esp` removes `FSCK0000.REC`, after `fsck.vfat` has run.
 
 use crate::real::fs::target_root::{Root, names_in, remove_in};
 use crate::real::fs::{marks, skeleton, target_root};

@@ -1,8 +1,10 @@
 //! Boot loader formats: loader entries (UAPI Boot Loader Specification, type 1), `loader.conf`, the choice that systemd-boot
-//! makes among entries, and PE headers. Law: pure; any bytes are borne; what is chosen here is what systemd-boot starts by
-//! itself, given the same files and variables.
+//! makes among entries, and PE headers.
 //!
-//! Absent: reading files, the firmware's load options (`disk::efi`), unified kernel images.
+//! Pure; accepts any bytes without panicking. The entry chosen here is the one that systemd-boot starts by itself, given the
+//! same files and variables. Unified kernel images are not supported.
+//!
+//! `boot::menu` reads the files, and `disk::efi` has the firmware's load options.
 
 use crate::real::boot::version;
 use std::cmp::Ordering;

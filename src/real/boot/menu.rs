@@ -1,7 +1,9 @@
-//! The boot loader's menu on the ESP: which entry is started, and whether it, its kernel and its initrd are what the system
-//! says. Law: every file is read from the device and compared with the store; a name that holds no file is a fact.
+//! The boot loader's menu on the ESP: which entry starts, and whether the entry, its kernel and its initrd match the system.
 //!
-//! Absent: the formats and the choice (`loader`), the boot loader's own binaries (`boot`), deleting anything (`leftovers`).
+//! Every file is read from the device and compared with the store. A name without a file is a fact.
+//!
+//! `boot::loader` has the formats and the choice, `boot::files` checks the boot loader's own binaries, and `boot::leftovers`
+//! deletes.
 
 use crate::real::boot::bootspec::Boot;
 use crate::real::boot::initrd::{self, Appended};

@@ -1,7 +1,7 @@
-//! Order of versions (UAPI Group, Version Format Specification). Law: pure; the order is the one in which systemd-boot puts
-//! the entries of its menu, which is neither the alphabet's nor that of numbers alone.
+//! Compares versions (UAPI Group, Version Format Specification).
 //!
-//! Absent: a type for versions. Every text is one.
+//! Pure. The order is the one in which systemd-boot sorts its menu, which is neither alphabetical nor purely numerical. Every
+//! text is a version, so there is no type for them.
 
 use std::cmp::Ordering;
 

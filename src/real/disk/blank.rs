@@ -1,16 +1,19 @@
-//! Whether a device is blank. Law: blank is proved, not assumed: every byte that is looked at is zero, or every byte of that
-//! piece is 0xFF (erased flash). What is small is read whole, and so is a file, whose holes the kernel knows. Of what is larger
-//! both ends are read, every place where a partition or a filesystem is likely to begin, and a grid over all of it; that the
-//! rest was not read is part of the answer. The places follow from lengths and from what kind of device it is, never from the
-//! time that reading takes, so that the same device gives the same answer at every look. What cannot be read is not blank.
+//! Decides whether a device is blank.
 //!
-//! Absent: what the bytes are (`signature`, `outside`), and what the kernel and `blkid` say (`contents`). Sources of the
-//! places: the defaults of sgdisk, parted, Windows' setup and installers of Linux; the layouts of ext4 (`sparse_super`), XFS
-//! (four allocation groups), btrfs (mirrors of the superblock) and NTFS (the table of files).
+//! Blank is proved, not assumed: every byte that is read is zero, or every byte of that piece is 0xFF (erased flash). A small
+//! device is read completely, and so is a file, whose holes the kernel knows. Of a larger device, landfall reads both ends,
+//! every place where a partition or a filesystem is likely to begin, and a grid over the whole device; the answer says that
+//! the rest was not read. The places depend on the length and the kind of the device, never on the time that reading takes,
+//! so the same device always gives the same answer. A device that cannot be read is not blank.
+//!
+//! Sources of the places: the defaults of sgdisk, parted, Windows' setup and Linux installers; the layouts of ext4
+//! (`sparse_super`), XFS (four allocation groups), btrfs (mirrors of the superblock) and NTFS (the table of files).
+//!
+//! `signature` and `outside` recognise the bytes; `contents` adds what the kernel and `blkid` say.
 
 use super::signature::HEAD;
 use super::sysfs::Sysfs;
-use crate::os;
+use crate::os_error;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
@@ -217,7 +220,7 @@ impl Look {
                 match read.map(|()| stranger(piece)) {
                     Ok(None) => {}
                     Ok(Some(index)) => return Blankness::Data(at + index as u64),
-                    Err(error) => return Blankness::Unreadable(at, os::said(&error)),
+                    Err(error) => return Blankness::Unreadable(at, os_error::said(&error)),
                 }
                 at += bytes;
                 looked += bytes;

@@ -1,7 +1,9 @@
-//! Storage controllers whose disks are not to be seen: in a RAID mode of the firmware, or without a driver. Law: only looked at
-//! when no disk of the machine itself is there; names the controller, and what to set.
+//! Storage controllers whose disks are not visible: in a RAID mode of the firmware, or without a driver.
 //!
-//! Absent: driving them. Sources: the PCI class codes, and Linux's `vmd` and `ahci` drivers.
+//! They are looked for only if the machine itself has no disk. The answer names the controller and the setting to change.
+//! landfall does not drive them.
+//!
+//! Sources: the PCI class codes, and Linux's `vmd` and `ahci` drivers.
 
 use super::Sysfs;
 use landfall_states::fault::{Fault, Kind, Remedy};

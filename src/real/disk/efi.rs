@@ -1,8 +1,10 @@
-//! What the firmware says: BootCurrent, BootOrder, Boot####. Law: load options are parsed by the specification, never
-//! searched for text; bytes that break it are an error for that one entry and touch no other.
+//! What the firmware says: BootCurrent, BootOrder, Boot####.
 //!
-//! Absent: writing variables (the boot loader's business), and deciding (`select`). Source: UEFI 2.10, sections 3.1.3
-//! (load options), 10.3 (device paths), and Linux's efivarfs (four bytes of attributes before the data).
+//! Load options are parsed by the specification, never searched for text. Bytes that break it are an error for that one entry
+//! and affect no other. Sources: UEFI 2.10, sections 3.1.3 (load options) and 10.3 (device paths), and Linux's efivarfs (four
+//! bytes of attributes before the data).
+//!
+//! `boot::firmware` writes variables, and `select` decides.
 
 use camino::Utf8Path;
 use std::io;
@@ -257,7 +259,7 @@ pub fn read(dir: &Utf8Path) -> io::Result<Firmware> {
         match fs_err::read(dir.join(file)) {
             Ok(bytes) => Some(Ok(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => Some(Err(crate::os::said(&e))),
+            Err(e) => Some(Err(crate::os_error::said(&e))),
         }
     };
     let numbers = |name: &str, strange: &mut Vec<String>| -> Vec<u16> {

@@ -1,7 +1,10 @@
-//! How long a filesystem says that it is. Law: what lies behind the end that its own superblock gives is no part of it, and is
-//! looked at as a disk without a table is; where no end is known, everything else that begins on the disk is told.
+//! Reads the length of a filesystem from its superblock.
 //!
-//! Absent: containers and members of something larger, which take all of the disk; what lies behind an end (`outside`).
+//! Bytes behind the end that a superblock gives are not part of the filesystem, and are looked at like a disk without a
+//! table. If no end is known, everything else that begins on the disk is reported. Containers and members of something larger
+//! take the whole disk.
+//!
+//! `outside` looks at what lies behind an end.
 
 use super::signature::Signature;
 use std::io::{self, Read, Seek, SeekFrom};

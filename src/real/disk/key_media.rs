@@ -1,10 +1,11 @@
-//! Media with the label of keys: which one is believed, and in what. Law: a label proves nobody; where the medium sits says who can
-//! have put it there. The medium that this system was started from is worth what landfall itself is worth. One that a hand can plug in
-//! (USB, a card, a disc) gives what the configuration says that such a medium may give. A disk inside the machine gives nothing: whoever
-//! had the machine before can have written there. Two that could be believed are a doubt, and nothing is taken.
+//! Media with the label for keys: which one is trusted, and for what.
 //!
-//! Absent: mounting and reading (`secrets`), and whether the medium is the disk that is to be written (`secrets` as well: the choice
-//! comes later).
+//! A label proves nothing. The location of the medium decides what is taken from it. The boot medium is trusted like landfall
+//! itself. A medium that can be plugged in (USB, a card, a disc) gives what the configuration allows for such a medium. A
+//! disk inside the machine gives nothing, because an earlier owner of the machine can have written it. If two media could be
+//! trusted, that is a doubt, and nothing is taken from either.
+//!
+//! `secrets::credentials` mounts and reads the medium, and checks that it is not the disk to be written.
 
 pub use crate::config::MEDIUM_LABEL as LABEL;
 
@@ -15,7 +16,7 @@ use super::usage::Machine;
 use super::{io_fault, open};
 use crate::config::{Config, KeyMedium};
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::disk::kind::no_disk;
 use crate::real::disk::locked::forget_cache;
 use crate::real::disk::scan;
@@ -218,7 +219,7 @@ fn read_labels(blocks: &[Block]) -> Vec<String> {
         match labels_on(block) {
             Ok(names) => labelled.extend(names),
             // A drive without a disc, or a disk that is broken: no keys are there.
-            Err(error) => tracing::info!(disk = %block.name, said = os::said(&error), "its labels"),
+            Err(error) => tracing::info!(disk = %block.name, said = os_error::said(&error), "its labels"),
         }
     }
     labelled

@@ -1,7 +1,8 @@
-//! What speaks against a disk because of its kind. Law: a disk that others may be using, or that the machine does not keep, is not
-//! picked unasked.
+//! Objections to a disk because of its kind.
 //!
-//! Absent: what is on a disk and who uses it (`gather`, `usage`).
+//! A disk that others may be using, or that does not stay in the machine, is not chosen without a question.
+//!
+//! `scan` says what is on a disk, and `usage` who uses it.
 
 use super::sysfs::Block;
 

@@ -1,5 +1,6 @@
-//! The plans that this configuration could have had for a disk: an install that was cut off is recognised by its ids.
-//! Law: pure; ids only. Absent: the payload, which no id depends on.
+//! The plans that this configuration can have had for a disk. An interrupted install is recognised by their ids.
+//!
+//! Pure, and ids only: no id depends on the payload.
 
 use crate::config::Config;
 use landfall_states::plan::{

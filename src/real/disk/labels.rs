@@ -1,8 +1,10 @@
-//! Labels that other disks have too. Law: the installed system finds its filesystems by label (`/dev/disk/by-label`,
-//! `by-partlabel`), where the last device that was found wins; so no other disk that is attached has a planned label when
-//! anything is written, and a machine never lands that may mount an older disk's root.
+//! Planned labels that other disks have too.
 //!
-//! Absent: looking (`gather`). The medium that the installer runs from is passed over: it goes before the first boot.
+//! The installed system finds its filesystems by label (`/dev/disk/by-label`, `by-partlabel`), and the last device that was
+//! found wins. So no other attached disk may have a planned label when landfall writes, and no install is finished that could
+//! mount the root of an older disk. The installer's own medium is ignored: it is removed before the first boot.
+//!
+//! `scan` reads the labels.
 
 use super::contents::Contents;
 use super::lsblk::Row;

@@ -3,11 +3,11 @@
 use super::super::sysfs::tests::Tree;
 use super::*;
 use crate::event::Reporter;
-use crate::real::bench::block_on;
 use crate::real::disk::contents::contents;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
+use crate::real::test_support::block_on;
 use landfall_states::fault::FaultClass;
 use landfall_states::plan::{
     Layout, Machine, Payload, Reference, Repository, RepositorySource, SystemSource,

@@ -1,8 +1,10 @@
-//! Code of boot loaders that lies beside a table, in no partition. Law: it is known by its own head, and is as long as that says; what
-//! lies behind it is judged as anywhere.
+//! Code of boot loaders beside a partition table, in no partition.
 //!
-//! Absent: code in the table's own sector, which no table excludes, and in partitions made for it (`partitions`). Source:
-//! `diskboot.S` of GRUB 2.12 and `start.S` of GRUB 0.97 (lists of sectors at the end of the first one, the last entry first).
+//! The code is recognised by its own header, and is as long as the header says. What lies behind it is judged as anywhere
+//! else. Code in the sector of the table itself is not looked at, because every table allows it. Source: `diskboot.S` of GRUB
+//! 2.12 and `start.S` of GRUB 0.97 (lists of sectors at the end of the first one, the last entry first).
+//!
+//! `partitions` knows the partitions that are made for such code.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

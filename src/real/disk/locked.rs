@@ -1,13 +1,15 @@
-//! The confirmed disk, open. Law: it is found by its identity, addressed by its open file, and identified again whenever
-//! somebody is about to destroy something; its partitions are found below it, by number, place and PARTUUID, never by a
-//! label or a global link. While it is locked, udev keeps its hands off (systemd's block device locking).
+//! The confirmed disk, open.
 //!
-//! Absent: what is written (`table`, and the filesystems' makers).
+//! It is found by its identity, addressed by its open file, and identified again before every destructive operation. Its
+//! partitions are found below it, by number, place and PARTUUID, never by a label or a global link. While it is locked, udev
+//! does not touch it (systemd's block device locking).
+//!
+//! `table` and `volume` write it.
 
-use super::{Sysfs, io_fault, open, taken};
+use super::{Sysfs, disk_lock, io_fault, open};
 use crate::event::Reporter;
 use crate::lock::target::TargetLock;
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
@@ -42,7 +44,7 @@ pub struct HeldDisk {
     sequence: Option<String>,
     file: File,
     lock: Option<Flock<File>>,
-    /// Of the whole run; see `taken`.
+    /// Of the whole run; see `disk_lock`.
     taken: Option<TargetLock>,
 }
 
@@ -232,7 +234,7 @@ impl HeldDisk {
     /// Another landfall, or a program that it left, is at work on the disk.
     pub async fn take(&mut self) -> Result<(), Fault> {
         if self.taken.is_none() {
-            let taken = taken::take(&self.what(), &self.device()).await?;
+            let taken = disk_lock::take(&self.what(), &self.device()).await?;
             taken.inherit();
             self.taken = Some(taken);
             // The node was opened by its name a second time.
@@ -262,7 +264,7 @@ impl HeldDisk {
                     return Err(DeviceFault::DiskLocked {
                         disk: self.what(),
                         waited_s: LOCK_WAIT_MAX.as_secs(),
-                        os: os::of(&errno.into()),
+                        os: os_error::of(&errno.into()),
                     }
                     .into());
                 }
@@ -528,7 +530,7 @@ pub async fn settle(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<(
     if !sysfs.at("run/udev/control").exists() {
         return Ok(());
     }
-    let ended = Program::new("udevadm")
+    let ended = Program::that_looks("udevadm")
         .args(["settle", "--timeout=30"])
         .deadline(Duration::from_secs(40))
         .run(reporter, stop)

@@ -1,6 +1,9 @@
-//! `lsblk --json`. Law: a second opinion: what it sees can only make a disk less of a candidate, never more.
+//! Parses `lsblk --json`.
 //!
-//! Absent: running it (`gather`), and everything that sysfs says better.
+//! It is a second opinion: what it shows can only make a disk less suitable, never more. sysfs has the better answer to
+//! everything else.
+//!
+//! `scan` runs it.
 
 use serde::Deserialize;
 

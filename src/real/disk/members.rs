@@ -1,8 +1,10 @@
-//! Members of something larger: what their own metadata say of it. Law: pure readers of bounded bytes; no number in them is
-//! believed before it is checked; what is incomplete gives less, never a guess.
+//! Members of something larger (LVM, md, ZFS): what their own metadata say about the whole.
 //!
-//! Absent: whether anything uses them (`usage`). Sources: LVM2's `format_text`, the md superblocks of Linux 6.12, and OpenZFS's
-//! `vdev_label.c` and `nvpair.c` (XDR).
+//! Pure readers of bounded bytes. No number in them is used before it is checked. Incomplete metadata give less information,
+//! never a guess. Sources: LVM2's `format_text`, the md superblocks of Linux 6.12, and OpenZFS's `vdev_label.c` and
+//! `nvpair.c` (XDR).
+//!
+//! `usage` finds out whether anything uses them.
 
 use landfall_states::names::quoted;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,35 +1,41 @@
-//! Disks: which are there, which one may be written, and the one that is held. Law: a disk is named by its identity, not
-//! by a kernel name or a label; what could be anybody's is left alone; a doubt is a question to a person.
+//! Disks: which there are, which one may be written, and the chosen one, open and locked.
+//!
+//! A disk is named by its identity, not by a kernel name or a label. A disk that could belong to others is left alone. In
+//! doubt, a person is asked.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `proc`, `lsblk`, `efi`, `signature` | formats: pure parsers |
+//! | `proc`, `lsblk`, `efi`, `signature`, `extent` | formats: pure parsers |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
-//! | `blank` | whether bytes are nothing at all |
-//! | `partitions`, `outside` | where partitions lie; what is in none |
-//! | `members` | what parts of LVM, md and ZFS say of the whole |
-//! | `contents` | what is on a disk, by all witnesses |
+//! | `blank` | whether a device has only blank bytes |
+//! | `partitions`, `outside`, `loader` | where partitions lie; what is in none of them; code of boot loaders there |
+//! | `members` | what parts of LVM, md and ZFS say about the whole |
+//! | `contents` | what is on a disk, by all sources |
 //! | `named` | which disk a name means, and whether it may agree to an erasure |
-//! | `place`, `serial` | bus addresses; which words can be a name |
-//! | `gather` | looking at all of it, bounded, without writing |
-//! | `image` | the same for an image of a disk |
-//! | `key_media` | which medium of keys is believed, and in what |
+//! | `place` | bus addresses |
+//! | `amount` | sizes as text |
+//! | `scan` | looking at all of it, bounded, without writing |
+//! | `disk_image` | the same for an image of a disk |
+//! | `known_ids` | the plans that this configuration can have had for a disk |
+//! | `key_media` | which medium with keys is trusted, and for what |
 //! | `labels` | planned labels that other disks have too |
-//! | `other_system` | whether a disk is plainly another system's |
-//! | `controllers` | those whose disks are not to be seen |
+//! | `kind` | objections to a disk because of its kind |
+//! | `other_system` | whether a disk clearly belongs to another system |
+//! | `controllers` | those whose disks are not visible |
 //! | `usage` | who uses a disk: pure |
 //! | `select` | which disk: pure |
-//! | `held` | the confirmed disk, open and locked |
+//! | `locked`, `disk_lock` | the confirmed disk, open and locked; the lock for a whole run |
 //!
-//! Absent: writing tables (`table`), filesystems, mounts.
+//! `table` writes tables, `volume` filesystems, and `mount` mounts.
 
 pub mod amount;
 pub mod blank;
 pub mod contents;
 pub mod controllers;
+pub mod disk_image;
+pub mod disk_lock;
 pub mod efi;
 mod extent;
-pub mod image;
 pub mod key_media;
 pub mod kind;
 pub mod known_ids;
@@ -48,16 +54,16 @@ pub mod scan;
 pub mod select;
 pub mod signature;
 pub mod sysfs;
-pub mod taken;
+mod unlisted;
 pub mod usage;
 
-pub(crate) use crate::os::errno as os_code;
+pub(crate) use crate::os_error::errno as os_code;
 pub use locked::HeldDisk;
 pub use sysfs::Sysfs;
 
 use crate::config::Config;
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io;
 use crate::real::volume::slots;
@@ -120,7 +126,7 @@ pub(crate) fn open(path: &Utf8Path, flags: nix::fcntl::OFlag) -> io::Result<std:
 
 /// What an error of the operating system means for an install.
 pub fn io_fault(what: impl Into<String>, doing: &str, error: &io::Error) -> Fault {
-    os::fault_in(what, Some(doing), error)
+    os_error::fault_in(what, Some(doing), error)
 }
 
 /// What somebody named: `INSTALL_DISK`, else the configuration.

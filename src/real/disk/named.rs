@@ -1,8 +1,10 @@
-//! Names of disks. Law: one place answers which disk a name means, and whether the name may agree to an erasure: for
-//! `INSTALL_DISK`, `--erase-disk`, `unattended.disk`, the credential, and for what is printed as the name to use. What is printed
-//! is accepted. A name that could mean two disks means none.
+//! Names of disks.
 //!
-//! Absent: what speaks against a disk (`select`), asking (`ask`).
+//! This module alone decides which disk a name means, and whether the name may agree to an erasure. It is used for
+//! `INSTALL_DISK`, `--erase-disk`, `unattended.disk`, the credential, and for every name that landfall prints. A printed name
+//! is always accepted. A name that could mean two disks means none.
+//!
+//! `select` has the objections to a disk, and `real::ask` asks.
 
 use super::sysfs::{Block, Sysfs};
 use super::{io_fault, proc::Dev, proc::parse_dev};
@@ -12,7 +14,7 @@ use landfall_states::disk_name::{is_bus_address, is_of_model_alone, is_unique, l
 use landfall_states::fault::Fault;
 use landfall_states::names::quoted;
 use landfall_states::plan::DiskIdentity;
-use landfall_states::shown::Shown;
+use landfall_states::untrusted_text::Shown;
 use std::io;
 
 /// Folders of links below `/dev/disk` that lead to disks by names that last.

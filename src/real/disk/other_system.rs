@@ -1,7 +1,8 @@
-//! Whether a disk is plainly another system's. Law: then neither the firmware's entries nor its ESP speak for taking it; a person
-//! does. Pure.
+//! Decides whether a disk clearly belongs to another system.
 //!
-//! Absent: what speaks against a disk (`gather`).
+//! If it does, neither the firmware's entries nor its ESP count in favour of the disk; a person has to choose it. Pure.
+//!
+//! `scan` collects the objections.
 
 use super::contents::Contents;
 use super::efi;

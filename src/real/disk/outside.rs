@@ -1,7 +1,10 @@
-//! What a disk holds outside the partitions that its tables name. Law: no range of a disk is left out: what is in no partition
-//! is looked at as a disk without a table is; what is recognised is told with its place, so that a person can find it again.
+//! What a disk holds outside the partitions that its tables name.
 //!
-//! A table's own sectors are not data, and neither is the code of a boot loader that is known (`loader`). Absent: how a range is looked at (`blank`), what is recognised (`signature`).
+//! No range of a disk is left out: what is in no partition is looked at like a disk without a table. What is recognised is
+//! reported with its place, so that a person can find it again. The sectors of a table are not data, and neither is the code
+//! of a boot loader that `loader` knows.
+//!
+//! `blank` reads a range, and `signature` recognises what is in it.
 
 use super::blank::{self, Blankness, Extent, Look};
 use super::loader::Code;

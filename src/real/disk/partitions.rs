@@ -1,7 +1,9 @@
-//! Where partitions lie, and what their types say of their bytes. Law: every partition that any table names is one, also of a
-//! table that is not used any more; a type excuses no bytes but those of a loader of its kind.
+//! Where partitions lie, and what their types say about their bytes.
 //!
-//! Absent: reading tables (`gpt`, `mbr`), what is in no partition (`outside`).
+//! Every partition that any table names counts, even if that table is no longer used. A type excuses no bytes except those of
+//! a boot loader of its kind.
+//!
+//! `table::gpt` and `table::mbr` read the tables, and `outside` looks at what is in no partition.
 
 use super::blank::{Blankness, Extent, Look};
 use crate::real::table::gpt::OnDisk;

@@ -1,10 +1,11 @@
-//! Where a disk sits: its bus address, from sysfs alone. Law: the text is the one that udev's `path_id` of systemd 257 makes, so
-//! that it is the name of the link in `/dev/disk/by-path` where there is one; numbers that are given out in the order of
-//! discovery are not in it; what is not known of a bus is kept as it stands, so that two disks never have one address. Where
-//! udev gives one to several (drivers that number all links of an expander alike), they have one here as well, which then is no
-//! name of any.
+//! Where a disk sits: its bus address, from sysfs alone.
 //!
-//! Absent: names that a disk has of itself (`sysfs`).
+//! The text is the one that udev's `path_id` of systemd 257 makes, so it is the name of the link in `/dev/disk/by-path` if
+//! there is one. It has no numbers that are given in the order of discovery. Unknown parts of an address are kept unchanged,
+//! so that two disks never get the same address. If udev gives one address to several disks (drivers that number all links of
+//! an expander alike), they have one here too, and the address is then no name for any of them.
+//!
+//! `sysfs` has the names that a disk gives itself.
 
 use super::Sysfs;
 use std::io;

@@ -1,7 +1,9 @@
-//! What the kernel says in /proc: mounts, swap, its own command line. Law: a line that cannot be understood is an error:
-//! a mount that is overlooked could be somebody's disk.
+//! What the kernel says in /proc: mounts, swap, its own command line.
 //!
-//! Absent: reading the files (`gather`). Source: proc(5), and the kernel's octal escapes (`\040` is a space).
+//! A line that cannot be understood is an error: an overlooked mount could be a disk in use. Source: proc(5), and the
+//! kernel's octal escapes (`\040` is a space).
+//!
+//! `scan` reads the files.
 
 use crate::real::mount::table::{self, MountEntry, unescape};
 

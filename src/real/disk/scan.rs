@@ -1,7 +1,8 @@
-//! Looking at the machine's disks. Law: nothing is written, nothing is mounted, every look is bounded; what cannot be
-//! read is said, not left out.
+//! Looks at the machine's disks.
 //!
-//! Absent: deciding (`select`, `usage`).
+//! Nothing is written or mounted, and every read is bounded. What cannot be read is reported, not left out.
+//!
+//! `select` and `usage` decide.
 
 use super::amount;
 use super::contents::{self, Contents};
@@ -13,9 +14,9 @@ use super::usage::{Machine, Own, Uses};
 use super::{controllers, efi, io_fault, kind, lsblk, open, os_code, other_system, select};
 use crate::config::Config;
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::disk::known_ids;
-use crate::real::process::command::{OnStop, Program};
+use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
 use camino::Utf8Path;
@@ -115,9 +116,8 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
 
 /// What lsblk says of every block device.
 async fn rows(reporter: &Reporter, stop: &Stop) -> Result<Vec<lsblk::Row>, Fault> {
-    let ended = Program::new("lsblk")
+    let ended = Program::that_looks("lsblk")
         .args(lsblk::ARGS)
-        .on_stop(OnStop::End)
         .run(reporter, stop)
         .await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
@@ -309,12 +309,12 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             Ok(Ok(mut contents)) => {
                 let device = block.device();
                 let size = block.identity.size_bytes;
-                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await;
+                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await?;
                 Ok(contents)
             }
             Ok(Err(error)) => {
-                let why = os::said(&error);
-                let is_device = os::fault("disk", &error).class == FaultClass::Hardware;
+                let why = os_error::said(&error);
+                let is_device = os_error::fault("disk", &error).class == FaultClass::Hardware;
                 failing = is_device.then(|| why.clone());
                 Err(why)
             }

@@ -1,13 +1,15 @@
-//! Which disk. Law: a pure function of gathered facts; what cannot be a target never becomes one by being the only one;
-//! where the rules leave a doubt, a person decides, and is shown every disk with the reasons.
+//! Chooses the disk.
 //!
-//! Two strengths of objection: *never* (in use, removable, the boot medium: not even when named) and *not by itself* (a
-//! USB disk, an installer image: only when somebody names it). The rules of choice, in order: named; the firmware's boot
-//! entries, where they lead to a system of this kind; the only one left; the only one with an install of this very configuration;
-//! the largest of blank disks. An ESP alone speaks for nothing: every system has one, and tools put one on disks for photos; nor does
-//! a count of partitions. Source: docs of the original script, and the defects it had.
+//! A pure function of the facts. A disk that cannot be a target does not become one because it is the only one. Where the
+//! rules leave a doubt, a person decides, and sees every disk with the reasons.
 //!
-//! Absent: looking (`gather`), consent.
+//! There are two strengths of objection: *never* (in use, removable, the boot medium: not even when named) and *not by
+//! itself* (a USB disk, an installer image: only when named). The rules, in order: named; the firmware's boot entries, if
+//! they lead to a system of this kind; the only one left; the only one with an install of this very configuration; the
+//! largest blank disk. An ESP alone does not count in favour of a disk: every system has one, and tools put one on disks for
+//! photos. Neither does the number of partitions. Source: docs of the original script, and its defects.
+//!
+//! `scan` collects the facts, and `states::consent` has the consent.
 
 use super::amount::size;
 use super::efi::{Firmware, LoadOption, Signature};

@@ -1,9 +1,10 @@
-//! Signatures of filesystems, of other kinds of tables and of members of something larger, read straight from the device. Law:
-//! it needs no program, no udev and no cache, so that the same disk gives the same lines at every look (a consent is bound to
-//! them); it reads a bounded number of bytes and believes none of the numbers in them. A magic of two bytes alone is none.
+//! Signatures of filesystems, of other kinds of tables and of members of something larger, read directly from the device.
 //!
-//! Absent: judging whole filesystems (blkid's business, see `volumes`), what lies within a member (`members`), and whether
-//! nothing is there (`blank`). Sources: the on-disk headers of Linux 6.12 and of util-linux' libblkid.
+//! It needs no program, no udev and no cache, so the same disk gives the same lines every time (a consent is bound to them).
+//! It reads a bounded number of bytes and trusts none of the numbers in them. A magic of only two bytes does not count.
+//! Sources: the on-disk headers of Linux 6.12 and of util-linux' libblkid.
+//!
+//! `volume::probe` judges whole filesystems, `members` reads a member, and `blank` says whether there is nothing.
 
 use super::members::{self, Larger, MD_MAGIC, Zfs, clean};
 use landfall_states::names::quoted;

@@ -1,4 +1,4 @@
-//! Signatures: what real tools write is known, and any bytes are borne.
+//! Tests of `signature`: what real tools write is recognised, and any bytes are accepted without panicking.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;

@@ -1,8 +1,9 @@
-//! Block devices as the kernel shows them in sysfs. Law: everything is looked up anew at every call; an attribute that is
-//! not there, or that a failing disk cannot give, is `None`; an identity comes from the kernel's own attributes alone, so that it
-//! does not depend on udev having been here, nor on its version.
+//! Block devices as the kernel shows them in sysfs.
 //!
-//! Absent: opening devices (`held`), deciding (`select`).
+//! Everything is read again at every call. An attribute that is missing, or that a failing disk cannot give, is `None`. An
+//! identity comes only from the kernel's own attributes, so it does not depend on udev or its version.
+//!
+//! `locked` opens devices, and `select` decides.
 
 use super::place;
 use super::proc::{Dev, parse_dev};

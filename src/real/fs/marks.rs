@@ -1,7 +1,10 @@
-//! The small texts that landfall leaves on the target to say what was finished there. Law: pure; each has one form, which is a
-//! format of its own (docs/design/formats.md), and a text that is not of that form counts for nothing.
+//! The small texts that landfall writes on the target to record what was finished there.
 //!
-//! Absent: where they lie and who may write there (`rooted`, `closure`, `install`, `repository`).
+//! Pure. Each text has one form, which is a format of its own (docs/design/formats.md). A text of another form counts for
+//! nothing.
+//!
+//! The modules that write them know their places: `git::repository`, `nix::store` and `nix::install`, through
+//! `fs::target_root`.
 
 use landfall_states::names::{HostName, Revision, StorePath};
 

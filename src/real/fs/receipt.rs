@@ -1,11 +1,13 @@
-//! ImageProgress. Law: the receipt and the log are on the target, re-read, before anything is taken apart; the devices are flushed
-//! after the last thing was taken apart; what is then seen is seen from the devices.
+//! Landing: the receipt and the log on the target.
 //!
-//! Absent: the claim that it landed (the driver saves it, after this), powering off.
+//! They are written and read back before anything is detached. The devices are flushed after the last detaching, and the
+//! final look reads from the devices.
+//!
+//! The driver saves the claim that the install landed, after this. landfall does not power off.
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::io_fault;
 use crate::real::fs::target_root::{self, Root};
+use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
 use landfall_states::actions::land::Receipt;
 use landfall_states::fault::Fault;
@@ -200,7 +202,7 @@ pub fn keep(root: &Root, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Faul
 /// The log cannot be read.
 pub fn run_log(path: &Utf8Path) -> Result<(Vec<u8>, Option<u64>), Fault> {
     let io = |e: std::io::Error| io_fault(format!("log {path}"), &e);
-    let mut file = match foreign::open(path, Links::Refuse) {
+    let mut file = match safe_open::open(path, Links::Refuse) {
         Ok(file) => file,
         Err(Refused::Absent) => return Ok((vec![], None)),
         Err(refused) => return Err(refused.fault(format!("log {path}"))),

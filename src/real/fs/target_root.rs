@@ -1,14 +1,16 @@
-//! Files below a target root. Law: a path of the target is resolved as the target itself would resolve it, so no symbolic
-//! link in it leads out (`openat2(2)`, `RESOLVE_IN_ROOT`); a file is written beside its place, flushed, renamed, and its
-//! directory flushed; a filesystem is synced through a descriptor on it, which reports write errors.
+//! Files below a target root.
 //!
-//! [`Root`] is the only name of a target's root, and what is below it can be opened here and nowhere else: the type gives no
-//! path that something could be joined to. A program that has to be told a place below it is told where the place *is*
-//! ([`Dir::path`]): a path without a link in it.
+//! A path of the target is resolved as the target itself would resolve it, so no symbolic link in it leads out (`openat2(2)`,
+//! `RESOLVE_IN_ROOT`). A file is written beside its place, flushed and renamed, and its directory is flushed. A filesystem is
+//! synced through a descriptor on it, which reports write errors.
 //!
-//! Absent: what the files mean.
+//! [`Root`] is the only name of a target's root, and files below it can be opened here and nowhere else: the type gives no
+//! path that something could be joined to. A program that needs a place below it is given the real path of that place
+//! ([`Dir::path`]), without a link in it.
+//!
+//! The callers know what the files mean.
 
-pub use crate::os::fault as io_fault;
+pub use crate::os_error::fault as io_fault;
 use crate::real::MOUNT_ROOT;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, PlaceFault};
@@ -36,22 +38,23 @@ const DEPTH_MAX: usize = 512;
 /// what is below it is opened by the functions of this module, which no link leads out of.
 ///
 /// ```
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
-/// assert!(landfall::real::rooted::read(&root, "/etc/passwd").unwrap().is_none());
+/// use landfall::real::fs::target_root::{self, Root};
+/// let root = Root::at("/nonexistent");
+/// assert!(target_root::read(&root, "/etc/passwd").unwrap().is_none());
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0599
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _ = root.join("etc/passwd"); // where a link of the target would lead into the running system
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0277
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _ = format!("{root}/etc/passwd");
 /// ```
 ///
-/// ```compile_fail
-/// let root = landfall::real::rooted::Root::at("/nonexistent");
+/// ```compile_fail,E0599
+/// let root = landfall::real::fs::target_root::Root::at("/nonexistent");
 /// let _: &camino::Utf8Path = root.as_ref();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -476,7 +479,7 @@ fn in_the_way(dir: &OwnedFd, name: &str, path: &str, error: &io::Error) -> Fault
         Ok(to) => PlaceFault::LinkUnusable {
             path: format!("{path} on the target"),
             to: to.to_string_lossy().into_owned(),
-            os: crate::os::of(error),
+            os: crate::os_error::of(error),
         }
         .into(),
         Err(_) => PlaceFault::FileType {

@@ -60,7 +60,7 @@ fn written_files_have_their_mode_and_leave_nothing_beside() {
     // Nor does one that could not be put in its place: a directory has its name.
     fs_err::create_dir(root.join("a/b/d")).unwrap();
     let error = write_in(&dir, "d", b"x", Access::root(0o600)).unwrap_err();
-    assert_eq!(crate::os::errno(&error), Some(nix::libc::EISDIR));
+    assert_eq!(crate::os_error::errno(&error), Some(nix::libc::EISDIR));
     assert_eq!(names(&root, "/a/b").unwrap(), ["c", "d"]);
 }
 

@@ -1,8 +1,9 @@
-//! Making the clone of the configuration: beside its place, synced, and renamed. Law: what a clone that was cut off left is gone on
-//! with once or twice, and never for ever: whatever it is that fails over it, it is removed and the clone is made from nothing.
-//! No credential is written down. A clone with somebody's work in it is replaced and kept.
+//! Makes the clone of the configuration: beside its place, synced, and renamed.
 //!
-//! Absent: which revision, and what is at the place (`repository`); whether a repository is whole (`sound`).
+//! An interrupted clone is continued once or twice; if it fails again, landfall deletes it and clones from the start. No
+//! credential is written to the disk. A clone that contains somebody's work is replaced, and kept under another name.
+//!
+//! `git::repository` says which revision and what is at the place, and `git::soundness` whether a repository is complete.
 
 use crate::real::fs::marks::{self, CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::fs::target_root::{self, Root};

@@ -1,13 +1,15 @@
-//! Git, as landfall runs it. Law: no prompt, no configuration but ours, known hosts only, a limit on silence; what Git says
-//! is classified by its words. Pure parsers for what it prints.
+//! Git, as landfall runs it.
 //!
-//! Absent: what is cloned and where to; see `repository`.
+//! Git asks nothing, reads no configuration but ours, connects to known hosts only, and has a limit on silence. What Git
+//! prints is classified by its sentences, and parsed by pure functions.
+//!
+//! `git::clone` and `git::repository` decide what is cloned and where.
 
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::Root;
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
+use crate::real::tool_errors::{self, Places};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{self, Cause, Fault, Kind, Remedy};
 use landfall_states::names::{RefName, Revision};
@@ -22,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(2 * 3_600);
 /// What ssh prints. A server's banner has no mark by which it could be told from what ssh says; at the level ERROR ssh prints none. But
 /// at that level it does not say either that no algorithm fits, or that a connection broke, which it says one level lower: these places of
 /// its code are named, so that they print at any level, with their name before what they say (`LogVerbose`, ssh_config(5), OpenSSH 8.5
-/// and newer; `endings` takes the name off). An older ssh passes over the option.
+/// and newer; `tool_errors` takes the name off). An older ssh passes over the option.
 const SSH_WORDS: &str = "-o LogLevel=ERROR -o IgnoreUnknown=LogVerbose \
     -o 'LogVerbose=packet.c:sshpkt_vfatal():*,clientloop.c:server_alive_check():*'";
 
@@ -258,11 +260,11 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
         last_lines: how
             .last_lines
             .iter()
-            .map(|line| redact_of(remote, endings::of_ssh(line)))
+            .map(|line| redact_of(remote, tool_errors::of_ssh(line)))
             .collect(),
         ..how
     };
-    endings::git(
+    tool_errors::git(
         what,
         how,
         &redact_of(remote, &ended.said()),

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::event::Reporter;
-use crate::real::bench::block_on;
 use crate::real::process::stop::Stop;
+use crate::real::test_support::block_on;
 use landfall_states::fault::FaultClass;
 use proptest::prelude::*;
 

@@ -1,9 +1,11 @@
-//! What the clone will need of the remote, looked at before the first write. Law: what is refused here the clone would stop at, for the
-//! same reason; a look that the remote does not grant is told, and refuses nothing. Nothing but a folder in tmpfs is written, and that is
-//! bounded.
+//! Checks, before the first write, what the clone will need from the remote.
 //!
-//! Looked at: whether the remote's history is whole as far as the pinned revision goes, and of each submodule its address, whether it is
-//! reached, and whether it has the commit. Absent: submodules of submodules, and the files themselves.
+//! A refusal here has the same reason that the clone would stop for. A check that the remote does not allow is reported, and
+//! refuses nothing. Only a bounded folder in tmpfs is written.
+//!
+//! Checked are whether the remote's history is complete up to the pinned revision, and for each submodule its address,
+//! whether it can be reached, and whether it has the commit. Submodules of submodules and the files themselves are not
+//! checked.
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};

@@ -1,15 +1,17 @@
-//! Whether a repository on the target may be shown to Git. Law: before any Git, or a Nix that reads a repository, is run in a
-//! directory that was there before, its settings, hooks and every other file that Git takes orders from are read here, without Git,
-//! and compared with what landfall and its Git write. What is anything else gets no Git run in it: it would be run as root.
+//! Decides whether a repository on the target may be shown to Git.
 //!
-//! What is committed is another thing: that is the operator's own configuration. Absent: reading settings (`gitconfig`), what follows
-//! (`states::actions::clone_configuration`, `clone`).
+//! Before Git, or a Nix that reads a repository, runs in a directory that existed before, landfall reads its settings, its
+//! hooks and every other file that Git takes orders from, without Git, and compares them with what landfall and its Git
+//! write. If anything differs, no Git runs there: it would run as root. Committed files are not checked: they are the
+//! operator's own configuration.
+//!
+//! `git::settings` reads the settings; `states::actions::clone_configuration` and `git::clone` decide what follows.
 
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use crate::real::fs::target_root;
 use crate::real::git::command;
 use crate::real::git::settings::{self, BYTES_MAX, Judged, Of, Setting};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::CloneConfiguration;
 use landfall_states::fault::{Fault, SourceFault};
@@ -170,7 +172,7 @@ fn kind(path: &Path) -> io::Result<Kind> {
 
 /// At most so many bytes of a file; `None`: it has more.
 fn bytes(path: &Utf8Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    match foreign::read(path, Links::Refuse, bytes_max) {
+    match safe_open::read(path, Links::Refuse, bytes_max) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Refused::TooLong { .. }) => Ok(None),
         Err(refused) => Err(refused.into_io(path)),

@@ -1,8 +1,10 @@
-//! Which commit is checked out in a clone on the target. Law: the files of the repository are read, and no Git is run: its settings
-//! are those of whoever wrote there last. No link leads out of the target, every file has a bound, and what is not exactly in the
-//! form that Git writes (gitrepository-layout(5), gitglossary(7)) is no answer.
+//! Which commit is checked out in a clone on the target.
 //!
-//! Absent: whether the commit is there, and whether the clone is whole (`sound`).
+//! The files of the repository are read, and Git does not run: its settings are those of whichever program wrote there last.
+//! No link leads out of the target, and every file has a bound. What is not exactly in the form that Git writes
+//! (gitrepository-layout(5), gitglossary(7)) gives no answer.
+//!
+//! `git::soundness` says whether the commit is there and the clone is complete.
 
 use crate::real::fs::target_root::{self, Root};
 use landfall_states::fault::Fault;

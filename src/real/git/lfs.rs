@@ -1,13 +1,13 @@
-//! Files of Git LFS: what a clone has in the place of large files. Law: a pointer is what git-lfs writes, to the letter (its
-//! `docs/spec.md`): a file of less than 1,024 bytes, whose first line names the version, with an object's digest and size. A text that
-//! speaks of pointers is none.
+//! Files of Git LFS: what a clone has in the place of large files.
 //!
-//! Absent: fetching them. The system is built without, and a notice says so.
+//! A pointer is exactly what git-lfs writes (its `docs/spec.md`): a file of less than 1,024 bytes whose first line names the
+//! version, with the digest and size of an object. A file that only mentions a pointer is not one. The files are not fetched:
+//! the system is built without them, and a notice says so.
 
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;
 use crate::real::process::context::Hands;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::io::Read;
@@ -108,7 +108,7 @@ async fn pointers(hands: &Hands, access: &Access, clone: &Utf8Path) -> Result<Ve
             continue;
         }
         let mut bytes = Vec::new();
-        foreign::open(&file, Links::Refuse)
+        safe_open::open(&file, Links::Refuse)
             .map_err(|refused| refused.into_io(&file))
             .and_then(|open| open.take(POINTER_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|e| fault(&e))?;

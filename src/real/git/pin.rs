@@ -1,8 +1,10 @@
-//! Whether a revision that only a record asks for is what the reference names: asked of the remote, or of the bundle. Law: nothing
-//! that lies on the target is believed. What the reference names now is fetched into an empty repository in tmpfs, commits only where
-//! the server can do that, and ancestry is read there; a clone on the target could lie with its own objects, graphs and grafts.
+//! Checks whether a revision that only a record asks for is what the reference names, by asking the remote or the bundle.
 //!
-//! Absent: what follows (`states::actions::clone_configuration`).
+//! Nothing on the target is trusted. What the reference names now is fetched into an empty repository in tmpfs (only commits,
+//! if the server can do that), and the ancestry is read there. A clone on the target could deceive with its own objects,
+//! graphs and grafts.
+//!
+//! `states::actions::clone_configuration` decides what follows.
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};

@@ -1,16 +1,18 @@
-//! The configuration repository: resolved before the first write, looked at where it is cloned to. Law: exactly the pinned
-//! revision ends up at its place, whole or not at all; what does not carry this install's mark is never touched.
+//! The configuration repository: resolved before the first write, and looked at where it is cloned to.
 //!
-//! Absent: judging a clone (`states::actions::clone_configuration`), making it (`clone`).
+//! Exactly the pinned revision ends up at its place, completely or not at all. A directory that does not carry this install's
+//! mark is never touched.
+//!
+//! `states::actions::clone_configuration` judges a clone, and `git::clone` makes it.
 
 use super::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root;
 pub use crate::real::git::clone::perform_clone;
 use crate::real::git::command::{self, Access};
 use crate::real::git::guard::{self, Found};
 use crate::real::git::soundness;
 use crate::real::process::context::Hands;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts};
 use landfall_states::fault::{Fault, FaultClass, Remedy, SourceFault};
@@ -73,7 +75,7 @@ struct Asked<'a> {
 fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
     let fault = |e: std::io::Error| target_root::io_fault(format!("bundle {file}"), &e);
     let mut head = Vec::new();
-    let opened = foreign::open(Utf8Path::new(file), Links::Follow)
+    let opened = safe_open::open(Utf8Path::new(file), Links::Follow)
         .map_err(|refused| refused.fault(format!("bundle {file}")))?;
     opened
         .take(BUNDLE_HEAD_BYTES_MAX)

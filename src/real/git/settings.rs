@@ -1,9 +1,11 @@
-//! A repository's own configuration, read without Git. Law: pure; what Git would read in a file is read here, in its order, and a
-//! file that Git would not read is an error. What Git does by a configuration (`core.fsmonitor`, filters, `include.path` …) it does
-//! as root, so a configuration from the target is compared with what landfall and Git themselves write before any Git sees it.
+//! A repository's own configuration, read without Git.
 //!
-//! The form is that of git-config(1), "Syntax". Absent: files and directories (`guard`); `include.path` is a setting like any
-//! other here, and nothing is included.
+//! Pure. What Git would read in a file is read here, in the same order, and a file that Git would not read is an error. Git
+//! does as root what its configuration says (`core.fsmonitor`, filters, `include.path` …), so a configuration from the target
+//! is compared with what landfall and Git themselves write before Git sees it. The form is that of git-config(1), "Syntax".
+//! `include.path` is a setting like any other here, and nothing is included.
+//!
+//! `git::guard` looks at files and directories.
 
 use crate::real::fs::marks::{CLONE_KEY, REVISION_KEY, TRIES_KEY};
 use landfall_states::names::{Revision, quoted};

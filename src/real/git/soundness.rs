@@ -1,8 +1,10 @@
-//! Whether a repository is whole: every object is there and has the bytes that its name says, and the work tree is what Git makes of
-//! the commit. Law: what Git remarks on the style of a whole object is no flaw: commits with a time zone or an author that Git would
-//! not write today are in the history of many repositories, and a clone of them is as whole as any other.
+//! Decides whether a repository is complete: every object is there and has the bytes that its name says, and the work tree is
+//! what Git makes of the commit.
 //!
-//! Absent: which commit it ought to be (`states::actions::clone_configuration`), making it (`repository`).
+//! Git's remarks on the style of an intact object do not count. Commits with a time zone or an author that Git would not
+//! write today are in the history of many repositories, and a clone of them is as complete as any other.
+//!
+//! `states::actions::clone_configuration` says which commit it should be, and `git::clone` makes the clone.
 
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;

@@ -1,10 +1,10 @@
 //! The repository where it comes from: its name, its address, and what it offers.
 
-use crate::foreign::{self, Links};
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access, Offer, git_url};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
+use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, Remedy, SourceFault};
 use landfall_states::names::Revision;
@@ -35,7 +35,7 @@ pub(in crate::real) async fn has_commit(
 
 pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
     if let RepositorySource::Bundle { file, .. } = source
-        && let Err(refused) = foreign::open(Utf8Path::new(file), Links::Follow)
+        && let Err(refused) = safe_open::open(Utf8Path::new(file), Links::Follow)
     {
         return Err(refused
             .fault(format!("bundle {file}"))

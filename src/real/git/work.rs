@@ -1,7 +1,8 @@
-//! Whether somebody worked in a clone that is about to be replaced. Law: in doubt there is work in it. What a power cut makes of a
-//! file (none, no bytes, a part, zeros in its place) is no work.
+//! Decides whether somebody worked in a clone that is about to be replaced.
 //!
-//! Absent: whether the clone is whole (`sound`), replacing it (`clone`).
+//! In doubt there is work in it. What a power cut makes of a file (missing, empty, a part, zeros) is not work.
+//!
+//! `git::soundness` says whether the clone is complete, and `git::clone` replaces it.
 
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;

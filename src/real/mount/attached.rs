@@ -1,9 +1,13 @@
-//! Attaching: the LUKS mapping and the mounts of this install. Law: the kernel's tables are the only truth about what is
-//! attached; attaching twice is attaching once, also after a killed run; what is not of this install is left alone (I17).
+//! The LUKS mapping and the single mounts of this install.
 //!
-//! Absent: a record of what was mounted (after a kill it would lie), hooks and extra directories, killing anybody.
+//! The kernel's tables are the only truth about what is attached. Attaching twice is attaching once, also after a killed run.
+//! What does not belong to this install is left alone (I17). No record of the mounts is kept on a disk (after a kill it would
+//! be wrong), and no process is killed.
+//!
+//! `real::attach` calls this module for the whole install; `mount::hooks` makes extra directories and runs the user's
+//! commands.
 
-use crate::os::{self, errno};
+use crate::os_error::{self, errno};
 use crate::real::MOUNT_ROOT;
 use crate::real::fs::target_root::{Dir, Root};
 use crate::real::mount::table::{MountEntry, parse_mountinfo};
@@ -42,6 +46,8 @@ pub struct Attached {
     pub unflushed: bool,
     /// Nothing of the target that can be seen is in caches only: nobody attached it for writing since it was written out.
     pub root_written_out: bool,
+    /// The root filesystem has damage that is not repaired without being asked for, or had it in this run.
+    pub root_damaged: bool,
 }
 
 pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {
@@ -137,7 +143,7 @@ fn mount_fault(what: String, kind: &str, error: &std::io::Error) -> Fault {
         .into(),
         Some(libc::EINVAL | libc::EUCLEAN) => PlaceFault::FilesystemRefused {
             on: what,
-            os: os::of(error),
+            os: os_error::of(error),
         }
         .into(),
         Some(_) | None => io_fault(what, error),

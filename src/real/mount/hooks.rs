@@ -1,15 +1,15 @@
-//! Extra directories and the user's commands after mounting. Law: each command is a step of its own, its exit code counts,
-//! and it runs once after every mounting of the target: what it mounted there is taken down with the target, and what it did to
-//! the live system is gone after a reboot.
+//! Extra directories and the user's commands after mounting.
 //!
-//! Absent: a shell anywhere else in landfall.
+//! Each command is a step of its own, its exit code counts, and it runs once after every mounting of the target: what it
+//! mounted there is detached together with the target, and its changes to the live system are gone after a reboot. This is
+//! the only shell in landfall.
 
-use crate::foreign::{self, Links};
 use crate::real::RUN_DIR;
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::names::{Digest, TargetPath};
@@ -80,7 +80,7 @@ pub async fn run_commands(
     salt: &str,
     marker: &Utf8Path,
 ) -> Result<(), Fault> {
-    let ran = foreign::read_if_there(marker, Links::Refuse, MARKER_BYTES_MAX)
+    let ran = safe_open::read_if_there(marker, Links::Refuse, MARKER_BYTES_MAX)
         .map_err(|refused| refused.fault(marker.as_str()))?
         .unwrap_or_default();
     let ran = String::from_utf8_lossy(&ran);
@@ -114,7 +114,7 @@ pub async fn run_commands(
             fs_err::create_dir_all(dir).map_err(|e| target_root::io_fault(dir.as_str(), &e))?;
         }
         let mut file =
-            foreign::open_own(marker, 0o600, true).map_err(|refused| refused.fault(marker.as_str()))?;
+            safe_open::open_own(marker, 0o600, true).map_err(|refused| refused.fault(marker.as_str()))?;
         writeln!(file, "{line}").map_err(|e| target_root::io_fault(marker.as_str(), &e))?;
     }
     Ok(())

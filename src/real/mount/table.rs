@@ -1,7 +1,8 @@
-//! The kernel's table of mounts, and what it means for an install. Law: pure; any text gives an answer, and a mount is known
-//! by its device number, never by the name in the table's source column.
+//! The kernel's table of mounts, and what it means for an install.
 //!
-//! Absent: reading the table, mounting and unmounting (`mounts`).
+//! Pure. Any text gives an answer, and a mount is known by its device number, never by the name in the table's source column.
+//!
+//! `mount::attached` reads the table, mounts and unmounts.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::names::quoted;

@@ -1,9 +1,11 @@
-//! What Nix keeps between two of its runs, on the target: copies of the inputs' repositories, lists of what it fetched and
-//! evaluated. Law: all of it is scratch, and of this run: a copy of a repository has settings that Git takes orders from, and a list of
-//! what was evaluated says what is built, so what was on the disk before is never read. After an unclean stop, and after an evaluation
-//! that failed, it is made anew.
+//! What Nix keeps on the target between two of its runs: copies of the inputs' repositories, lists of what it fetched and
+//! evaluated.
 //!
-//! Absent: what is built with it (`closure`).
+//! All of it is scratch and belongs to one run. A copy of a repository has settings that Git takes orders from, and a list of
+//! evaluations says what is built, so data from before this run are never read. After an unclean stop, and after a failed
+//! evaluation, they are made again.
+//!
+//! `nix::evaluation` and `nix::store` use them.
 
 use super::client::CACHES_DIR;
 use crate::real::fs::target_root;

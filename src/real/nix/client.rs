@@ -1,6 +1,5 @@
-//! Nix as landfall runs it: the two stores, the settings, and following what it says. A program that was killed is a fault that passes; what another ending means is judged in `endings`.
+//! Nix as landfall runs it: the two stores, the settings, and following what it says. A program that was killed is a fault that passes; what another ending means is judged in `tool_errors`.
 
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::fs::{marks, skeleton};
 use crate::real::nix::log::{NixLog, Told};
@@ -8,6 +7,7 @@ use crate::real::nix::pack::REGISTRATION;
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
+use crate::real::tool_errors::{self, Places};
 use landfall_states::fault::{self, Fault, FaultClass, ImageFault, Remedy};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
@@ -142,7 +142,7 @@ impl Stores {
         let ended = hands.run(load).await?;
         if !ended.success() {
             let said = ended.said();
-            return Err(endings::nix_plain(
+            return Err(tool_errors::nix_plain(
                 &what,
                 ended.how(),
                 &said,
@@ -275,7 +275,7 @@ pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Root) -> Fa
         last_lines: log.last_lines(),
         ..ended.how()
     };
-    endings::nix(what, how, log.sorted(), Places(&[&root.as_arg()]))
+    tool_errors::nix(what, how, log.sorted(), Places(&[&root.as_arg()]))
 }
 
 pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixLog, root: &Root) -> Result<Ended, Fault> {

@@ -1,7 +1,9 @@
-//! The contents of the target store: hashed, and made right where they are wrong. Law: a wrong path is an answer and never a
-//! fault; whatever Nix cannot repair or forget ends with the database put aside, after which everything is copied again.
+//! Checks the contents of the target store by their hashes, and corrects wrong ones.
 //!
-//! Absent: whether the database can be read (`database`), copying and building (`closure`).
+//! A wrong path is an answer, never a fault. If Nix can neither repair nor forget a path, the database is put aside, and
+//! everything is copied again.
+//!
+//! `nix::database` says whether the database can be read; `nix::store` copies and builds.
 
 use crate::real::boot::leftovers;
 use crate::real::fs::target_root;

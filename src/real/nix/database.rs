@@ -1,23 +1,24 @@
-//! The database of the target store, `/nix/var/nix/db`: whether it can be used, and what follows when it cannot. Law: its
-//! state is a fact. Its pages holding together (`integrity`) and Nix reading every entry are the proof that it is usable; everything
-//! else that is not the inability to look (a device that reports errors, no room, a program that is missing or was killed) makes
-//! it unusable, whatever Nix said. Where something fails over it nevertheless, it has to take another row.
+//! The database of the target store, `/nix/var/nix/db`: whether it can be used, and what follows if not.
 //!
-//! What real Nix leaves (2.8 and 2.26): killed at any system call that changes something, it goes on with the rest by itself.
-//! When the power goes, the log (`db.sqlite-wal`) may be lost, in which all tables are while a closure is copied. With a `schema`
-//! file beside it Nix then neither fills the database nor replaces it. The same holds for a `schema` of no bytes, a missing
-//! `db.sqlite` beside a `schema`, a page of zeros, an entry that makes no sense. Over some of them Nix dies by a signal of its own
-//! making (SIGABRT, SIGSEGV).
+//! Its state is a fact. It is usable if its pages are consistent (`integrity`) and Nix can read every entry. Every other
+//! result makes it unusable, except that landfall could not look (I/O error, no free space, program missing or killed): that
+//! is a fault. If a later program still fails because of it, the database counts as unusable.
 //!
-//! Absent: repairing a database; a list of error texts; what is in the store (`contents`).
+//! Seen with real Nix (2.8 and 2.26): if it is killed at any system call that changes something, it continues by itself.
+//! After a power cut, the log (`db.sqlite-wal`), which has all tables while a closure is copied, may be lost. With a `schema`
+//! file beside it, Nix then neither fills the database nor replaces it. The same happens with an empty `schema`, with a
+//! `schema` but no `db.sqlite`, with a page of zeros, and with an entry that makes no sense. With some of these, Nix ends
+//! itself with a signal (SIGABRT, SIGSEGV).
+//!
+//! A database is never repaired, and no list of error texts is needed. `nix::contents` checks what is in the store.
 
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use crate::real::nix::client::Stores;
 use crate::real::nix::integrity;
 use crate::real::process::command::Ended;
 use crate::real::process::context::Hands;
+use crate::real::tool_errors::{self, Places};
 use crate::real::volume::free_space;
 use camino::Utf8Path;
 use landfall_states::actions::realise_system::{Database, PutAside};
@@ -227,7 +228,7 @@ fn said_no(root: &Root, ended: Ended) -> Result<Option<String>, Fault> {
         let how = ended.how();
         return Err(Fault::program(FaultClass::Transient, on, how, Remedy::resume()));
     }
-    let fault = endings::nix_plain(&on, ended.how(), &ended.said(), Places(&[&root.as_arg()]));
+    let fault = tool_errors::nix_plain(&on, ended.how(), &ended.said(), Places(&[&root.as_arg()]));
     if fault.cause() == Some(Cause::Memory) {
         return Err(fault);
     }

@@ -1,9 +1,11 @@
-//! From the clone to the system: what Nix evaluates and builds. Law: Nix reads no repository that gives orders, and no cache of a
-//! former run; the flake is that of the revision, whatever the work tree holds; a host that cannot be installed is not built first.
+//! From the clone to the system: what Nix evaluates and builds.
 //!
-//! Absent: how Nix is called, copying, and what is recorded of it (`closure`); what makes a repository strange (`guard`).
+//! Nix reads no repository that gives orders, and no cache of an earlier run. The flake is that of the revision, whatever the
+//! work tree holds. A host that cannot be installed is refused before it is built.
+//!
+//! `nix::store` copies and records, `nix::client` calls Nix, and `git::guard` decides which repository is safe to read.
 
-use crate::os;
+use crate::os_error;
 use crate::real::boot::host_loader;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
@@ -30,7 +32,7 @@ fn other_owner(clone: &Utf8Path) -> Result<Option<u32>, Fault> {
             Ok(found) if found.uid() != own => return Ok(Some(found.uid())),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(os::fault(format!("owner of {path}"), &error)),
+            Err(error) => return Err(os_error::fault(format!("owner of {path}"), &error)),
         }
     }
     Ok(None)

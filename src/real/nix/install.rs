@@ -1,16 +1,18 @@
-//! `nixos-install`. Law: the trace of a finished activation is written by landfall, after the program ended well and the
-//! filesystem was synced; until then the program is run again, from its beginning.
+//! Runs `nixos-install`.
 //!
-//! Absent: the boot loader's proof (`boot`).
+//! landfall writes the trace of a finished activation after the program ended well and the filesystem was synced. Without the
+//! trace the program is run again from its beginning.
+//!
+//! `boot::files` checks the boot loader.
 
 use crate::real::boot::{activation, host_loader, leftovers};
-use crate::real::endings::{self, Places};
 use crate::real::fs::target_root::Root;
 use crate::real::fs::{marks, skeleton, target_root};
 use crate::real::nix::client::SCRATCH;
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::process::limits::Memory;
+use crate::real::tool_errors::{self, Places};
 use landfall_states::actions::install_system::InstallFacts;
 use landfall_states::actions::provision_secrets::Placed;
 use landfall_states::fault::{Fault, StoreFault};
@@ -58,6 +60,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
+    skeleton::clear_profile(hands, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
         hands
             .reporter
@@ -107,7 +110,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
 
 pub(crate) fn failed(root: &Root, system: &StorePath, ended: &Ended) -> Fault {
     let what = format!("nixos-install of {system}");
-    endings::install(&what, ended.how(), &ended.said(), Places(&[&root.as_arg()]))
+    tool_errors::install(&what, ended.how(), &ended.said(), Places(&[&root.as_arg()]))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Whether the pages of the target store's database hold together, as SQLite itself says. Law: nothing of it is changed, not even by
-//! moving the log into it; what SQLite cannot say is left to Nix, which is asked after it.
+//! Checks that the pages of the target store's database are consistent, as SQLite itself says.
 //!
-//! Why: Nix reads a database by some of its indexes and writes into all of them. A damaged page that no reading touches would let
-//! every copy fail, or be found by the first `nixos-rebuild` of the installed system.
+//! Nothing in it is changed, and the log is not moved into it. What SQLite cannot answer is left to Nix, which is asked next.
+//! The reason: Nix reads a database by some of its indexes and writes into all of them. A damaged page that no read touches
+//! would make every copy fail, or appear at the first `nixos-rebuild` of the installed system.
 //!
-//! Absent: what the entries mean (Nix reads them, `database`), and making anything right.
+//! `nix::database` asks Nix what the entries mean; nothing here is repaired.
 
 use crate::real::fs::target_root::{self, Root};
 use landfall_states::fault::Fault;

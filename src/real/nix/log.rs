@@ -1,9 +1,12 @@
-//! What Nix says. Law: pure; the machine log (`--log-format internal-json`) is parsed line by line into counts and plain
-//! messages, and sorted by who said it. A line that is not understood is kept as a message.
+//! What Nix prints.
 //!
-//! Absent: running Nix, and what its endings mean (`endings`). Source of the numbers: `ActivityType` and `ResultType` in Nix's `logging.hh` (2.8 to 2.26).
+//! Pure. The machine log (`--log-format internal-json`) is parsed line by line into counts and plain messages, sorted by who
+//! said them. A line that is not understood is kept as a message. Source of the numbers: `ActivityType` and `ResultType` in
+//! Nix's `logging.hh` (2.8 to 2.26).
+//!
+//! `nix::client` runs Nix, and `tool_errors` says what its errors mean.
 
-use crate::real::endings;
+use crate::real::tool_errors;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +96,7 @@ pub struct NixLog {
     /// Errors and warnings, the last ones.
     messages: Vec<String>,
     /// The same and the logs of builds, by who said it.
-    sorted: endings::Said,
+    sorted: tool_errors::Said,
     /// Store paths that they found to be wrong.
     corrupt: BTreeSet<String>,
 }
@@ -245,7 +248,7 @@ impl NixLog {
     }
 
     /// What it said, by who said it.
-    pub fn sorted(&self) -> &endings::Said {
+    pub fn sorted(&self) -> &tool_errors::Said {
         &self.sorted
     }
 

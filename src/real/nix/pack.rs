@@ -1,13 +1,15 @@
-//! An image from a closure. Law: the same closure gives the same bytes on every machine: files are staged without their owners,
-//! times, extended attributes and links among each other, in the order of their names; what Nix knows of where a path came
-//! from, which is the machine's and not the closure's, is left out; ids are fixed; what `mke2fs` takes over from the machine all the same is
-//! taken out again (`image::ext4::normalise`). No privilege is needed, and nothing is mounted.
+//! Makes an image from a closure.
 //!
-//! Absent: Nix's database itself, which has times in it and is not equal twice. The image carries what is to be registered
-//! ([`REGISTRATION`]), and the target's database is made of it after landing, in one transaction.
+//! The same closure gives the same bytes on every machine. Files are staged without their owners, times, extended attributes
+//! and links among each other, in the order of their names. What Nix knows about the origin of a path belongs to the machine
+//! and is left out. Ids are fixed. What `mke2fs` still takes over from the machine is removed afterwards
+//! (`image::ext4::normalise`). No privilege is needed, and nothing is mounted.
+//!
+//! Nix's database is not in the image, because it contains times and so differs from copy to copy. The image has the list to
+//! be registered ([`REGISTRATION`]), and after landing `nix-store --load-db` makes the target's database from it, in one
+//! transaction.
 
 use crate::event::Event;
-use crate::foreign::{self, Links};
 use crate::image::pack::{Contents, Packed, pack};
 use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::boot::{bootspec, host_loader};
@@ -15,6 +17,7 @@ use crate::real::fs::target_root::{self, Root};
 use crate::real::process::command::{OnStop, Program};
 use crate::real::process::context::Hands;
 use crate::real::volume::block_io::tool_fault;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
@@ -166,7 +169,7 @@ async fn finish(
     // What was changed by hand is proved by somebody else's reading.
     run(
         hands,
-        Program::new("e2fsck").args(["-f", "-n", filesystem.as_str()]),
+        Program::that_looks("e2fsck").args(["-f", "-n", filesystem.as_str()]),
     )
     .await?;
     hands.reporter.step(format!("pack {out}"));
@@ -210,7 +213,7 @@ const LIST_BYTES_MAX: u64 = 512 << 20;
 fn read_closure(info: &Utf8Path) -> Result<Closure, Fault> {
     let file = |name: &str| {
         let path = info.join(name);
-        foreign::read(&path, Links::Follow, LIST_BYTES_MAX).map_err(|refused| refused.fault(path.as_str()))
+        safe_open::read(&path, Links::Follow, LIST_BYTES_MAX).map_err(|refused| refused.fault(path.as_str()))
     };
     Ok(Closure {
         paths: paths_of(&String::from_utf8_lossy(&file("store-paths")?))?,

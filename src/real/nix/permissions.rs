@@ -1,8 +1,10 @@
-//! Owners and permissions in the target store, which no digest covers. Law: as Nix leaves them (`canonicalisePathMetaData`): of the
-//! one who installs, `r-xr-xr-x` where a file is executable or a directory, `r--r--r--` where not; everybody may enter the store.
-//! Mending them needs no contents.
+//! Owners and permissions in the target store, which no digest covers.
 //!
-//! Absent: whether a file is executable, which its digest covers (`contents`).
+//! They must be as Nix leaves them (`canonicalisePathMetaData`): the owner is the installing user, the mode is `r-xr-xr-x`
+//! for an executable file or a directory and `r--r--r--` for other files, and everybody may enter the store. Repairing them
+//! does not need the contents.
+//!
+//! `nix::contents` checks whether a file should be executable, which its digest covers.
 
 use crate::real::fs::target_root::{self, Root};
 use crate::real::process::context::Hands;

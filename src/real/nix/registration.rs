@@ -1,12 +1,14 @@
-//! What a store's database says of its paths (`nix-store --dump-db`), compared with what it ought to say. Law: the installer's
-//! store, or the list that an image brought, is the truth of a closure that landfall did not build; an entry that is missing on
-//! the target, has another hash, another length or other references makes the target's database unusable, and it is made again.
-//! Where nobody knows better, as of a system that was built on the target, nothing is compared.
+//! Compares what a store's database says about its paths (`nix-store --dump-db`) with what it should say.
 //!
-//! Why: a path is valid in Nix only together with all it refers to, and Nix believes its database in that. An entry that lost its
-//! references passes every check of contents, and the garbage collector of the installed system takes away what it needs.
+//! For a closure that landfall did not build, the installer's store, or the list in an image, is the truth. If an entry is
+//! missing on the target, or has another hash, another length or other references, the target's database is unusable and is
+//! made again. For a system that was built on the target there is nothing to compare with.
 //!
-//! Absent: contents (`contents`), making a database (`closure`).
+//! The reason: a path is valid in Nix only together with everything it refers to, and Nix trusts its database in that. An
+//! entry that lost its references passes every check of contents, and the garbage collector of the installed system then
+//! deletes what the entry needs.
+//!
+//! `nix::contents` checks the contents, and `nix::store` makes a database.
 
 use crate::real::fs::target_root;
 use crate::real::nix::client::Stores;

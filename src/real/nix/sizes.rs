@@ -1,8 +1,10 @@
-//! How much the paths of the target store hold, before anything reads them. Law: a path whose files are longer together than all
-//! that Nix registered of it cannot be right, and that is an answer without a byte of it read. A damaged inode, or somebody, can make
-//! a file of any length out of one hole, and a digest of it is hours away.
+//! Compares the sizes of paths in the target store with their registered sizes, before anything reads them.
 //!
-//! Absent: what the files hold (`contents`); paths that are not registered, which nobody reads.
+//! A path whose files together are longer than what Nix registered for it cannot be right; no byte has to be read for this
+//! answer. A damaged inode, or an attacker, can make a file of any length from one hole, and hashing it would take hours.
+//! Paths that are not registered are ignored, because nothing reads them.
+//!
+//! `nix::contents` checks what the files hold.
 
 use crate::real::fs::target_root::{self, Root};
 use crate::real::nix::{integrity, permissions};

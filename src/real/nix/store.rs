@@ -1,13 +1,14 @@
-//! The system's closure on the target store: copied from the installer, or built from the clone. Law: what was written is
-//! synced before it is recorded; a path whose contents are wrong is repaired, or forgotten together with everything that
-//! refers to it and made again; the system of a revision is recorded on the target, so that nothing is evaluated twice.
-//! Looking never fails because of what is on the target.
+//! The system's closure in the target store: copied from the installer, or built from the clone.
 //!
-//! Absent: believing Nix's database after an unclean stop (`states::actions::realise_system` asks for verification); whether there is a
-//! database that can be used (`database`); what its paths hold (`contents`).
+//! What was written is synced before it is recorded. A path with wrong contents is repaired, or forgotten together with
+//! everything that refers to it and made again. The system of a revision is recorded on the target, so that nothing is
+//! evaluated twice. Looking never fails because of what is on the target.
 //!
 //! Nix registers a path right after it has written it, so a power cut can leave valid paths with empty files.
 //! `fsync-store-paths` (Nix 2.25) is on; for older versions there are the sync before the record and the verification.
+//!
+//! `states::actions::realise_system` asks for a verification after an unclean stop, `nix::database` says whether the database
+//! can be used, and `nix::contents` checks what its paths hold.
 
 use super::client::Stores;
 use crate::real::git::command::Access;

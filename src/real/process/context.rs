@@ -1,5 +1,7 @@
-//! What every step needs to run programs and tell of it. Law: a step's inner functions take this and a root directory, so
-//! that they run on any directory. Absent: the plan, the disk, secrets.
+//! What every step needs to run programs and report on them.
+//!
+//! A step's inner functions take this and a root directory, so that they run on any directory. It has no plan, no disk and no
+//! secrets.
 
 use crate::event::{Event, Reporter};
 use crate::real::process::command::{Ended, Program};

@@ -1,11 +1,12 @@
-//! How much memory a program may take. Law: every program that is started has a limit, so that what a server sends without end, or a
-//! filesystem that makes no sense, ends that program and neither landfall nor the machine. The numbers are here and nowhere else
-//! (docs/operate/operations.md shows them).
+//! How much memory a program may take.
 //!
-//! The limit is that of the kernel on a process's own data (`RLIMIT_DATA`): files that are mapped, such as Git's packs, are not counted.
-//! Each process of a program has it for itself.
+//! Every program has a limit, so that endless data from a server, or a damaged filesystem, ends that program and neither
+//! landfall nor the machine. The numbers are here and nowhere else (docs/operate/operations.md shows them).
 //!
-//! Absent: setting it (`command` does, between fork and exec).
+//! The limit is the kernel's on a process's own data (`RLIMIT_DATA`): mapped files, such as Git's packs, do not count. Each
+//! process of a program has the whole limit.
+//!
+//! `process::command` sets it, between fork and exec.
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

@@ -1,5 +1,7 @@
-//! The wish to stop. Law: a stop is taken at a safe point: between phases, while waiting, or while a program runs that can
-//! be begun again; never between two writes that belong together.
+//! The request to stop a run.
+//!
+//! It takes effect at a safe point: between phases, while waiting, or while a program runs that can be started again; never
+//! between two writes that belong together.
 
 use landfall_states::fault::{Fault, Kind, Remedy};
 use tokio::sync::watch;

@@ -1,7 +1,9 @@
-//! A line that somebody types on a terminal. Law: one that is not shown leaves the terminal as it was, also where the process ends
-//! meanwhile (SIGKILL excepted), and what is typed is in memory that is wiped.
+//! Reads a line from a terminal.
 //!
-//! Absent: what is asked (`real::ask`, `cli::host`), and hearing signals: whoever hears one calls [`restore`].
+//! A hidden line leaves the terminal as it was, also if the process ends meanwhile (except by SIGKILL). The typed text is in
+//! memory that is wiped. The handler of a signal calls [`restore`].
+//!
+//! `real::ask` and `cli::host` ask the questions.
 
 use crate::real::secret::Secret;
 use nix::fcntl::OFlag;

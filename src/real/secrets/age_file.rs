@@ -1,9 +1,10 @@
-//! Files that age encrypted. Law: a file that is none of age's, one that is damaged, and one that is for other identities are told apart,
-//! for what helps differs; what is decrypted counts only when it was read to its end.
+//! Decrypts files that age encrypted.
 //!
-//! Not to be told: a recipient's part of the header that is damaged, and as long as it has to be, is a part for somebody else.
+//! A file that is not age's, a damaged file, and a file for other identities give different errors, because each needs
+//! another remedy. Decrypted data count only if they were read to their end. One case cannot be told apart: a damaged
+//! recipient entry of the right length looks like an entry for another recipient.
 //!
-//! Absent: private keys (`age_identity`), encrypting (`hosts::rekey`).
+//! `secrets::age_identity` has the private keys, and `hosts::rekey` encrypts.
 
 use super::age_text::{ARMOR, judge_file};
 use super::age_unused::Unusable;
@@ -68,7 +69,7 @@ impl Undecrypted {
     /// Of an error while the plain text is read, out of memory.
     pub fn while_read(error: &io::Error) -> Undecrypted {
         match error.raw_os_error() {
-            Some(_) => Undecrypted::Unread(crate::os::said(error)),
+            Some(_) => Undecrypted::Unread(crate::os_error::said(error)),
             None => Undecrypted::Damaged(error.to_string()),
         }
     }

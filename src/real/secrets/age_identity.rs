@@ -1,10 +1,10 @@
-//! Private keys that age decrypts with: its own, those of its plugins, and those of ssh. Law: which form a file has is said here and
-//! nowhere else; no part of a key is in an error.
+//! Private keys that age decrypts with: its own, those of its plugins, and those of ssh.
 //!
-//! The bytes are the caller's, in memory that is wiped ([`crate::real::secret::Secret`]). What the crate age copies out of them while it reads
-//! (a line, the decoded body of an ssh key) is not in such memory, and age wipes a part of it only.
+//! This module alone decides which form a file has. No part of a key is in an error. The bytes belong to the caller, in
+//! memory that is wiped ([`crate::real::secret::Secret`]). What the crate age copies from them while it reads (a line, the
+//! decoded body of an ssh key) is not in such memory, and age wipes only a part of it.
 //!
-//! Absent: whether a text is whole, for whoever only passes it on (`key_text`, `age_text`); who is asked for a passphrase.
+//! `secrets::key_text` and `secrets::age_text` check whether a text is a complete key.
 
 use super::age_text::{ARMOR, HEADER};
 use age::{IdentityFile, x25519};
@@ -117,8 +117,8 @@ mod tests {
         for (text, wanted) in [
             (key.to_owned(), "lines false"),
             (format!("# public key: x\r\n{key}\r\n"), "lines false"),
-            (crate::real::bench::SSH_KEY.to_owned(), "ssh"),
-            (format!("# of web\n{}", crate::real::bench::SSH_KEY), "ssh"),
+            (crate::real::test_support::SSH_KEY.to_owned(), "ssh"),
+            (format!("# of web\n{}", crate::real::test_support::SSH_KEY), "ssh"),
             (format!("{key}X"), "Line(1)"),
             (format!("{key}\nnothing\n"), "Line(2)"),
             (

@@ -1,8 +1,10 @@
-//! Private keys under a passphrase, for whom somebody is asked: those of ssh, and files of identities that age encrypted. Law: asked once,
-//! and only where a file may be for the key; that nobody can be asked, and that a passphrase is wrong, is said of the key and is never
-//! taken for a file that is for others.
+//! Private keys under a passphrase: those of ssh, and files of identities that age encrypted.
 //!
-//! Absent: who is asked (`cli::host`); keys of a machine that boots, where nobody is (`doctor::decrypt`).
+//! The passphrase is asked once, and only if a file may be for the key. If nobody can be asked, or the passphrase is wrong,
+//! the error is about the key, never about a file for others. A machine that boots has nobody to ask; `doctor::decrypt`
+//! handles its keys.
+//!
+//! `cli::host` asks for the passphrase.
 
 use super::age_file::{Undecrypted, unarmored};
 use super::age_identity::{self, Found, NoKey};

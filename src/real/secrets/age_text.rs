@@ -1,9 +1,10 @@
-//! Identities of age as text. Law: one that is taken is one that age loads: lines of Bech32 whose checksums are right, or an armored
-//! file that is whole. What a plugin says of its own part only the plugin knows.
+//! Identities of age as text.
 //!
-//! Forms: `age.md` of C2SP (identities, the header of a file), and BIP 173 without its limit of length.
+//! An accepted text is one that age loads: lines of Bech32 with correct checksums, or a complete armored file. Only a plugin
+//! knows what its own part means. Forms: `age.md` of C2SP (identities, the header of a file), and BIP 173 without its limit
+//! of length.
 //!
-//! Absent: keys of ssh, which age takes, too (`key_text`).
+//! `secrets::key_text` has the keys of ssh, which age also accepts.
 
 use bech32::primitives::checksum::Checksum;
 use bech32::primitives::decode::CheckedHrpstring;

@@ -1,13 +1,14 @@
-//! Secrets: where they come from, and the two places they go to. Law: a secret is in memory that is wiped, in a file in
-//! tmpfs that only root reads and that goes with the run (the ssh key, the repository's token), or in the file on the target that it was asked for, with that owner and mode;
-//! never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
+//! Where secrets come from, and the two places they go to.
+//!
+//! A secret is in memory that is wiped, in a file in tmpfs that only root reads and that is deleted with the run (the ssh
+//! key, the repository's token), or in the file on the target that it was requested for, with the requested owner and mode.
+//! It is never in an argument, a variable, an event, a fault or a checkpoint. An owner is looked up in the target's own
 //! `/etc/passwd`, after its activation.
 //!
-//! Absent: asking (`ask`), judging (`states::actions::provision_secrets`).
+//! `real::ask` asks, and `states::actions::provision_secrets` judges.
 
 use crate::config::{Config, disk_name_objection};
 use crate::event::Reporter;
-use crate::foreign::{self, Links, Refused};
 use crate::real::RUN_DIR;
 use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::fs::target_root;
@@ -16,6 +17,7 @@ use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secret::{Secret, SecretText};
 use crate::real::secrets::{key_text, passphrase};
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
@@ -165,7 +167,7 @@ impl Vault {
         let mounted = Medium::mount(&medium.device, reporter, stop).await?;
         let allowed = Allowed::by(config, &medium.standing);
         let taken = self.take_allowed(&mounted.at, &medium.shown, allowed);
-        mounted.unmount(reporter, stop).await?;
+        mounted.unmount()?;
         let Taken { taken, left } = taken?;
         for (name, why) in left {
             reporter.notice(format!("landfall does not use {name} on {}: {why}", medium.shown));
@@ -184,7 +186,7 @@ impl Vault {
     pub fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
         let mut told = Taken::default();
         for name in NAMES {
-            if foreign::open(&dir.join(name), Links::Refuse).is_ok() {
+            if safe_open::open(&dir.join(name), Links::Refuse).is_ok() {
                 match (allowed.takes(name), self.has(name)) {
                     (Err(why), _) => told.left.push((name, why)),
                     (Ok(()), true) => told
@@ -372,7 +374,7 @@ impl Vault {
     pub fn ssh_key_of(&self, file: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
         let what = format!("ssh.key {file}");
         let open =
-            foreign::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
+            safe_open::open(file, Links::Follow).map_err(|refused| refused.of_option("ssh.key", file))?;
         let key = key_text::ssh(&read_limited(open, &what)?, &what)?;
         self.put(SSH_KEY_NAME, key.expose_secret())
     }
@@ -429,7 +431,7 @@ pub fn remove_keys(run_dir: &Utf8Path) -> Result<(), Fault> {
 
 /// A file that somebody else put there. A link there would have the running system's files read in its place.
 fn read_secret(path: &Utf8Path, what: &str) -> Result<Option<Secret>, Fault> {
-    match foreign::open(path, Links::Refuse) {
+    match safe_open::open(path, Links::Refuse) {
         Ok(file) => read_limited(file, what).map(Some),
         Err(Refused::Absent) => Ok(None),
         Err(Refused::NotRegular(kind)) => {
@@ -502,6 +504,11 @@ pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
     whole().map_err(|e: std::io::Error| target_root::io_fault(what, &e))
 }
 
+/// Where a medium with keys is mounted.
+fn medium_at() -> Utf8PathBuf {
+    Utf8Path::new(RUN_DIR).join("keys")
+}
+
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
 /// ours to change.
 const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("noload")), ("iso9660", None)];
@@ -509,8 +516,6 @@ const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("nol
 /// A medium with keys, mounted read-only for a moment.
 struct Medium {
     at: Utf8PathBuf,
-    /// The loop device that it is mounted by.
-    looped: Option<String>,
 }
 
 impl Medium {
@@ -535,18 +540,12 @@ impl Medium {
             ));
         }
         let looped = ended.stdout.trim().to_owned();
-        match Self::mount_as(&looped) {
-            Ok(Ok(medium)) => Ok(Medium {
-                looped: Some(looped),
-                ..medium
-            }),
-            other => {
-                detach(&looped, reporter, stop).await?;
-                match other? {
-                    Ok(medium) => Ok(medium),
-                    Err((kind, errno)) => Err(Self::unmountable(kind, errno)),
-                }
-            }
+        let mounted = Self::mount_as(&looped);
+        // The kernel detaches a loop device that is in use when its last user is gone, also after a kill.
+        detach(&looped, reporter, stop).await?;
+        match mounted? {
+            Ok(medium) => Ok(medium),
+            Err((kind, errno)) => Err(Self::unmountable(kind, errno)),
         }
     }
 
@@ -561,7 +560,7 @@ impl Medium {
 
     /// The kernel's word on it, and as what: that it is taken goes before that it is of another kind.
     fn mount_as(device: &str) -> Result<Result<Self, (&'static str, Errno)>, Fault> {
-        let at = Utf8PathBuf::from(format!("{RUN_DIR}/keys"));
+        let at = medium_at();
         fs_err::create_dir_all(&at).map_err(|e| target_root::io_fault(at.as_str(), &e))?;
         let flags = nix::mount::MsFlags::MS_RDONLY
             | nix::mount::MsFlags::MS_NOSUID
@@ -570,7 +569,7 @@ impl Medium {
         let mut last = ("vfat", Errno::ENODEV);
         for (kind, data) in KEY_MEDIA {
             match nix::mount::mount(Some(device), at.as_str(), Some(kind), flags, data) {
-                Ok(()) => return Ok(Ok(Medium { at, looped: None })),
+                Ok(()) => return Ok(Ok(Medium { at })),
                 Err(Errno::EBUSY) => return Ok(Err((kind, Errno::EBUSY))),
                 Err(errno) => last = (kind, errno),
             }
@@ -578,17 +577,39 @@ impl Medium {
         Ok(Err(last))
     }
 
-    async fn unmount(self, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
-        let Medium { at, looped } = self;
-        nix::mount::umount(at.as_str()).map_err(|e| target_root::io_fault(at.as_str(), &e.into()))?;
-        match looped {
-            Some(looped) => detach(&looped, reporter, stop).await,
-            None => Ok(()),
+    fn unmount(self) -> Result<(), Fault> {
+        nix::mount::umount(self.at.as_str()).map_err(|e| target_root::io_fault(self.at.as_str(), &e.into()))
+    }
+}
+
+/// Unmounts what a killed run left mounted of a medium with keys: whoever is root could read them there until the next reboot.
+///
+/// # Errors
+/// It cannot be unmounted.
+pub fn unmount_medium(reporter: &Reporter) -> Result<(), Fault> {
+    unmount_all(&medium_at(), reporter)
+}
+
+/// Unmounts everything at a place, one over another.
+pub(in crate::real) fn unmount_all(at: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
+    let mut flags = nix::mount::MntFlags::UMOUNT_NOFOLLOW;
+    loop {
+        match nix::mount::umount2(at.as_str(), flags) {
+            Ok(()) => reporter.notice(format!(
+                "{at}: a killed run left the key medium mounted; landfall unmounted it"
+            )),
+            // Nothing is mounted there.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            // Somebody works in it: it is gone for everybody else.
+            Err(Errno::EBUSY) if !flags.contains(nix::mount::MntFlags::MNT_DETACH) => {
+                flags |= nix::mount::MntFlags::MNT_DETACH;
+            }
+            Err(errno) => return Err(target_root::io_fault(at.as_str(), &errno.into())),
         }
     }
 }
 
-/// Takes a loop device away that was made here. One that stays is told, and harms nothing.
+/// Takes a loop device away that was made here, or lets it go with its mount. One that stays is told, and harms nothing.
 async fn detach(looped: &str, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
     let ended = Program::new("losetup")
         .args(["--detach", looped])

@@ -4,7 +4,7 @@ use super::*;
 use crate::real::secrets::descriptor::passphrase_from_fd;
 use nix::fcntl::OFlag;
 
-use crate::real::bench::SSH_KEY as DEPLOY_KEY;
+use crate::real::test_support::SSH_KEY as DEPLOY_KEY;
 
 fn dir() -> (tempfile::TempDir, Utf8PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -34,11 +34,11 @@ fn keys_on_a_stick_that_is_taken_are_read_through_a_loop_device() {
         dir.join("medium").as_str(),
         file.as_str(),
     ]);
-    let made = crate::real::bench::block_on(make.run(&reporter, &stop)).unwrap();
+    let made = crate::real::test_support::block_on(make.run(&reporter, &stop)).unwrap();
     assert!(made.success(), "{}", made.how());
     let loops = |arguments: &[&str]| {
         let program = Program::new("losetup").args(arguments.iter().copied());
-        let ended = crate::real::bench::block_on(program.run(&reporter, &stop)).unwrap();
+        let ended = crate::real::test_support::block_on(program.run(&reporter, &stop)).unwrap();
         assert!(ended.success(), "{}", ended.how());
         ended.stdout.trim().to_owned()
     };
@@ -46,11 +46,27 @@ fn keys_on_a_stick_that_is_taken_are_read_through_a_loop_device() {
     for is_taken in [false, true] {
         let alone = is_taken
             .then(|| crate::real::disk::open(Utf8Path::new(&stick), OFlag::O_RDWR | OFlag::O_EXCL).unwrap());
-        let read = crate::real::bench::block_on(async {
+        let read = crate::real::test_support::block_on(async {
             let medium = Medium::mount(&stick, &reporter, &stop).await?;
-            assert_eq!(medium.looped.is_some(), is_taken);
+            let table = fs_err::read_to_string("/proc/self/mounts").unwrap();
+            let by = table
+                .lines()
+                .rev()
+                .find_map(|line| line.split_once(&format!(" {} ", medium.at)));
+            assert_eq!(by.unwrap().0 != stick, is_taken, "by a loop device of its own");
             let text = fs_err::read_to_string(medium.at.join("consent"));
-            medium.unmount(&reporter, &stop).await?;
+            medium.unmount()?;
+            // As a killed run leaves it, twice.
+            for _ in 0..2 {
+                Medium::mount(&stick, &reporter, &stop).await?;
+            }
+            assert!(
+                medium_at().join("consent").exists(),
+                "the control: it can be read there"
+            );
+            unmount_medium(&reporter)?;
+            assert!(!medium_at().join("consent").exists());
+            unmount_medium(&reporter)?;
             Ok::<_, Fault>(text.unwrap())
         });
         drop(alone);
@@ -109,7 +125,7 @@ fn a_medium_gives_what_it_may_and_says_what_it_has_besides() {
         ("consent", "LF0001"),
         ("luks-passphrase", "canary one\u{7}"),
         ("record-key", "short"),
-        ("deploy-key", crate::real::bench::SSH_KEY),
+        ("deploy-key", crate::real::test_support::SSH_KEY),
         ("repository-token", "canary-3"),
     ] {
         fs_err::write(dir.join(name), text).unwrap();

@@ -1,7 +1,8 @@
-//! The passphrase from a descriptor of the caller's. Law: it is made our own before landfall opens anything itself, and its number is
-//! nobody's afterwards.
+//! Reads the passphrase from a descriptor of the caller.
 //!
-//! Absent: what a passphrase is (`passphrase`).
+//! landfall takes the descriptor before it opens any file, and closes the number.
+//!
+//! `secrets::passphrase` says what a passphrase may be.
 
 use crate::real::secret::SecretText;
 use crate::real::secrets::credentials::{bad, read_limited};

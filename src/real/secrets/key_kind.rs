@@ -1,10 +1,10 @@
-//! What a private key of ssh is, from its bytes. Law: every field is where it has to be, and is as long as it says; what is left over
-//! makes it no key. A key that its own parts contradict is damaged.
+//! Finds out what a private key of ssh is, from its bytes.
 //!
-//! Forms: OpenSSH's own (`PROTOCOL.key`, and `sshkey_private_deserialize` for the fields), and DER of PKCS #1 (RFC 8017), SEC 1
-//! (RFC 5915) and PKCS #8 (RFC 5958).
+//! Every field is where it must be, and is as long as it says. Bytes that are left over make it no key. A key whose parts
+//! contradict each other is damaged. Forms: OpenSSH's own (`PROTOCOL.key`, and `sshkey_private_deserialize` for the fields),
+//! and DER of PKCS #1 (RFC 8017), SEC 1 (RFC 5915) and PKCS #8 (RFC 5958).
 //!
-//! Absent: the text around the bytes, and which kinds are taken (`key_text`).
+//! `secrets::key_text` reads the text around the bytes, and says which kinds are accepted.
 
 /// What a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

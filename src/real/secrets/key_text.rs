@@ -1,10 +1,12 @@
-//! Keys as text. Law: a key that is taken is one that its program can load: the form is looked at before the first write, for a host
-//! without a key that works cannot pull its configuration. What editors and copying put around a key (a byte order mark, line ends of
-//! Windows, blank lines) is left out; everything else is refused, with what to do, and never repeated.
+//! Keys as text.
 //!
-//! Forms: OpenSSH's own and PEM of RFC 7468 for ssh; an identity file of age, or an ssh key of a kind that age takes, for age.
+//! An accepted key is one that its program can load. The form is checked before the first write, because a host without a
+//! working key cannot pull its configuration. What editors and copying put around a key (a byte order mark, line ends of
+//! Windows, blank lines) is removed. Everything else is refused, with what to do, and never repeated. Forms: OpenSSH's own
+//! and PEM of RFC 7468 for ssh; an identity file of age, or an ssh key of a kind that age accepts, for age. Whether a server
+//! accepts the key is not checked here.
 //!
-//! Absent: what is between the lines of a key (`key_kind`) and of an identity (`age_text`); where keys come from and go to (`secrets`, `provision`), and whether anybody lets them in.
+//! `secrets::key_kind` reads what is between the lines of a key, and `secrets::age_text` what is in an identity.
 
 use crate::real::fs::target_root;
 use crate::real::secret::Secret;

@@ -1,15 +1,16 @@
-//! A key for the repository that is made here, for those who passed none in (`ssh.generate_key`). Law: its private half is in a file in
-//! memory that only root reads, and in memory that is wiped; it is never on a disk, never shown and never told. One key serves one boot:
-//! a run that is started again in it finds the key, and a power cut takes it along. Only a server that refuses the key is waited for;
-//! every other failure is what it is without this.
+//! A key for the repository that is made here, if none was passed in (`ssh.generate_key`).
 //!
-//! Absent: how the public half is drawn (`cli::progress`), and keys that come from elsewhere (`secrets`).
+//! Its private half is in a file in memory that only root reads, and in memory that is wiped. It is never on a disk, never
+//! shown and never reported. One key serves one boot: a restarted run in the same boot finds the key, and a power cut removes
+//! it. landfall waits only for a server that refuses the key; other failures are handled as with any key.
+//!
+//! `cli::progress` draws the public half, and `secrets::credentials` has keys that come from elsewhere.
 
 use crate::event::Event;
-use crate::foreign::{self, Links, Refused};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::process::context::Hands;
 use crate::real::secret::Secret;
+use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Cause, Fault, Kind, SecretFault};
 use landfall_states::names::HostName;
@@ -100,7 +101,7 @@ pub fn of_this_boot(dir: &Utf8Path, host: &HostName) -> Result<MadeKey, Fault> {
 
 /// The public half of what was made before in this boot. What is no key any more is made anew.
 fn kept(file: &Utf8Path) -> Result<Option<String>, Fault> {
-    let open = match foreign::open(file, Links::Refuse) {
+    let open = match safe_open::open(file, Links::Refuse) {
         Ok(open) => open,
         Err(Refused::Absent) => return Ok(None),
         Err(refused) => return Err(refused.fault(format!("key {file}"))),

@@ -1,12 +1,14 @@
-//! The text of a passphrase. Law: what is taken can be typed at the question that the booting machine asks, character for
-//! character: one line, no byte that a keyboard does not give, no longer than the question takes. A refusal comes before
-//! the first write and never repeats the text.
+//! The text of a passphrase.
 //!
-//! Absent: where a passphrase comes from (`secrets`, `ask`), and whether it opens anything (`luks`).
+//! An accepted passphrase can be typed at the question of the booting machine, character by character: one line, no byte that
+//! a keyboard does not give, no longer than the question accepts. A refusal comes before the first write and never repeats
+//! the text.
+//!
+//! `secrets::credentials` and `real::ask` get a passphrase, and `volume::luks` tries it.
 
 use crate::real::secret::{Secret, SecretText};
 use landfall_states::fault::{Fault, SecretFault};
-use landfall_states::shown;
+use landfall_states::untrusted_text;
 use secrecy::ExposeSecret;
 
 /// Longest passphrase: `cryptsetup` reads no more from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), and neither does the question at boot.
@@ -21,7 +23,7 @@ const STEADY: &str = "bcdefghijklnoprstuvxBCDEFGHIJKLNOPRSTUVX";
 /// It is no line that can be typed at boot: the reason.
 pub fn line(bytes: &Secret, on: &str) -> Result<SecretText, Fault> {
     match judged(bytes.expose_secret()) {
-        Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os::fault(on, &e)),
+        Ok(text) => SecretText::of(&[text]).map_err(|e| crate::os_error::fault(on, &e)),
         Err(reason) => Err(SecretFault::Unusable {
             on: on.to_owned(),
             reason,
@@ -85,7 +87,7 @@ fn judged(bytes: &[u8]) -> Result<&str, String> {
 /// container is made with exactly the text that was given, or with none.
 fn untypeable(c: char) -> Option<&'static str> {
     let code = u32::from(c);
-    if shown::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
+    if untrusted_text::is_hidden(c) || matches!(code, 0x2800 | 0xFFFC..=0xFFFD) {
         return Some("a control character or an invisible character, which cannot be typed; remove it");
     }
     if c.is_whitespace() && c != ' ' {

@@ -1,8 +1,9 @@
-//! Files, directories and owners that the first boot needs. Law: each thing is compared with what was asked (kind, owner,
-//! mode, contents in memory) and only what differs is touched; no symbolic link of the target is followed out of it, and
-//! the last part of a path is never followed at all.
+//! Files, directories and owners that the first boot needs.
 //!
-//! Absent: where secrets come from.
+//! Each thing is compared with what was requested (kind, owner, mode, contents in memory), and only differences are changed.
+//! No symbolic link of the target is followed out of it, and the last part of a path is never followed at all.
+//!
+//! `secrets::credentials` says where secrets come from.
 
 use crate::config::{AGE_DIR, Config};
 use crate::real::fs::target_root::{self, Access, Root, io_fault};

@@ -1,6 +1,5 @@
 //! The step that clones the configuration, and what the repository is asked before it.
 
-use crate::foreign::{self, Links};
 use crate::real::Real;
 use crate::real::fs::target_root::Root;
 use crate::real::git::clone::perform_clone;
@@ -11,6 +10,7 @@ use crate::real::git::{foreseen, pin};
 use crate::real::mount::attached;
 use crate::real::secrets::made_key::{MadeKey, PAUSE_FIRST, PAUSE_MAX, Wait, of_this_boot, until_let_in};
 use crate::real::volume::free_space;
+use crate::safe_open::{self, Links};
 use crate::world::Perform;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::{
@@ -35,7 +35,7 @@ impl Real {
             (None, None) => self.made_key()?.map(|made| made.file),
         };
         if let Some(file) = &self.config.ssh.known_hosts
-            && let Err(refused) = foreign::open(file, Links::Follow)
+            && let Err(refused) = safe_open::open(file, Links::Follow)
         {
             return Err(refused.of_option("ssh.known_hosts", file));
         }

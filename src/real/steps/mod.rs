@@ -1,4 +1,6 @@
-//! One file for each action: looking at what it left, judging by `states`, and doing what is left to do. A step may use every room of `real`; no room uses a step.
+//! One file for each action: it looks at what the action left, and does what is left to do.
+//!
+//! `states` judges. A step may use every module of `real`; no other module uses a step.
 
 mod anchor;
 mod boot_loader;

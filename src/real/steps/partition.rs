@@ -1,6 +1,9 @@
-//! Writing the partition table. Law: looked at, wiped and written under one lock and one exclusive open, on a disk that
-//! was identified again right before; each copy is flushed before the next is begun; and it is done only when the kernel
-//! sees the same. Absent: judging and consent (states::planned), the bytes of a table (`gpt`).
+//! Writes the partition table.
+//!
+//! The disk is looked at, wiped and written under one lock and one exclusive open, after it was identified again. Each copy
+//! is flushed before the next is begun. The step is done only when the kernel sees the same.
+//!
+//! `states::actions::partition_disk` judges, `states::consent` has the consent, and `table::gpt` the bytes of a table.
 
 use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::Real;
@@ -46,7 +49,7 @@ impl Real {
                 .map_err(|e| io_fault(held.what(), "read it", &e))?
         };
         let size = block.identity.size_bytes;
-        ask_blkid(&held.device(), size, &mut contents, &self.reporter, &self.stop).await;
+        ask_blkid(&held.device(), size, &mut contents, &self.reporter, &self.stop).await?;
         let guid = contents.on_disk.table().map(|t| t.disk_guid);
         let uses = machine.uses(&block, &Own::of(self.plan.as_ref(), guid), &contents.signatures);
         Ok((block, contents, uses))

@@ -4,12 +4,12 @@ use super::*;
 use crate::config::{Config, SystemConfig};
 use crate::event::Reporter;
 use crate::image::disk::FileDisk;
-use crate::real::bench::block_on;
 use crate::real::disk::{Sysfs, known_ids};
 use crate::real::mount::attached;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secrets::credentials;
+use crate::real::test_support::block_on;
 use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::consent::{Consent, ConsentBy};
 use landfall_states::fault::FaultClass;
@@ -100,8 +100,8 @@ fn wiping_hits_both_ends_of_old_and_new_partitions_and_nothing_else() {
 #[test]
 fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
     use crate::event::Reporter;
-    use crate::real::bench::{self, block_on};
     use crate::real::process::stop::Stop;
+    use crate::real::test_support::{self, block_on};
     use crate::real::volume::{filesystems, superblock};
     use landfall_states::plan::Role;
     use std::os::unix::fs::FileExt;
@@ -116,7 +116,7 @@ fn nothing_of_a_former_root_proves_that_the_new_one_is_finished() {
     let (reporter, stop) = (Reporter::default(), Stop::never());
     let dir = tempfile::tempdir().unwrap();
     let proves = |ranges: &[(u64, u64)]| {
-        let device = bench::image(&dir, "part", length);
+        let device = test_support::image(&dir, "part", length);
         block_on(filesystems::make_ext4(&device, &plan.root, &reporter, &stop)).unwrap();
         let file = File::options().write(true).open(&device).unwrap();
         for (from, to) in ranges {

@@ -1,10 +1,11 @@
-//! Partition tables: GPT in both copies, with what a classic MBR (`mbr`) says beside it. Law: each of the two copies is read
-//! on its own and written on its own, with a flush after each (gptman writes both in one go and flushes neither); every table
-//! that UEFI allows is read, also one that was written for sectors of another size; the same table written again gives the
-//! same bytes; no bytes on a disk make reading panic, run for long or take more than a few megabytes.
+//! Partition tables: GPT in both copies, with what a classic MBR (`mbr`) says beside it.
 //!
-//! Absent: devices, locks, the kernel's view (see `table`, `disk::held`), tables of other kinds (`disk::signature`). Source:
-//! UEFI 2.10, chapter 5.
+//! Each of the two copies is read and written separately, with a flush after each write (gptman writes both at once and
+//! flushes neither). Every table that UEFI allows is read, even one that was written for sectors of another size. The same
+//! table written again gives the same bytes. No bytes on a disk make reading panic, run for long or take more than a few
+//! megabytes. Source: UEFI 2.10, chapter 5.
+//!
+//! `steps::partition` has the kernel's view, `disk::locked` the locks, and `disk::signature` tables of other kinds.
 
 use super::mbr::{self, MbrEntry, SECTOR_SIZES, length, read_at};
 use crc::{CRC_32_ISO_HDLC, Crc};

@@ -1,7 +1,9 @@
-//! The classic partition table in a disk's first sector, with its logical partitions. Law: no bytes on a disk make reading
-//! panic or run for long; a table that does not say which sectors it counts can be asked for each size.
+//! The classic partition table in a disk's first sector, with its logical partitions.
 //!
-//! Absent: GPT (`gpt`), which of the sizes is meant (`disk::contents`). Source: Linux 6.12 (`block/partitions/msdos.c`).
+//! No bytes on a disk make reading panic or run for long. A table that does not say which size of sectors it counts can be
+//! read for each size. Source: Linux 6.12 (`block/partitions/msdos.c`).
+//!
+//! `table::gpt` reads GPT, and `disk::contents` decides which of the sizes is meant.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

@@ -1,10 +1,12 @@
-//! Block devices, and plain files that stand for them in tests. Law: a write counts only after a flush of the device
-//! itself, and a read that is to prove something comes from the device, not from a cache.
+//! Block devices, and plain files that stand for them in tests.
 //!
-//! Absent: which device (the held disk says that), and what is written.
+//! A write counts only after a flush of the device itself. A read that has to prove something comes from the device, not from
+//! a cache.
+//!
+//! `disk::locked` says which device it is, and the callers say what is written.
 
-use crate::os::errno;
-use crate::real::endings::{self, Places};
+use crate::os_error::errno;
+use crate::real::tool_errors::{self, Places};
 use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -21,12 +23,12 @@ pub const PAGE_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-pub use crate::os::fault as io_fault;
+pub use crate::os_error::fault as io_fault;
 
 /// What it means that a formatting or checking tool failed; `how` is what it said.
 pub fn tool_fault(what: impl Into<String>, how: Ended) -> Fault {
     let said = how.last_lines.join("\n");
-    endings::make(&what.into(), how, &said, Places(&["/dev"]))
+    tool_errors::make(&what.into(), how, &said, Places(&["/dev"]))
 }
 
 mod read_only_ioctl {

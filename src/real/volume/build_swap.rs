@@ -1,13 +1,14 @@
-//! Swap while a system is built from a flake, so that a build may take more memory than the machine has. Law: nothing of the
-//! installer's memory is written to a disk in the clear: what is swapped to is the planned partition behind a mapping with a
-//! random key that nobody keeps; the first MiB of it, where the signature of the partition's own swap is, is not in the
-//! mapping. It ends with the step, and what a killed run left of it ends before the next one looks at disks. The mapping is known
-//! by its name together with the UUID that libcryptsetup gives to it, and nobody else's is touched.
+//! Swap while a system is built from a flake, so that a build may take more memory than the machine has.
 //!
-//! Absent: swap without such a mapping. Where it cannot be had, that is told, and the build has the machine's memory alone.
+//! Nothing from the installer's memory is written to a disk in clear text: the swap is the planned partition behind a mapping
+//! with a random key that is kept nowhere. The first MiB, where the signature of the partition's own swap is, is not in the
+//! mapping. The swap ends with the step, and what a killed run left of it ends before the next run looks at disks. The
+//! mapping is known by its name together with the UUID that libcryptsetup gives it, and no other mapping is touched. There is
+//! no swap without such a mapping: where it cannot be made, landfall reports that, and the build has only the machine's
+//! memory.
 
 use crate::event::Reporter;
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{io_fault, tool_fault};
@@ -98,7 +99,7 @@ pub async fn end() -> Result<bool, Fault> {
         });
         match ended.await {
             Ok(()) => break,
-            Err((what, error)) => match os::errno(&error).map(Errno::from_raw) {
+            Err((what, error)) => match os_error::errno(&error).map(Errno::from_raw) {
                 // It was not swapped to.
                 Some(Errno::EINVAL) => break,
                 // What a program that just ended had in memory is on its way to be free.

@@ -1,10 +1,12 @@
-//! libcryptsetup. Law: it is spoken to in this module and in `luks` only, one call at a time, on a thread that may block; a context
-//! lives within one call; a key that it gives or takes is in locked pages for no longer than the call.
+//! Calls libcryptsetup.
+//!
+//! It is used in this module and in `luks` only, one call at a time, on a thread that may block. A context lives within one
+//! call. A key that it gives or takes is in locked pages, and only during the call.
 //!
 //! `cryptsetup-rs` is used through its lower module, because its upper one ignores load errors, cannot test a passphrase
-//! without activating, cannot set a UUID and knows no plain mappings; what it lacks comes from its own `-sys` crate.
+//! without activating, cannot set a UUID and has no plain mappings. What it lacks comes from its own `-sys` crate.
 //!
-//! Absent: what a container is to the install (`luks`), what is done with plain mappings (`swapping`).
+//! `volume::luks` knows what a container means to the install, and `volume::build_swap` uses plain mappings.
 
 use crate::real::secret::{Secret, SecretText};
 use crate::real::volume::block_io::io_fault;

@@ -1,12 +1,12 @@
-//! Device-mapper, asked itself (`/dev/mapper/control`). Law: a mapping that has a name and no table has no block device, so sysfs
-//! does not show it; what the kernel's own list says is the truth about names. Nothing is removed here but what a caller
-//! named, and the kernel refuses to remove what is open.
+//! Asks device-mapper itself (`/dev/mapper/control`).
 //!
-//! Absent: making mappings (libcryptsetup does), deciding whose a mapping is (`luks`, `mounts`).
+//! A mapping that has a name and no table has no block device, so sysfs does not show it. The kernel's own list is the truth
+//! about names. Only what a caller named is removed, and the kernel refuses to remove an open mapping. Source:
+//! `linux/dm-ioctl.h`, version 4 of the interface; the structure is 312 bytes long on every architecture.
 //!
-//! Source: `linux/dm-ioctl.h`, version 4 of the interface; the structure is 312 bytes long on every architecture.
+//! `volume::cryptsetup` makes mappings; `volume::luks` and `mount::attached` decide whose a mapping is.
 
-use crate::os::errno;
+use crate::os_error::errno;
 use crate::real::volume::block_io::io_fault;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;

@@ -1,7 +1,10 @@
-//! The ESP and the two checkpoint slots in it. Law: slots are allocated once, in full, and then only overwritten in
-//! place; they are read from the block device, mounted or not, before anything may repair or mount the filesystem.
+//! The ESP and the two checkpoint slots in it.
 //!
-//! Absent: what a slot says (`states::checkpoint`), which slot is older (the store), the boot loader's files.
+//! Slots are allocated once, at full size, and then only overwritten in place. They are read from the block device, mounted
+//! or not, before anything may repair or mount the filesystem.
+//!
+//! `states::checkpoint` says what a slot means, `checkpoint_store` chooses the slot to write, `real::world` writes it, and
+//! `boot::files` has the boot loader's files.
 
 use crate::event::Reporter;
 use crate::real::RUN_DIR;

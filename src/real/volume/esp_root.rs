@@ -1,13 +1,16 @@
-//! The root directory of the ESP, where it lost its label. A FAT has its label twice: in the boot sector, and as an entry of the root
-//! directory, which is written with everything that is made there; a power cut can ruin the block it lies in, and everything in it with it.
-//! Law: the boot sector is the commit record. Where it has the planned id and label, the FAT is ours, and its root directory is made
-//! again, with `EFI` in it, whose own block is another one: the slots are where they were. What else was in it is written again.
-//! Nothing is done to any other FAT.
+//! Restores the root directory of the ESP, if it lost its label.
 //!
-//! `fsck.vfat -a` takes such a label out of the boot sector as well, so this comes before it. Offsets are those of Microsoft's FAT
-//! specification 1.03.
+//! A FAT has its label twice: in the boot sector, and as an entry of the root directory, which is written whenever a file is
+//! made there. A power cut can destroy the block with this entry, and everything in that block.
 //!
-//! Absent: the slots (`esp`), every FAT but FAT32.
+//! The boot sector is the commit record. If it has the planned id and label, the FAT is ours, and its root directory is made
+//! again, with `EFI` in it. The block of `EFI` is another one, so the slots are where they were. The other entries are
+//! written again later. No other FAT is touched, and only FAT32 is supported.
+//!
+//! `fsck.vfat -a` would remove such a label from the boot sector as well, so this comes first. Offsets are those of
+//! Microsoft's FAT specification 1.03.
+//!
+//! `volume::esp` has the slots.
 
 use crate::real::volume::block_io::{flush, io_fault};
 use camino::Utf8Path;

@@ -1,17 +1,17 @@
 //! The ESP on plain files, with the real tools.
 
 use super::*;
-use crate::real::bench::{self, block_on};
+use crate::real::test_support::{self, block_on};
 use crate::real::volume::block_io::write_page;
 use landfall_states::VolumeState;
 use proptest::prelude::*;
 
 fn volume() -> Volume {
-    bench::volume("ESP-WEB")
+    test_support::volume("ESP-WEB")
 }
 
 fn image(dir: &tempfile::TempDir, name: &str) -> Utf8PathBuf {
-    bench::image(dir, name, 300 << 20)
+    test_support::image(dir, name, 300 << 20)
 }
 
 fn make(device: &Utf8Path, sector_bytes: u32) {

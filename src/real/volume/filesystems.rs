@@ -1,17 +1,19 @@
-//! The root filesystem and swap. Law: a volume is made under its provisional id, flushed and checked; only then it gets its
-//! planned id, which is the commit record, and is flushed again.
+//! The root filesystem and swap.
 //!
-//! Absent: the ESP (`esp`), the container around the root (`luks`), mounting.
+//! A volume is made under its provisional id, flushed and checked. Only then it gets its planned id, which is the commit
+//! record, and is flushed again.
+//!
+//! `volume::esp` makes the ESP, `volume::luks` the container around the root, and `mount::attached` mounts.
 
 use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;
-use crate::real::process::command::{Ended, Program};
+use crate::real::process::command::{self, OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
 use crate::real::volume::superblock;
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use std::time::Duration;
@@ -19,8 +21,15 @@ use uuid::Uuid;
 
 /// Longest run of a program that makes or checks an empty filesystem.
 const DEADLINE: Duration = Duration::from_secs(1_800);
+/// Longest check of a root filesystem with files in it.
+const CHECK_MAX: Duration = Duration::from_secs(4 * 3_600);
 
-async fn tool(what: &str, program: Program<'_>, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+async fn tool(
+    what: &str,
+    program: Program<'_>,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<command::Ended, Fault> {
     program
         .deadline(DEADLINE)
         .run(reporter, stop)
@@ -66,7 +75,7 @@ pub async fn make_ext4(
     flush(device)?;
     tool(
         &what,
-        Program::new("e2fsck").args(["-f", "-n", device.as_str()]),
+        Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]),
         reporter,
         stop,
     )
@@ -130,17 +139,76 @@ pub async fn observe_volume(
     }
 }
 
+/// What a check of a root filesystem came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nothing is wrong any more.
+    Sound,
+    /// What is wrong is repaired only when that is asked for.
+    Damaged(Ended),
+}
+
+/// Replays the journal and repairs what loses nothing; with `repair`, also what takes files away. On a clean filesystem it looks at the
+/// superblock and ends at once. It must not be mounted. Ended in the middle, it leaves what a power cut leaves.
+///
+/// # Errors
+/// `e2fsck` cannot check or cannot repair.
+pub async fn check_root(
+    device: &Utf8Path,
+    repair: bool,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<Checked, Fault> {
+    /// e2fsck(8): errors were left uncorrected.
+    const LEFT: i32 = 4;
+    let e2fsck = |args: &[&str]| {
+        Program::new("e2fsck")
+            .args(args.iter().copied())
+            .args([device.as_str()])
+            .deadline(CHECK_MAX)
+            .on_stop(OnStop::End)
+            .run(reporter, stop)
+    };
+    let what = || format!("root filesystem {device}");
+    let preened = e2fsck(&["-p"]).await?;
+    match preened.code {
+        Some(0 | 1) => return Ok(Checked::Sound),
+        Some(LEFT) if !repair => return Ok(Checked::Damaged(preened.how())),
+        Some(LEFT) => {}
+        Some(_) | None => return Err(tool_fault(what(), preened.how())),
+    }
+    reporter.step(format!("e2fsck: repair of root filesystem {device}"));
+    let repaired = e2fsck(&["-f", "-y"]).await?;
+    match repaired.code {
+        Some(0 | 1) => {
+            flush(device)?;
+            Ok(Checked::Sound)
+        }
+        Some(_) | None => Err(tool_fault(what(), repaired.how())),
+    }
+}
+
+/// The root filesystem is damaged, and the next look repairs it.
+pub fn damaged_root(device: &Utf8Path, ended: Ended) -> Fault {
+    Fault::program(
+        FaultClass::Transient,
+        format!("root filesystem {device} is damaged; landfall repairs it and verifies what is on it"),
+        ended,
+        Remedy::resume(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::bench::{self, block_on};
+    use crate::real::test_support::{self, block_on};
     use fs_err as fs;
     use landfall_states::VolumeState;
 
     fn make_root(device: &Utf8Path) {
         block_on(make_ext4(
             device,
-            &bench::volume("root-web"),
+            &test_support::volume("root-web"),
             &Reporter::default(),
             &Stop::never(),
         ))
@@ -148,7 +216,7 @@ mod tests {
     }
 
     fn state(device: &Utf8Path, kind: &str) -> VolumeState {
-        let volume = bench::volume("root-web");
+        let volume = test_support::volume("root-web");
         block_on(probe(device, &Reporter::default(), &Stop::never()))
             .unwrap()
             .compare(
@@ -160,9 +228,43 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_root_is_repaired_when_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = test_support::image(&dir, "part", 160 << 20);
+        make_root(&device);
+        let run = |program: &'static str, args: &[&str]| {
+            let program = Program::new(program).args(args.iter().copied());
+            block_on(tool("x", program, &Reporter::default(), &Stop::never()))
+                .unwrap()
+                .stdout
+        };
+        let debugfs = |request: &str| run("debugfs", &["-w", "-R", request, device.as_str()]);
+        let check =
+            |repair| block_on(check_root(&device, repair, &Reporter::default(), &Stop::never())).unwrap();
+        debugfs("mkdir nixos");
+        assert_eq!(check(false), Checked::Sound);
+        let block: u64 = debugfs("blocks nixos").trim().parse().unwrap();
+        let file = fs_err::OpenOptions::new().write(true).open(&device).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(file.file(), &[0; 4096], block * 4096).unwrap();
+        assert_eq!(
+            check(false),
+            Checked::Sound,
+            "nothing says yet that it is damaged"
+        );
+        // As the kernel marks it when it meets the damage.
+        debugfs("ssv state 2");
+        for _ in 0..2 {
+            assert!(matches!(check(false), Checked::Damaged(_)));
+        }
+        assert_eq!(check(true), Checked::Sound);
+        assert_eq!(check(false), Checked::Sound);
+        run("e2fsck", &["-f", "-n", device.as_str()]);
+    }
+
+    #[test]
     fn root_is_made_and_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         assert_eq!(state(&device, "ext4"), VolumeState::Blank);
         for _ in 0..2 {
             make_root(&device);
@@ -173,10 +275,10 @@ mod tests {
     #[test]
     fn the_commit_changes_superblocks_only() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         make_root(&device);
         let whole = fs::read(&device).unwrap();
-        let id = bench::volume("root-web").provisional.to_string();
+        let id = test_support::volume("root-web").provisional.to_string();
         let back = Program::new("tune2fs").args(["-U", &id, device.as_str()]);
         block_on(tool("x", back, &Reporter::default(), &Stop::never())).unwrap();
         assert_eq!(state(&device, "ext4"), VolumeState::Incomplete);
@@ -191,8 +293,8 @@ mod tests {
     fn an_id_without_its_checksum_is_no_commit() {
         use crate::image::ext4::stamp;
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
-        let volume = bench::volume("root-web");
+        let device = test_support::image(&dir, "part", 160 << 20);
+        let volume = test_support::volume("root-web");
         make_root(&device);
         let seen = || {
             block_on(observe_volume(
@@ -253,8 +355,8 @@ mod tests {
     #[test]
     fn a_torn_superblock_of_a_finished_root_is_mended_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 320 << 20);
-        let volume = bench::volume("root-web");
+        let device = test_support::image(&dir, "part", 320 << 20);
+        let volume = test_support::volume("root-web");
         let (reporter, stop) = (Reporter::default(), Stop::never());
         let compare = |probe: Probe| {
             probe.compare(
@@ -289,7 +391,7 @@ mod tests {
                     &volume.provisional
                 ));
                 assert_eq!(seen(), VolumeState::Complete, "cut {cut}, new first {new_first}");
-                let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
+                let check = Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]);
                 block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
                 let list = Program::new("debugfs").args(["-R", "ls -p /", device.as_str()]);
                 let names = block_on(tool("x", list, &Reporter::default(), &Stop::never()))
@@ -333,10 +435,10 @@ mod tests {
     #[test]
     fn swap_is_made() {
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 16 << 20);
+        let device = test_support::image(&dir, "part", 16 << 20);
         block_on(make_swap(
             &device,
-            &bench::volume("root-web"),
+            &test_support::volume("root-web"),
             &Reporter::default(),
             &Stop::never(),
         ))
@@ -348,7 +450,7 @@ mod tests {
     fn two_signatures_are_ambivalent() {
         use std::io::Write;
         let dir = tempfile::tempdir().unwrap();
-        let device = bench::image(&dir, "part", 160 << 20);
+        let device = test_support::image(&dir, "part", 160 << 20);
         make_root(&device);
         let other = device.with_file_name("fat");
         fs::File::create(&other).unwrap().set_len(160 << 20).unwrap();

@@ -1,7 +1,9 @@
-//! Whether a program failed for want of room on the target. Law: the filesystem is asked, by writing to it, and not the program: Git
-//! says of a full one that a directory is missing, and SQLite that the device has errors.
+//! Decides whether a program failed because there is no free space on the target.
 //!
-//! Absent: how much an install needs (`preflight`).
+//! The filesystem is asked, by writing to it, and not the program: on a full filesystem Git says that a directory is missing,
+//! and SQLite that the device has errors.
+//!
+//! `real::preflight` computes how much space an install needs.
 
 use crate::real::fs::target_root::{self, Dir, Root};
 use crate::real::volume::esp;
@@ -163,10 +165,10 @@ pub fn explained<T>(root: &Root, ended: Result<T, Fault>) -> Result<T, Fault> {
 mod tests {
     use super::*;
     use crate::event::Reporter;
-    use crate::real::bench::block_on;
-    use crate::real::endings;
     use crate::real::process::command::Program;
     use crate::real::process::stop::Stop;
+    use crate::real::test_support::block_on;
+    use crate::real::tool_errors;
     use camino::Utf8PathBuf;
     use landfall_states::fault::Remedy;
     use std::io::Write;
@@ -233,7 +235,7 @@ mod tests {
             last_lines: vec![said.into()],
             note: None,
         };
-        let network = endings::git("fetch", how, said, endings::Places(&[]));
+        let network = tool_errors::git("fetch", how, said, tool_errors::Places(&[]));
         assert_eq!(explain(network.clone()), network, "the cause is another one");
         assert_eq!(
             refusal(&Root::at(&root)).unwrap().as_deref(),

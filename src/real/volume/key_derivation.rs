@@ -1,8 +1,10 @@
-//! What one guess at a passphrase costs, read back from the LUKS2 header. Law: `libcryptsetup` takes less memory than asked where
-//! the machine has little or is slow, and says nothing; what it took is told, and less than the configuration's least is
-//! refused while the container is still provisional.
+//! What one guess at a passphrase costs, read back from the LUKS2 header.
 //!
-//! Absent: making the container (`luks`). Source: LUKS2 on-disk format, sections 2.1 and 3.2.
+//! libcryptsetup silently uses less memory on small or slow machines. landfall reads the real value back and reports it. A
+//! value below the configured minimum is refused while the container is still provisional. Source: LUKS2 on-disk format,
+//! sections 2.1 and 3.2.
+//!
+//! `volume::luks` makes the container.
 
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, SecretFault};

@@ -1,7 +1,8 @@
-//! The LUKS2 container. Law: the planned UUID is given last, after the passphrase was seen to open what is durable.
+//! The LUKS2 container.
 //!
-//! Absent: a choice of cipher (the one that every NixOS opens), tokens, discards while installing, and a copy of the
-//! passphrase that outlives a call.
+//! The planned UUID is set last, after a trial showed that the passphrase opens what is durable. The cipher is the one that
+//! every NixOS opens; it cannot be chosen. There are no tokens and no discards while installing, and no copy of the
+//! passphrase outlives a call.
 
 use crate::event::Reporter;
 use crate::real::process::stop::Stop;

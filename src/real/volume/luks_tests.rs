@@ -1,7 +1,7 @@
 //! Tests of containers in files, and of what a mapping is.
 
 use super::*;
-use crate::real::bench::{self, block_on};
+use crate::real::test_support::{self, block_on};
 
 const CHEAP: Cost = Cost {
     time_ms: 0,
@@ -20,7 +20,7 @@ fn image(dir: &tempfile::TempDir) -> Utf8PathBuf {
 #[test]
 fn a_container_is_made_on_a_plain_file_and_opens() {
     let dir = tempfile::tempdir().unwrap();
-    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let (device, volume) = (image(&dir), test_support::volume("luks-web"));
     let (right, wrong) = (SecretText::from("right horse"), SecretText::from("wrong"));
     block_on(async {
         assert_eq!(header(&device).await.unwrap(), None);
@@ -66,7 +66,7 @@ fn a_container_is_made_on_a_plain_file_and_opens() {
 fn the_key_for_records_is_the_container_s_and_needs_the_passphrase() {
     use landfall_states::authentic::{Authenticity, RecordKeys};
     use landfall_states::checkpoint::authenticity;
-    let volume = bench::volume("luks-web");
+    let volume = test_support::volume("luks-web");
     let (right, wrong) = (SecretText::from("right horse"), SecretText::from("wrong"));
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let keys = dirs.each_ref().map(|dir| {
@@ -80,7 +80,7 @@ fn the_key_for_records_is_the_container_s_and_needs_the_passphrase() {
             keys
         })
     });
-    let slot = bench::record().encode_with(keys[0].writing()).unwrap();
+    let slot = test_support::record().encode_with(keys[0].writing()).unwrap();
     assert_eq!(authenticity(&slot, None, &keys[0]), Authenticity::Proved);
     assert_eq!(
         authenticity(&slot, None, &keys[1]),
@@ -103,7 +103,7 @@ fn image_of(dir: &tempfile::TempDir) -> Utf8PathBuf {
 #[test]
 fn a_container_that_costs_less_than_the_least_stays_provisional() {
     let dir = tempfile::tempdir().unwrap();
-    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let (device, volume) = (image(&dir), test_support::volume("luks-web"));
     let passphrase = SecretText::from("right horse");
     let with = |memory_min: &str| Cost {
         memory_min: Some(memory_min.parse().unwrap()),
@@ -129,7 +129,7 @@ fn a_container_that_costs_less_than_the_least_stays_provisional() {
 fn a_torn_primary_header_is_read_from_its_copy() {
     use std::io::Write;
     let dir = tempfile::tempdir().unwrap();
-    let (device, volume) = (image(&dir), bench::volume("luks-web"));
+    let (device, volume) = (image(&dir), test_support::volume("luks-web"));
     let passphrase = SecretText::from("p");
     block_on(async {
         make(&device, &volume, &passphrase, CHEAP).await.unwrap();

@@ -1,10 +1,14 @@
-//! The root filesystem from an image. Law: it carries the provisional id while it is written; only what was read back whole,
-//! found clean, grown to its partition and flushed gets the planned one, last.
+//! Writes the root filesystem from an image.
 //!
-//! It is written in slices: after each everything is durable. After a stretch of them the driver saves how far it came; what is
-//! durable and not saved is compared by the next run, and not written again. A run that was cut off
-//! behind the last chunk may have left a filesystem that is grown in part; reading back shows that, and what differs is
-//! written again. Absent: bytes (`image`), making images (`pack`).
+//! The filesystem carries the provisional id while it is written. It gets the planned one last, after it was read back
+//! completely, found clean, grown to its partition and flushed.
+//!
+//! It is written in slices, and everything is durable after each slice. After some slices the driver saves the progress; what
+//! is durable and not yet saved is compared by the next run, and not written again. A run that was interrupted after the last
+//! chunk may have left a filesystem that is only partly grown; reading back shows that, and the differences are written
+//! again.
+//!
+//! `image` reads and writes the bytes, and `nix::pack` makes images.
 
 use crate::config::{Config, SystemConfig};
 use crate::event::{Event, Reporter};
@@ -17,7 +21,7 @@ use crate::image::pool::Buffer;
 use crate::image::verify::verify;
 use crate::image::write::{Stamp, Writer};
 use crate::image::{BLOCK_BYTES, CHUNK_BYTES_MAX, Error};
-use crate::os;
+use crate::os_error;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, io_fault, tool_fault};
@@ -301,7 +305,7 @@ async fn finish(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &
     tool(&what, grow, reporter, stop).await?;
     flush(device)?;
     is_grown(device, &what)?;
-    let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
+    let check = Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]);
     tool(&what, check, reporter, stop).await?;
     let id = volume.id.to_string();
     let commit = Program::new("tune2fs").args(["-L", &volume.label, "-U", &id, device.as_str()]);
@@ -340,7 +344,7 @@ pub fn fault(what: &str, error: Error) -> Fault {
             image,
             part,
             reads: READS_MAX,
-            said: os::said(&error),
+            said: os_error::said(&error),
         }
         .into(),
         Error::SourceBytes { part } => ImageFault::PartWrong {
@@ -352,7 +356,7 @@ pub fn fault(what: &str, error: Error) -> Fault {
         Error::Target { error, .. } | Error::TargetRead { error, .. } | Error::Io { error, .. } => {
             let os = Os {
                 doing: None,
-                errno: os::errno(&error),
+                errno: os_error::errno(&error),
                 // Which part of what, and the error's own words.
                 said,
             };

@@ -1,8 +1,11 @@
-//! The checkpoint's two slots, read raw. Law: nothing is mounted and nothing written, because slots are read before any
-//! fsck or read-write mount; whatever the partition holds, reading ends within a bound of bytes and operations, never
-//! panics, and gives raw bytes that nobody has judged yet.
+//! Reads the checkpoint's two slots directly from the device.
 //!
-//! Absent: decoding, believing (states::checkpoint, states::recovery), allocating and writing slots (the mounted ESP).
+//! Nothing is mounted and nothing is written, because slots are read before any fsck or read-write mount. Whatever the
+//! partition holds, reading ends within a bound of bytes and operations, never panics, and gives raw bytes that nothing has
+//! judged yet.
+//!
+//! `volume::esp` allocates slots, `real::world` writes them in place, and `states::checkpoint` and `states::recovery` decode
+//! and judge them.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,11 @@
-//! A root filesystem whose superblock was torn. ext4 writes its superblock of two sectors with every mount and unmount, and a power
-//! cut may keep one of them: the checksum is wrong then, and neither `blkid` nor the kernel sees a filesystem, although
-//! all of it is there. Law: a copy of the superblock that has the planned id proves that the filesystem was finished, because
-//! the id is written last; making one begins with taking the id out of every copy, and so does writing the table. Such a filesystem
-//! is mended from its copy and never made anew.
+//! Repairs a root filesystem whose superblock was torn.
 //!
-//! Absent: a filesystem that is mounted, which the caller leaves alone; what somebody else has made at its place since; damage of
-//! another kind, which `e2fsck` is for.
+//! ext4 writes its superblock of two sectors at every mount and unmount, and a power cut may keep only one of them. Then the
+//! checksum is wrong, and neither `blkid` nor the kernel sees a filesystem, although all of it is there.
+//!
+//! A copy of the superblock with the planned id proves that the filesystem was finished, because the id is written last.
+//! Making a filesystem begins with removing the id from every copy, and so does writing the table. Such a filesystem is
+//! repaired from its copy and never made again. The caller leaves a mounted filesystem alone. Other damage is for `e2fsck`.
 
 use crate::event::Reporter;
 use crate::image::BLOCK_BYTES;

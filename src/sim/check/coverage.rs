@@ -1,7 +1,8 @@
-//! What an enumeration covered and found. Law: figures are counted, never estimated; a failure is named by the one line
-//! that runs it again.
+//! What an enumeration covered and found.
 //!
-//! Absent: enumerating (`explore::enumerate`).
+//! Figures are counted, never estimated. A failure is named by the one line that runs it again.
+//!
+//! `explore::enumerate` enumerates.
 
 use crate::sim::check::invariants::Breach;
 use crate::sim::inject::faults::FaultSort;

@@ -1,7 +1,7 @@
-//! A recovery decision about a disk that a power cut left, and what can be seen on its bytes: for comparison with a recording of a
-//! real disk.
+//! A recovery decision about a disk that a power cut left, and what can be seen on its bytes, for comparison with a recording
+//! of a real disk.
 //!
-//! Absent: enumerating them (`explore::decisions`).
+//! `explore::decisions` enumerates them.
 
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::model::disk::Disk;

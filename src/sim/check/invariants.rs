@@ -1,6 +1,6 @@
 //! The invariants by name and number, and a breach of one.
 //!
-//! Absent: watching them (`watch`).
+//! `check::watch` watches them.
 
 use std::fmt;
 use std::hash::Hash;

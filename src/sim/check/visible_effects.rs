@@ -1,7 +1,7 @@
-//! What a run writes where the order matters, and its flushes: for comparison with a recording of a real disk. Law: named as
-//! somebody who has only the disk's bytes can name it.
+//! What a run writes where the order matters, and its flushes, for comparison with a recording of a real disk.
 //!
-//! Absent: what lies in a container or a filesystem, where nobody can look from outside.
+//! An effect has a name that can be given from the disk's bytes alone. The inside of a container or a filesystem is left out,
+//! because it cannot be seen from outside.
 
 use crate::sim::model::disk::{Key, Region, Value};
 use crate::sim::model::setting::Setting;

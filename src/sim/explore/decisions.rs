@@ -1,7 +1,8 @@
-//! What is decided about every disk that a power cut left in the run without faults. Law: every crash state of that run is in it; the
-//! decision is the one that a run makes.
+//! What is decided about every disk that a power cut leaves in the run without faults.
 //!
-//! Absent: what becomes of the decision (`enumerate`).
+//! Every crash state of that run is included, and the decision is the one that a run makes.
+//!
+//! `explore::enumerate` shows what follows from a decision.
 
 use crate::sim::check::decisions::{Decisions, Verdict, visible};
 use crate::sim::explore::enumerate::Explorer;

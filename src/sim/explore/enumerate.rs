@@ -1,12 +1,13 @@
-//! All scenarios of a case: every crash, every fault, every pair, and a third where two left something new. Law: what is enumerated is enumerated whole, and a scenario
-//! found here is the same as the one that its schedule names.
+//! All scenarios of a case: every crash, every fault, every pair, and a third fault where two reach a new machine.
 //!
-//! A crash leaves the machine as it was at that point, so one run shows what every crash in it would leave; and a scenario
-//! that comes to a machine that is known goes on as is known (`state_hash`). That is what makes pairs cheap. A fault at a point
-//! where the machine and what the run knows are as they were at a point tried before goes on as that one did; every so
-//! often it is tried all the same.
+//! Every enumeration is complete, and a scenario found here is the same as the one that its schedule names.
 //!
-//! Absent: printing; the checks.
+//! A crash leaves the machine as it was at that point, so one run shows what every crash in it would leave. A scenario that
+//! comes to a known machine continues as is known (`state_hash`); that makes pairs cheap. A fault at a point where the
+//! machine and the run's knowledge are as at a point tried before continues like that one; once in a while it is tried
+//! nevertheless.
+//!
+//! `check` has the checks.
 
 use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::check::invariants::{Breach, Invariant};

@@ -1,7 +1,8 @@
-//! A case: its fault-free run, single scenarios, and what needs more than a schedule. Law: a scenario that breaks an
-//! invariant is named by the one line that runs it again.
+//! A case: its fault-free run, single scenarios, and what needs more than a schedule.
 //!
-//! Absent: enumerating (`enumerate`). Printing.
+//! A scenario that breaks an invariant is named by the one line that runs it again.
+//!
+//! `explore::enumerate` enumerates.
 
 use crate::driver::Outcome;
 use crate::sim::check::coverage::{Coverage, Failure};

@@ -1,4 +1,6 @@
-//! Scenarios by chance. Law: what is reported is the schedule, so a failure needs neither seed nor number.
+//! Random scenarios.
+//!
+//! A failure is reported as its schedule, so it needs neither seed nor number.
 
 use crate::sim::check::coverage::{Coverage, Failure};
 use crate::sim::explore::harness::Harness;

@@ -1,13 +1,15 @@
-//! A scenario run: run, crash, resume, until it landed or stopped by name. Law: bounded; what outlives a run is the machine
-//! and what the checks saw.
+//! A scenario run: run, crash, resume, until it landed or stopped by name.
 //!
-//! Absent: which scenarios there are (`harness`, `enumerate`).
+//! It is bounded. Only the machine and what the checks saw outlive a run.
+//!
+//! `explore::harness` and `explore::enumerate` choose the scenarios.
 
 use crate::driver;
 use crate::driver::{Halt, Outcome, Request};
 use crate::sim::check::invariants::Breach;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::Checks;
+use crate::sim::inject::faults::Injection;
 #[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::planted::planted;
@@ -166,6 +168,16 @@ impl ScenarioRun {
                 point
                     .objection(shot.what)
                     .map(|why| format!("{}: {why}", point.label))
+                    .or_else(|| {
+                        let hinders = "an earlier fault of the schedule already makes it fail, so this one does not happen";
+                        let is_hindered = world.not_applied.contains(&shot.at);
+                        is_hindered.then(|| format!("{}: {hinders}", point.label))
+                    })
+                    .or_else(|| {
+                        let late = "the disk is not looked for by its name any more in this run, so another one in its place is not seen";
+                        let is_late = shot.what == Injection::Swap && world.swapped;
+                        is_late.then(|| format!("{}: {late}", point.label))
+                    })
                     .or_else(|| {
                         (named? >= pending).then(|| {
                             format!(

@@ -1,19 +1,20 @@
-//! The checkpoint under power cuts: the store that installs, on two slots in memory. Law: after every power cut that the
-//! device allows, the record that is believed is the last one acknowledged or the one on its way (I8), and the next run
-//! goes on from there with the chain whole (I9).
+//! The checkpoint under power cuts: the store that installs, on two slots in memory.
+//!
+//! After every power cut that the device allows, the trusted record is the last acknowledged one or the one being written
+//! (I8), and the next run continues from there with an unbroken chain (I9).
 //!
 //! Between two flushes a power cut keeps any subset of the sectors written. One of them may be torn: at any byte, with the
-//! rest old, or new, or noise, or zeros. One may take its block of 4 KiB with it. States whose bytes are equal are judged
-//! once, so every state counted was read by the code that a resume reads with. Now and then a run goes on from such a
-//! state, with what lies there; so the chains are long and their slots are not clean.
+//! rest old, or new, or noise, or zeros. One may take its block of 4 KiB with it. States with equal bytes are judged once, so
+//! every counted state was read by the code that a resume uses. Once in a while a run continues from such a state, so the
+//! chains are long and their slots are not clean.
 //!
-//! Absent: the FAT around the slots, which is never written again once they are allocated.
+//! The FAT around the slots is left out: it is never written again once they are allocated.
 
+use crate::checkpoint_store::Store;
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::model::crash::mix;
 use crate::sim::model::disk::{SECTOR_BYTES, SLOT_SECTORS};
 use crate::sim::model::setting::Setting;
-use crate::store::Store;
 use crate::world::Media;
 use landfall_states::authentic::{Authenticity, RecordKeys};
 use landfall_states::checkpoint::{Choice, Mark, Record, SLOT_BYTES, SlotError, choose};

@@ -1,7 +1,7 @@
-//! Runs on machines that an install must not believe. Four of them stop before the first write. In the fifth there is a right
-//! disk, and that one is taken.
+//! Runs on machines that an install must not trust.
 //!
-//! Absent: faults and crashes on the way; each machine is tried once, and nothing else goes wrong.
+//! Four of them stop before the first write. In the fifth there is a right disk, and the install takes that one. Each machine
+//! is tried once, without faults or crashes.
 
 use crate::driver::Outcome;
 use crate::sim::check::coverage::{Coverage, Failure};

@@ -1,14 +1,15 @@
-//! What can go wrong at a point of a run, and the errors that the simulated programs report for it. Law: a fault is text, and the
-//! same fault at the same point is the same scenario.
+//! What can go wrong at a point of a run, and the errors that the simulated programs report for it.
 //!
-//! Two crashes: *kill* leaves caches, tmpfs, mounts and mappings as they are; *power cut* leaves what is durable and some
+//! A fault is text, and the same fault at the same point is the same scenario.
+//!
+//! Two crashes: *kill* leaves caches, tmpfs, mounts and mappings as they are; *power cut* leaves what is durable and a part
 //! of what is not. A device that acknowledges a flush and does not do it is not survived, and is not simulated.
 //!
-//! A program's end is one of these: success; success without the effect or with a part of it (a lie); failure with the effect, with a
-//! part of it or without. Killed for want of memory, ended after its deadline or without space at some byte, it is a
-//! failure after a part. A network fails in ways of its own, and so does the machine around landfall.
+//! A program ends in one of these ways: success; success with no effect or with a part of it (a lie); failure with the
+//! effect, with a part of it or without. Killed because there is no memory, ended after its deadline, or out of space at some
+//! byte, it is a failure after a part. A network fails in its own ways, and so does the machine around landfall.
 //!
-//! Absent: when (`schedule`); applying them (`world`).
+//! `inject::schedule` says when, and `world` applies them.
 use crate::sim::model::crash::Crash;
 use crate::sim::model::environment::{EnvironmentEvent, Network};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Remedy};

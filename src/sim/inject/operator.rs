@@ -1,7 +1,8 @@
-//! What people do between two runs: another payload, another layout, a wish to begin anew, an edited table, a disk that is
-//! away, another one beside it, a copy of it, a wrong clock, a firmware that forgot, a command in the clone's settings, forged records.
+//! What people do between two runs: another payload, another layout, a request to start again, an edited table, a disk that
+//! is away, another one beside it, a copy of it, a wrong clock, a firmware that forgot, a command in the clone's settings,
+//! forged records.
 //!
-//! Absent: what must follow (`explore::operator`).
+//! `explore::operator` says what must follow.
 
 use crate::sim::model::case::Mode;
 use crate::sim::model::contents::record_text;

@@ -1,8 +1,10 @@
-//! Bugs that are planted to see whether the checks notice. Law: each is one line somewhere in the simulated world, and is off
-//! unless asked for. They are compiled for tests and the laboratory only: the shipped binary is built without the feature `planted`, and has
-//! neither their names nor what they do.
+//! Bugs that are planted to see whether the checks notice them.
 //!
-//! Absent: bugs of the driver and of the states; mutation testing finds those. Which invariant must catch a bug: `check::planted`.
+//! Each is one line somewhere in the simulated world, and is off by default. They are compiled for tests and the laboratory
+//! only: the shipped binary is built without the feature `planted`, and has neither their names nor their effects. Bugs of
+//! the driver and of the states are not here; mutation testing finds those.
+//!
+//! `check::planted` says which invariant must catch which bug.
 
 /// Whether this run has a planted bug. Without the feature `planted`: never, and the bug's name is no name.
 #[cfg(feature = "planted")]
@@ -33,7 +35,7 @@ pub enum Bug {
     BothSlots,
     /// A slot is written and not flushed.
     SlotUnflushed,
-    /// ImageProgress neither unmounts nor flushes, and says that it did.
+    /// Landing neither unmounts nor flushes, and says that it did.
     LandUnflushed,
     /// The boot loader is taken to be right because its installer ended well.
     TrustExitCode,

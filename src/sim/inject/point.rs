@@ -1,5 +1,6 @@
-//! Points: where something can go wrong, and what can go wrong there. Law: enumerations, chance and the world ask here, so that none
-//! of them tries what another one calls impossible.
+//! Points: where something can go wrong, and what can go wrong there.
+//!
+//! Enumerations, chance and the world ask here, so that none of them tries what another one calls impossible.
 
 use crate::sim::inject::faults::{CLASSES, FaultSort, Injection};
 use crate::sim::model::environment::{EnvironmentEvent, Network};

@@ -1,7 +1,8 @@
-//! Schedules by chance: several faults in several runs, more than can be enumerated. Law: a seed and a number give one
-//! schedule, for ever.
+//! Random schedules: several faults in several runs, more than can be enumerated.
 //!
-//! Absent: chance of any other source; running the schedules (`explore::random`).
+//! A seed and a number always give the same schedule. There is no other source of chance.
+//!
+//! `explore::random` runs the schedules.
 
 use crate::sim::inject::faults::{FaultSort, Injection};
 use crate::sim::inject::point::{Point, injections};

@@ -1,5 +1,7 @@
-//! Which faults happen at which points. Law: a schedule is text, and the same schedule on the same case is the same scenario; a point
-//! is named by its run and its number in that run.
+//! Which faults happen at which points.
+//!
+//! A schedule is text, and the same schedule on the same case is the same scenario. A point is named by its run and its
+//! number in that run.
 
 use crate::sim::inject::faults::Injection;
 use landfall_states::names::quoted;

@@ -1,7 +1,8 @@
-//! A case: a layout, how the system comes to the target, what the disk held before, and who agrees. Law: a case is text and decides
-//! everything that chance would decide; names, ids and contents are functions of it.
+//! A case: a layout, how the system comes to the target, what the disk held before, and who agrees.
 //!
-//! Absent: the values that follow from it (`setting`); what goes wrong (`inject`).
+//! A case is text and decides everything that chance would decide. Names, ids and contents are functions of it.
+//!
+//! `model::setting` has the values that follow from it, and `inject` what goes wrong.
 use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;

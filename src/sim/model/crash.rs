@@ -1,7 +1,9 @@
-//! How a run ends without its own doing: the process is killed, or the power fails; and what a power cut keeps of the writes that
-//! were not durable. Both are text, so that a schedule can name them.
+//! How a run ends from outside: the process is killed, or the power fails; and what a power cut keeps of the writes that were
+//! not durable.
 //!
-//! Absent: the effect on a disk (`disk`) and on the machine (`machine`).
+//! Both are text, so that a schedule can name them.
+//!
+//! `model::disk` and `model::machine` apply them.
 
 use std::fmt;
 use std::hash::Hash;

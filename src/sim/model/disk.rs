@@ -1,12 +1,13 @@
-//! A block device in memory. Law: what is written is volatile until the device is flushed; a power cut keeps any subset
-//! of what was not, in order, and may tear one write. Contents are named places, not bytes, but for the checkpoint
-//! slots, which are real sectors.
+//! A block device in memory.
 //!
-//! Two things are volatile in different ways: what the device's cache holds and a flush makes durable, and what a mounted
+//! A write is volatile until the device is flushed. A power cut keeps any subset of the volatile writes, in order, and may
+//! tear one. Contents are named places, not bytes, except for the checkpoint slots, which are real sectors.
+//!
+//! There are two kinds of volatile data: what the device's cache holds and a flush makes durable, and what a mounted
 //! filesystem holds back until it is written out. A power cut treats both alike, because the kernel may write back at any
-//! time; a flush reaches only the former. FAT has no barrier: writing it back flushes nothing.
+//! time; a flush reaches only the first kind. FAT has no barrier: writing it back flushes nothing.
 //!
-//! Absent: meaning. What a table or a header says is judged by the states.
+//! The states judge what a table or a header means.
 
 use crate::sim::model::crash::Keep;
 use landfall_states::actions::partition_disk::GptCopy;

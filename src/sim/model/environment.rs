@@ -1,5 +1,8 @@
-//! What is around landfall and can fail: the network, the machine, the remote. Law: each is a value with a name; what it does to the
-//! machine is `world::environment`, when it happens is the schedule's (`inject`).
+//! What is around landfall and can fail: the network, the machine, the remote.
+//!
+//! Each is a value with a name.
+//!
+//! `world::environment` has its effect on the machine, and `inject::schedule` says when it happens.
 
 use std::hash::Hash;
 

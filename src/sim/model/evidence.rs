@@ -1,7 +1,8 @@
-//! What a disk says to whoever looks at it, apart from the states: tables, records, who wrote them. Law: a few lines that look at
-//! slots and tables.
+//! What a disk shows, computed without the states: tables, records, who wrote them.
 //!
-//! Absent: what follows from it (`explore::operator`).
+//! A few lines that look at slots and tables.
+//!
+//! `explore::operator` says what follows from it.
 
 use crate::sim::model::disk::{Disk, Key, Region, Value};
 use crate::sim::model::machine::Machine;

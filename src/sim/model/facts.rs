@@ -1,5 +1,7 @@
-//! Facts of a setting that steps and checks both look at: where the remote's reference is, what the firmware starts, what a serial
-//! number names. Law: derived from the setting alone.
+//! Facts of a setting that steps and checks both use: where the remote's reference points, what the firmware starts, what a
+//! serial number names.
+//!
+//! Derived from the setting alone.
 
 use crate::sim::model::contents::PASSPHRASE;
 use crate::sim::model::disk::{Disk, Region};

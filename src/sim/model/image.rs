@@ -1,6 +1,6 @@
-//! An image of the root filesystem: few chunks, each with the path of the closure that lies in it.
+//! An image of the root filesystem: a few chunks, each with the path of the closure that is in it.
 //!
-//! Absent: writing it to the disk (`actions::image`); what an image leaves out of its filesystem.
+//! `actions::image` writes it to the disk.
 
 use crate::sim::model::contents::{CLOSURE, MODE, MODE_RIGHT};
 use crate::sim::model::disk::{CHUNKS, Fs, Key, Value};

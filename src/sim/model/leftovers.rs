@@ -1,11 +1,13 @@
-//! What real tools leave when they are killed, and what of the simulated world stands for it. Law: the names on the left are those of
-//! the recorder (`tests/halfway`), which kills each real tool at every call that changes something; a state that it sees and
-//! that is not here fails it. What stands on the right is met in simulated scenarios: a test looks for each.
+//! What real tools leave when they are killed, and what in the simulated world stands for it.
 //!
-//! A state of the real tool may be finer than what stands for it. Then every state of that name has to be gone on from, in the
-//! recorder, as the simulated one is.
+//! The names on the left are those of the recorder (`tests/halfway`), which kills each real tool at every call that changes
+//! something. The recorder fails if it sees a state that is not here. What stands on the right occurs in simulated scenarios:
+//! a test looks for each.
 //!
-//! Absent: what the recorder does not kill; see docs/develop/laboratory.md.
+//! A state of the real tool may be finer than what stands for it. Then a run must be able to continue, in the recorder, from
+//! every state of that name as from the simulated one.
+//!
+//! docs/develop/laboratory.md lists what the recorder does not kill.
 
 use crate::sim::model::contents::{
     CLOSURE, DATABASE, DATABASE_MADE, GENERATION, LOCK, REGISTERED, boot_files, clone_text, conf_text,
@@ -496,42 +498,49 @@ fn installed(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
     seen
 }
 
+/// What a volume shows, where one is planned.
+fn of_volume(setting: &Setting, disk: &Disk, region: Region) -> BTreeSet<Left> {
+    let mut seen = BTreeSet::new();
+    let Some((kind, _, id, provisional)) = setting.volume(region) else {
+        return seen;
+    };
+    match disk.header(region) {
+        Some(header) if *header.id == *provisional => {
+            let whole = disk.see(Key::Body(region)) == Some(&Value::Of(header.making));
+            seen.insert(if whole {
+                Left::Made(region)
+            } else {
+                Left::Begun(region)
+            });
+            if region == Region::Esp {
+                let slots =
+                    [0, 1].map(|which| disk.see(Key::SlotFile(which)) == Some(&Value::Of(header.making)));
+                match slots {
+                    [false, false] => seen.insert(Left::NoSlots),
+                    [true, true] => false,
+                    [true, false] | [false, true] => seen.insert(Left::OneSlot),
+                };
+            }
+            if kind == "crypto_LUKS" && disk.see(Key::Keyslot) != Some(&Value::Of(header.making)) {
+                seen.insert(Left::NoKeyslot);
+            }
+        }
+        Some(header) if *header.id == *id => {
+            seen.insert(Left::Committed(region));
+        }
+        Some(_) | None => {
+            seen.insert(Left::NoHeader(region));
+        }
+    }
+    seen
+}
+
 /// What a simulated machine shows.
 pub fn of(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
     let disk = &machine.disks[machine.target(setting)];
     let mut seen = around(setting, machine);
     for region in Region::ALL {
-        let Some((kind, _, id, provisional)) = setting.volume(region) else {
-            continue;
-        };
-        match disk.header(region) {
-            Some(header) if *header.id == *provisional => {
-                let whole = disk.see(Key::Body(region)) == Some(&Value::Of(header.making));
-                seen.insert(if whole {
-                    Left::Made(region)
-                } else {
-                    Left::Begun(region)
-                });
-                if region == Region::Esp {
-                    let slots =
-                        [0, 1].map(|which| disk.see(Key::SlotFile(which)) == Some(&Value::Of(header.making)));
-                    match slots {
-                        [false, false] => seen.insert(Left::NoSlots),
-                        [true, true] => false,
-                        [true, false] | [false, true] => seen.insert(Left::OneSlot),
-                    };
-                }
-                if kind == "crypto_LUKS" && disk.see(Key::Keyslot) != Some(&Value::Of(header.making)) {
-                    seen.insert(Left::NoKeyslot);
-                }
-            }
-            Some(header) if *header.id == *id => {
-                seen.insert(Left::Committed(region));
-            }
-            Some(_) | None => {
-                seen.insert(Left::NoHeader(region));
-            }
-        }
+        seen.extend(of_volume(setting, disk, region));
     }
     let root = setting.root_region();
     let planned = setting.plan.root.id.to_string();

@@ -1,7 +1,8 @@
-//! The machine: disks, tmpfs, attachments, what the kernel knows. Law: a kill leaves it as it is; a power cut leaves what
-//! the disks kept, and gives the disks other kernel names.
+//! The machine: disks, tmpfs, attachments, what the kernel knows.
 //!
-//! Absent: what goes wrong while it runs; see `world`.
+//! A kill leaves it unchanged. A power cut leaves what the disks kept, and gives the disks other kernel names.
+//!
+//! `sim::world` has what goes wrong while it runs.
 
 use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::{Disk, Held, Key, Region, Value};

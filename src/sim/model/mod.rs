@@ -5,9 +5,9 @@
 //! disk      volatile and durable contents               machine   disks, tmpfs, attachments
 //! crash     kill and power cut; what a cut keeps        contents  what a finished disk holds
 //! image     an image of the root filesystem             leftovers what real tools leave when they are killed
-//! evidence  what a disk says to whoever looks           facts     what steps and checks both look at
-//! trap      machines that must not be believed          environment  network and machine around landfall
-//! format    places, as text
+//! evidence  what a disk shows                           facts     what steps and checks both use
+//! trap      machines that must not be trusted           environment  network and machine around landfall
+//! text      places, as text
 //! ```
 
 pub mod case;
@@ -17,9 +17,9 @@ pub mod disk;
 pub mod environment;
 pub mod evidence;
 pub mod facts;
-pub mod format;
 pub mod image;
 pub mod leftovers;
 pub mod machine;
 pub mod setting;
+pub mod text;
 pub mod trap;

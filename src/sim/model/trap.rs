@@ -1,7 +1,9 @@
-//! Machines that an install must not believe: firmware of another width, another disk with the planned label, a passphrase that
-//! nobody can type, a serial number that belongs to a bridge, a disk whose data nobody knows. Each is a fact of the setting.
+//! Machines that an install must not trust: firmware of another width, another disk with the planned label, a passphrase that
+//! cannot be typed, a serial number that belongs to a bridge, a disk with unknown data.
 //!
-//! Absent: the runs on such machines (`explore::traps`).
+//! Each is a fact of the setting.
+//!
+//! `explore::traps` runs installs on such machines.
 
 use crate::sim::model::case::{Before, Case, Consenter};
 use crate::sim::model::disk::{Disk, Fs, Key, Value};

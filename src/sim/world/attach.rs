@@ -1,7 +1,8 @@
-//! What a run has attached: mounts and the mapping. Law: attaching is through the one function of `run`, and is what a power cut
-//! undoes by itself.
+//! What a run has attached: mounts and the mapping.
 //!
-//! Absent: what is done with it (`actions`).
+//! Attaching goes through the one function of `run`, and a power cut undoes it by itself.
+//!
+//! `sim::actions` uses what is attached.
 
 use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Fs, Key, Region};

@@ -1,7 +1,9 @@
-//! How the network and the machine around landfall fail. Law: what fails here is what a program or the kernel would
-//! say of it; who repairs it is a person who reads why the run stopped (`Machine::repair`).
+//! How the network and the machine around landfall fail.
 //!
-//! Absent: when (`inject`).
+//! The errors are those that a program or the kernel would report. A person who reads why the run stopped repairs the cause
+//! (`Machine::repair`).
+//!
+//! `inject::schedule` says when.
 
 use crate::sim::check::invariants::Invariant;
 use crate::sim::inject::faults::{ended, failed, fault};

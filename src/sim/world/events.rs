@@ -1,4 +1,4 @@
-//! Every text of an event, for whoever looks for secrets.
+//! Every text of an event, for the check that looks for secrets.
 
 use crate::event::{Event, FaultTold};
 

@@ -1,7 +1,7 @@
 //! One run on the machine, and the traits that the driver asks.
 //!
 //! ```text
-//! run       one run; the one function for every effect  perform   a step's twin, and how it is carried out
+//! run       one run; the one function for every effect  perform   a step's counterpart, and how it is carried out
 //! world_trait  survey, consent, events, the end         media     tmpfs and the two slots
 //! attach    mounts and the mapping                      slots     what slots and tables say without a step
 //! files     files of the target                         repair    root's superblock, the ESP's root directory

@@ -1,4 +1,6 @@
-//! A step's twin, and how the driver's trait carries it out. Law: a look that writes is a breach, but for its repairs.
+//! The counterpart of a step, and how the driver's trait carries it out.
+//!
+//! A look that writes is a breach, except for the two repairs of `world::repair`.
 use crate::sim::inject::planted::planted;
 use crate::sim::world::run::SimWorld;
 use crate::world::Perform;

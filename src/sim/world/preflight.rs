@@ -1,4 +1,4 @@
-//! What is looked at before the first write, and which disk is chosen. Law: as `real` does.
+//! What is looked at before the first write, and which disk is chosen, as in `real::preflight`.
 
 use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Disk, Key, Region};

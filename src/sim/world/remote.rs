@@ -1,7 +1,8 @@
-//! What the remote names, and whose records these are. Law: the attacker has no passphrase, so that what is in a container is out of
-//! reach.
+//! What the remote names, and who wrote the records.
 //!
-//! Absent: judging (`states`).
+//! The attacker has no passphrase, so the inside of a container is out of reach.
+//!
+//! The states judge.
 
 use crate::sim::inject::operator::EVIL_DIGIT;
 use crate::sim::inject::planted::planted;

@@ -1,8 +1,11 @@
-//! The two repairs that looking makes: root's superblock from its copies, and the root directory of the ESP. Law: as in the real
-//! world: making begins with clearing the copies; they get the planned id before the superblock does, each flushed; mounting and
-//! unmounting write the superblock again, and where a cut tore it, looking repairs it from a copy that has the planned id.
+//! The two repairs that looking makes: root's superblock from its copies, and the root directory of the ESP.
 //!
-//! Absent: the journal, which writes it between mounting and unmounting too. What a cut tears of it there is what it tears here.
+//! As in the real world: making a filesystem begins with clearing the copies; they get the planned id before the superblock
+//! does, each flushed. Mounting and unmounting write the superblock again. If a power cut tore it, looking repairs it from a
+//! copy that has the planned id.
+//!
+//! The journal, which also writes it between mounting and unmounting, is not simulated: what a cut tears there is the same as
+//! here.
 
 use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::Region;

@@ -1,6 +1,6 @@
 //! What the target's slots and tables say when a run reads them without a step.
 //!
-//! Absent: writing slots (`media`).
+//! `world::media` writes slots.
 
 use crate::sim::inject::planted::planted;
 use crate::sim::model::disk::{Disk, Key};

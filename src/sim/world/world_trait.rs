@@ -1,6 +1,6 @@
-//! The world's trait, but for the steps: survey, preflight, consent, holding the disk, events, the end of a run.
+//! The `World` trait: survey, preflight, consent, holding the disk, events, the end of a run.
 //!
-//! Absent: steps (`actions`).
+//! `sim::actions` has the steps.
 
 use crate::event::Event;
 use crate::sim::inject::faults::fault;
@@ -225,6 +225,11 @@ impl World for SimWorld {
             return OUTSIDE.fetch_add(1, Ordering::Relaxed);
         }
         mix(u64::from(self.run) << 32 | u64::from(self.machine.boot))
+    }
+
+    // The simulated filesystems have no metadata that could be damaged.
+    fn has_seen_damage(&self) -> bool {
+        false
     }
 
     fn stop_requested(&self) -> bool {

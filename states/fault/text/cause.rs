@@ -85,6 +85,7 @@ impl Cause {
     }
 
     /// What to do about it.
+    #[expect(clippy::too_many_lines, reason = "one row for each cause")]
     pub fn remedy(self) -> Remedy {
         match self {
             Cause::Network | Cause::ServerError | Cause::Throttled | Cause::Busy => Remedy::resume(),

@@ -38,7 +38,7 @@ const PROPTEST_CASES: &str = "16";
 
 /// What is changed.
 const STATES: [&str; 2] = ["--package", "landfall-states"];
-const STORE: [&str; 2] = ["--file", "src/store.rs"];
+const STORE: [&str; 2] = ["--file", "src/checkpoint_store.rs"];
 
 /// What `cargo lab mutants` takes.
 #[derive(Debug, Args)]
@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         sum.add(again);
     }
     let store = ["--profile=mutants", "--cargo-arg=--lib", "--jobs=1"];
-    sum.add(bench.run("store", &STORE, &store, &["store::"])?);
+    sum.add(bench.run("store", &STORE, &store, &["checkpoint_store::"])?);
     ensure!(
         sum.mutants() + excepted == names.len(),
         "{} mutants were tried and {excepted} excepted, of {}; see {}",

@@ -1,11 +1,11 @@
-//! Real endings of the programs that landfall runs: what each means, and what somebody is told to do. Law: tests/endings/*.txt holds what
-//! real programs printed, with their versions and where it comes from; tests/endings/table.txt says of each its class, its cause, the
+//! Real endings of the programs that landfall runs: what each means, and what somebody is told to do. Law: tests/tool_errors/*.txt holds what
+//! real programs printed, with their versions and where it comes from; tests/tool_errors/table.txt says of each its class, its cause, the
 //! sentence that decided and the next step, and is compared as a whole. `LANDFALL_ENDINGS=new` writes the table anew, to be read by a person.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use landfall::real::endings::{self, Places};
 use landfall::real::nix::log::NixLog;
+use landfall::real::tool_errors::{self, Places};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ const UNKNOWN: [&str; 12] = [
 const FILES: [&str; 5] = ["git", "ssh", "nix", "make", "install"];
 
 fn read(name: &str) -> String {
-    fs_err::read_to_string(format!("tests/endings/{name}.txt")).unwrap()
+    fs_err::read_to_string(format!("tests/tool_errors/{name}.txt")).unwrap()
 }
 
 /// What a program printed, and how it ended.
@@ -113,22 +113,22 @@ impl Sample {
         let text = self.lines.join("\n");
         let what = &*self.name;
         match self.file {
-            "git" | "ssh" => endings::git(what, self.how(), &text, places),
+            "git" | "ssh" => tool_errors::git(what, self.how(), &text, places),
             "nix" if self.has_machine_log() => {
                 let mut log = self.log();
                 for line in &self.lines {
                     log.take(line);
                 }
-                endings::nix(what, self.how(), log.sorted(), places)
+                tool_errors::nix(what, self.how(), log.sorted(), places)
             }
-            "nix" => endings::nix_plain(what, self.how(), &text, places),
+            "nix" => tool_errors::nix_plain(what, self.how(), &text, places),
             "make" => {
                 let devices = [root, "/dev", "/root"];
                 let how = self.how();
                 let said = how.last_lines.join("\n");
-                endings::make(what, how, &said, Places(&devices))
+                tool_errors::make(what, how, &said, Places(&devices))
             }
-            "install" => endings::install(what, self.how(), &text, places),
+            "install" => tool_errors::install(what, self.how(), &text, places),
             other => panic!("{other}"),
         }
     }
@@ -152,7 +152,7 @@ fn every_ending_has_its_class_and_its_remedy() {
     let names: BTreeSet<(&str, &str)> = samples.iter().map(|s| (s.file, &*s.name)).collect();
     assert_eq!(names.len(), samples.len(), "a name is that of one sample");
     let mut table = String::from(
-        "# Made by tests/endings.rs of the samples beside it. To be read by a person, line by line:\n\
+        "# Made by tests/tool_errors.rs of the samples beside it. To be read by a person, line by line:\n\
          # what ended · its class · its cause · the sentence of its own that says so → what to do\n",
     );
     for sample in &samples {
@@ -173,7 +173,7 @@ fn every_ending_has_its_class_and_its_remedy() {
         );
     }
     if std::env::var("LANDFALL_ENDINGS").is_ok_and(|wish| wish == "new") {
-        fs_err::write("tests/endings/table.txt", &table).unwrap();
+        fs_err::write("tests/tool_errors/table.txt", &table).unwrap();
     }
     let kept = read("table");
     for (made, kept) in table.lines().zip(kept.lines()) {
@@ -276,7 +276,7 @@ fn what_is_only_quoted_decides_nothing() {
     // The control: said by Nix itself, it does decide.
     let own = |text: &str| {
         let how = samples[0].how();
-        cause(&endings::nix_plain("x", how, text, Places(&["/mnt"])))
+        cause(&tool_errors::nix_plain("x", how, text, Places(&["/mnt"])))
     };
     assert_eq!(
         own("error: reading '/mnt/x': Input/output error"),

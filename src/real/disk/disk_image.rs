@@ -1,11 +1,11 @@
-//! An image of a disk, looked at as the disk would be. Law: opened for reading only.
+//! Looks at an image of a disk in the same way as at the disk.
 //!
-//! Absent: the identity of the disk, which no image holds; the caller says whose image it is.
+//! The image is opened for reading only. An image does not contain the identity of its disk, so the caller supplies it.
 
 use super::{io_fault, open};
 use crate::config::Config;
-use crate::foreign;
 use crate::real::disk::{known_ids, scan};
+use crate::safe_open;
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use landfall_states::plan::DiskIdentity;
@@ -15,9 +15,9 @@ use std::io::{Seek, SeekFrom};
 
 fn opened(path: &Utf8Path) -> Result<std::fs::File, Fault> {
     let what = || format!("image {path}");
-    let named = foreign::storage(path).map_err(|refused| refused.fault(what()))?;
+    let named = safe_open::storage(path).map_err(|refused| refused.fault(what()))?;
     open(
-        foreign::through(&named).as_str().into(),
+        safe_open::through(&named).as_str().into(),
         OFlag::O_RDONLY | OFlag::O_NONBLOCK,
     )
     .map_err(|e| io_fault(what(), "open it", &e))

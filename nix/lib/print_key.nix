@@ -28,7 +28,7 @@ pkgs.runCommand "landfall-${cfg.targetHost}-${what}"
         host = cfg.targetHost;
         inherit (cfg.ssh) publicKey;
         version = cfg.package.version or "unknown";
-        # What keeps it from being built, or the host from booting as it is installed (agrees.nix).
+        # What keeps it from being built, or the host from booting as it is installed (compare.nix).
         disagreements = map (assertion: assertion.message) (
           lib.filter (assertion: !assertion.assertion) config.assertions
         );

@@ -1,6 +1,6 @@
-//! The sentences of Nix about caches and its settings, and those of servers. Law: as `nix_says`.
+//! The sentences of Nix about caches and its settings, and those of servers, as templates in lower case.
 //!
-//! Absent: which of them counts before another (`nix`).
+//! `tool_errors::nix` decides which of them counts first.
 
 use super::{Row, row};
 use landfall_states::fault::Cause;

@@ -1,6 +1,6 @@
-//! Places on a simulated disk, as text for people. Law: no text of Rust's own (Debug) reaches them.
+//! Places on a simulated disk, as text for people. Rust's own text (Debug) never reaches them.
 //!
-//! Absent: events, which are printed as the log has them.
+//! Events are printed in the form of the log.
 
 use crate::sim::model::disk::{Fs, Key, Region};
 use std::fmt;

@@ -1,8 +1,9 @@
-//! The checkpoint store: which slot is written next, with which sequence number and parent. Law: the slot that holds the
-//! last acknowledged record is never the one being written, so that record survives whatever happens to the write (I8,
-//! I9, I10); a save is acknowledged only after it was read back. A record gets a code as soon as there is a key.
+//! The checkpoint store: which slot is written next, with which sequence number and parent.
 //!
-//! Absent: bytes on a device ([`Media`] moves them), and what a record means.
+//! The slot with the last acknowledged record is never the one being written, so that record survives whatever happens to the
+//! write (I8, I9, I10). A save is acknowledged only after it was read back. A record gets a code as soon as there is a key.
+//!
+//! [`Media`] moves the bytes to a device, and `states::checkpoint` says what a record means.
 
 use crate::world::Media;
 use landfall_states::authentic::RecordKeys;

@@ -1,8 +1,9 @@
-//! Endings of Git and of the ssh that it starts. Law: as `endings`. A line that begins with `remote:`, and one that a forge's ssh server
-//! prints before it hangs up (`ERROR:`), is the other side's: it counts where Git was refused and nobody else says why, and never says
-//! anything of this machine. A banner of an ssh server has no mark; ssh is told to print none (`git`). What nobody gives a reason for has none here.
+//! Errors of Git and of the ssh that it starts, by the rules of `tool_errors`.
 //!
-//! Absent: Git's progress, and what it prints when all is well.
+//! A line that begins with `remote:`, or that a forge's ssh server prints before it hangs up (`ERROR:`), comes from the other
+//! side. It counts if Git was refused and nothing else says why, and never says anything about this machine. A banner of an
+//! ssh server has no mark, so ssh is told to print none (`git::command`). Without a known sentence the cause is `Unknown`.
+//! Git's progress, and what it prints on success, is ignored.
 
 use super::git_says::{
     ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,

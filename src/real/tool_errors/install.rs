@@ -1,9 +1,11 @@
-//! Endings of `nixos-install`, of `nixos-enter`, and of what they run in the target: the activation, `switch-to-configuration`, the
-//! installers of boot loaders, `bootctl`. Law: as `endings`. All of them write to the same two streams, and so does every activation script and
-//! hook; so only whole sentences of a known form count, and the last of them, because an activation that failed is passed over by
-//! `nixos-enter`. Nix itself speaks before the activation begins; where it began, Nix had done its part.
+//! Errors of `nixos-install`, of `nixos-enter`, and of what they run in the target: the activation,
+//! `switch-to-configuration`, the installers of boot loaders, `bootctl`.
 //!
-//! Absent: which parts of an activation failed (`activation`).
+//! By the rules of `tool_errors`. All of them write to the same two streams, and so does every activation script and hook. So
+//! only whole sentences of a known form count, and of these the last one, because `nixos-enter` ignores an activation that
+//! failed. Nix itself prints before the activation begins; once it has begun, Nix has done its part.
+//!
+//! `boot::activation` says which parts of an activation failed.
 
 use super::{Places, Row, is_any, last_line, nix, row};
 use landfall_states::fault::{Cause, Ended, Fault};

@@ -1,13 +1,15 @@
-//! Files that somebody else may have put there. Law: a name is looked at before it is opened, so that nothing but a regular file
-//! is ever opened by it: no FIFO that waits for a writer, no device that does something when it is opened, no directory; a link
-//! only where links are meant; and what is read has a bound that is known before the first byte.
+//! Opens files that somebody else may have put there.
 //!
-//! Every process that hangs in `open(2)` is deaf to SIGTERM: that is why there is one way, and `tests/tidy.rs` holds the rest
-//! of the sources to it.
+//! A name is looked at before it is opened, so that only a regular file is ever opened by it: no FIFO that waits for a
+//! writer, no device that acts when it is opened, no directory. A link is followed only where links are allowed. What is read
+//! has a bound that is known before the first byte.
 //!
-//! Absent: the target (`real::rooted`), devices that are meant (`real::disk`, `image::disk`), the kernel's own files.
+//! A process that hangs in `open(2)` does not react to SIGTERM. That is why there is one way to open a file, and
+//! `tests/tidy.rs` checks that the rest of the sources use it.
+//!
+//! `real::fs::target_root` opens files of the target, and `real::disk` and `image::disk` open devices.
 
-use crate::os;
+use crate::os_error;
 use camino::Utf8Path;
 use landfall_states::fault::{Fault, PlaceFault, Remedy};
 use nix::errno::Errno;
@@ -55,7 +57,7 @@ impl From<Errno> for Refused {
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
-        match os::errno(&error).map(Errno::from_raw) {
+        match os_error::errno(&error).map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENOTDIR) => Refused::Absent,
             _ => Refused::Os(error),
         }
@@ -74,7 +76,7 @@ impl Refused {
             Refused::TooLong { max } => {
                 format!("it is longer than {max} bytes, which is the most that landfall reads of such a file")
             }
-            Refused::Os(error) => os::said(error),
+            Refused::Os(error) => os_error::said(error),
         }
     }
 
@@ -84,7 +86,7 @@ impl Refused {
         match self {
             Refused::Absent => PlaceFault::FileUnusable {
                 on,
-                os: os::of(&Errno::ENOENT.into()),
+                os: os_error::of(&Errno::ENOENT.into()),
             }
             .into(),
             Refused::NotRegular(kind) => PlaceFault::NotRegular {
@@ -98,7 +100,7 @@ impl Refused {
             }
             .into(),
             Refused::TooLong { max } => PlaceFault::FileTooLong { on, max }.into(),
-            Refused::Os(error) => os::fault(on, &error),
+            Refused::Os(error) => os_error::fault(on, &error),
         }
     }
 

@@ -1,6 +1,6 @@
-//! What the threads of `landfall simulate` share: a count, a wish to stop, a time to end.
+//! What the threads of `landfall simulate` share: a count, a stop request, a time to end.
 
-use super::complain;
+use crate::cli::complain;
 use crate::exit::Exit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,9 @@
-//! The sentences of Nix, its builders and its collector. Law: as `endings`; templates in lower case, without the marks `error:` and `warning:`.
-//! Sources: the samples in tests/endings, and Nix 2.3 to 2.34.
+//! The sentences of Nix, its builders and its collector, as templates in lower case, without the marks `error:` and
+//! `warning:`.
 //!
-//! Absent: which of them counts before another (`nix`).
+//! Sources: the samples in tests/tool_errors, and Nix 2.3 to 2.34.
+//!
+//! `tool_errors::nix` decides which of them counts first.
 
 use super::nix_cache_says::{NO_CACHE, NO_KEY, NO_STORE};
 use super::{Row, row};

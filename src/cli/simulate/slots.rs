@@ -4,10 +4,9 @@
 //! `sim::explore::slots`.
 
 use super::workers::{Shared, ended, lock, progress};
-use super::{Failure, SimulateArgs};
+use crate::cli::{Failure, SimulateArgs};
 use crate::exit::Exit;
-use crate::sim::explore::slots as saves;
-use crate::sim::explore::slots::Saved;
+use crate::sim::explore::slots::{self, Saved};
 use crate::sim::model::case::Case;
 use crate::sim::model::setting::{Setting, Subject};
 use serde_json::json;
@@ -33,7 +32,7 @@ pub(super) fn checkpoint(
         let setting = Setting::of(case, subject.clone())?;
         let seed = args.seed.unwrap_or(0).wrapping_mul(threads).wrapping_add(thread);
         let told = AtomicU64::new(0);
-        saves::enumerate(&setting, seed, states.div_ceil(threads), &|states| {
+        slots::enumerate(&setting, seed, states.div_ceil(threads), &|states| {
             shared
                 .done
                 .fetch_add(states - told.swap(states, Ordering::Relaxed), Ordering::Relaxed);

@@ -1,7 +1,9 @@
-//! What curl says of a transfer, which both Git and Nix quote behind words of their own; and that too many files are open, which
-//! programs say in one form. Law: as `endings`; of a transfer, given is curl's part alone.
+//! What curl says about a transfer, which both Git and Nix quote in sentences of their own; and the sentence for too many
+//! open files, which all programs share.
 //!
-//! Absent: the sentences around it (`git`, `nix`).
+//! By the rules of `tool_errors`. Of a transfer, only curl's part is passed in.
+//!
+//! `tool_errors::git` and `tool_errors::nix` have the sentences around it.
 
 use super::{Row, first_row, row};
 use landfall_states::fault::Cause;

@@ -1,7 +1,6 @@
-//! What several of the tests beside it need: a runtime, a volume, a file that stands for a device. Law: compiled for tests
-//! only.
+//! What several of the tests beside it need: a runtime, a volume, a file that stands for a device.
 //!
-//! Absent: anything that one test alone wants.
+//! Compiled for tests only. What only one test needs is in that test.
 
 use camino::Utf8PathBuf;
 use landfall_states::checkpoint::Record;

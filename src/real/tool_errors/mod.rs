@@ -1,12 +1,15 @@
-//! How programs end, and what that means. Law: each program has a table of its own endings, and only what the program itself said is looked
-//! up in it, as a whole: a table holds templates of sentences, never words that may stand anywhere, because names of files, addresses, values
-//! and messages of other people stand in the same lines. What a program only quotes (a build's log, a remote's lines, a page of a server, the
-//! output of an activation) is told apart first, and has tables of its own that know a few causes and never blame this machine's disk.
+//! How programs end, and what that means.
 //!
-//! That a device reports errors, or is full, counts where the sentence names it: the same words about another place mean that place.
-//! An ending that no table knows is [`Cause::Unknown`], which is tried once more only.
+//! Each program has a table of its own errors, and only sentences of the program itself are looked up in it, as a whole. A
+//! table holds templates of sentences, never words that may stand anywhere, because names of files, addresses, values and
+//! messages of other people stand in the same lines. What a program only quotes (a build's log, a remote's lines, a page of a
+//! server, the output of an activation) is separated first. It has tables of its own, which know a few causes and never blame
+//! this machine's disk.
 //!
-//! Absent: running programs, and what a filesystem says of its own room (`room`).
+//! That a device reports errors, or is full, counts if the sentence names it: the same words about another place mean that
+//! place. An error that is in no table is [`Cause::Unknown`], which is tried only once more.
+//!
+//! `process::command` runs programs, and `volume::free_space` asks a filesystem for its free space.
 
 mod git;
 mod git_says;

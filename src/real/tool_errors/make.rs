@@ -1,9 +1,11 @@
-//! Endings of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap, swaplabel, sgdisk,
-//! wipefs, mount, cryptsetup. Law: as `endings`, with words instead of whole sentences: they work on the device that they are given and on no
-//! other, so that what they say of errors and of room is about it. They quote nothing but our own names; of a checker's lines about a file,
-//! what stands before its name.
+//! Errors of the programs that make, check and change what is on a disk: mkfs.*, e2fsck, tune2fs, resize2fs, mkswap,
+//! swaplabel, sgdisk, wipefs, mount, cryptsetup.
 //!
-//! Absent: libcryptsetup (`luks`).
+//! By the rules of `tool_errors`, but with words instead of whole sentences: these programs work only on the device that they
+//! are given, so what they say about errors and free space is about it. They quote nothing except our own names. Of a
+//! checker's line about a file, only the part before the file's name counts.
+//!
+//! `volume::luks` has the errors of libcryptsetup.
 
 use super::{Places, Row, first_row, row};
 use landfall_states::fault::{Cause, Ended, Fault};

@@ -3,7 +3,7 @@
 //! Both describe the run without faults, in a fixed order, so the same configuration prints the same text. The laboratory makes the
 //! recording.
 
-use super::Failure;
+use crate::cli::Failure;
 use crate::exit::Exit;
 use crate::sim::check::decisions::Verdict;
 use crate::sim::explore::harness::Harness;

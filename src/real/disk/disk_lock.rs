@@ -1,13 +1,15 @@
-//! The lock on the disk for the whole of a run. Law: it is on the whole disk, whatever of it is named: a partition, or what is mapped
-//! upon one; what a killed landfall left and still writes is waited for, and another landfall is not.
+//! Takes the lock on the disk for a whole run.
 //!
-//! Absent: the lock itself (`lock::target`), and the one that keeps udev off while something is written (`held`).
+//! The lock is always on the whole disk, even if a partition of it, or a mapping on it, is named. landfall waits for programs
+//! of a killed landfall that still write; it does not wait for another landfall.
+//!
+//! `lock::target` has the lock itself; `locked` has the one that keeps udev away during a write.
 
 use super::io_fault;
 use super::sysfs::device_number;
-use crate::foreign::{self, Links};
 use crate::lock::holders::Process;
 use crate::lock::target::{Refused, TargetLock};
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{DeviceFault, Fault};
 use std::os::unix::fs::MetadataExt;
@@ -93,7 +95,7 @@ fn backing_file(whole: &std::path::Path) -> std::io::Result<Option<Utf8PathBuf>>
         return Ok(None);
     };
     // A page is what sysfs gives at most.
-    let name = foreign::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
+    let name = safe_open::read_if_there(at, Links::Follow, 4_096).map_err(|refused| refused.into_io(at))?;
     let name = name.and_then(|name| String::from_utf8(name).ok());
     Ok(name.map(|name| name.trim_end_matches('\n').into()))
 }
@@ -172,7 +174,7 @@ fn below(sys: &Utf8Path, (major, minor): (u32, u32)) -> std::io::Result<Vec<Utf8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::bench::block_on;
+    use crate::real::test_support::block_on;
     use fs_err::os::unix::fs::symlink;
     use landfall_states::fault::Kind;
 
