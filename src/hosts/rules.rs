@@ -5,14 +5,19 @@
 //!
 //! `literal` and `evaluate` read the rules, `rekey` handles the secrets.
 
+mod kind;
+mod owners;
+
 use super::literal::{self, Read, Value};
 use super::names::{attribute, is_identifier, quoted};
-use super::place::result;
 use super::syntax::{self, Bindings, Insertion, call, called, names};
 use camino::{Utf8Path, Utf8PathBuf};
 use rnix::ast::{self, Expr};
 use rowan::ast::AstNode;
 use std::collections::BTreeMap;
+
+pub(crate) use kind::{Kind, imports, kind};
+pub(crate) use owners::Owners;
 
 /// Names that a set, or a list, of all hosts has.
 const ALL_HOSTS: [&str; 10] = [
@@ -26,23 +31,6 @@ const ALL_HOSTS: [&str; 10] = [
     "allMachines",
     "hostKeys",
     "systemKeys",
-];
-/// Names that a set, or a list, of users has.
-const ALL_USERS: [&str; 14] = [
-    "users",
-    "admins",
-    "operators",
-    "people",
-    "humans",
-    "owners",
-    "team",
-    "ops",
-    "user",
-    "admin",
-    "allUsers",
-    "allAdmins",
-    "userKeys",
-    "adminKeys",
 ];
 /// What a public key begins with.
 const KEYS: [&str; 5] = ["age1", "ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
@@ -258,68 +246,6 @@ fn related(rules: &Utf8Path, read: Read<'_>) -> Result<Vec<Utf8PathBuf>, NotWrit
     Ok(found)
 }
 
-/// What a file is that may have the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// It gives secrets their public keys.
-    Rules,
-    /// It names keys, and has no secret yet.
-    NoSecretYet,
-    /// It is text and no Nix.
-    NotNix,
-    /// Something else: a function (a module of NixOS), keys alone, data.
-    Other,
-}
-
-/// What a file is, by its form.
-pub(crate) fn kind(path: &Utf8Path, read: Read<'_>) -> Kind {
-    // Text has no NUL; what git-crypt wrote has.
-    let Some(text) = read(path).filter(|text| !text.contains('\0')) else {
-        return Kind::Other;
-    };
-    let Ok(expr) = syntax::parse(&text) else {
-        return Kind::NotNix;
-    };
-    let value = result(expr.clone());
-    if matches!(value, Expr::Lambda(_)) {
-        return Kind::Other;
-    }
-    let has_rules = |path: &Utf8PathBuf| {
-        let text = read(path).unwrap_or_default();
-        syntax::parse(&text).is_ok_and(|expr| gives_keys(&expr))
-    };
-    if related(path, read).unwrap_or_default().iter().any(has_rules) {
-        return Kind::Rules;
-    }
-    match (&expr, value) {
-        (Expr::LetIn(_) | Expr::With(_), Expr::AttrSet(set)) if Bindings::Set(set.clone()).is_empty() => {
-            Kind::NoSecretYet
-        }
-        _ => Kind::Other,
-    }
-}
-
-/// Whether something there has `publicKeys`.
-fn gives_keys(expr: &Expr) -> bool {
-    let is_it =
-        |attr: Option<ast::Attr>| attr.and_then(|attr| syntax::name(&attr)).as_deref() == Some("publicKeys");
-    expr.syntax().descendants().any(|node| {
-        let bound = ast::AttrpathValue::cast(node.clone()).and_then(|entry| entry.attrpath());
-        let inherited = ast::Inherit::cast(node);
-        bound.is_some_and(|path| is_it(path.attrs().last()))
-            || inherited.is_some_and(|inherit| inherit.attrs().any(|attr| is_it(Some(attr))))
-    })
-}
-
-/// Whether one file reads the other.
-pub(crate) fn imports(file: &Utf8Path, other: &Utf8Path, read: Read<'_>) -> bool {
-    file != other
-        && related(file, read)
-            .unwrap_or_default()
-            .iter()
-            .any(|path| path == other)
-}
-
 struct File {
     path: Utf8PathBuf,
     text: String,
@@ -381,30 +307,6 @@ impl File {
         strings
             .filter_map(|text| syntax::string(&text))
             .any(|text| text.lines().any(|line| same(line, public)))
-    }
-
-    /// The names in what is bound to one of these names.
-    fn named_in(&self, called: &[&str]) -> Vec<String> {
-        let entries = self
-            .expr
-            .syntax()
-            .descendants()
-            .filter_map(ast::AttrpathValue::cast);
-        let is_it = |entry: &ast::AttrpathValue| {
-            let path = entry.attrpath().and_then(|path| names(&path));
-            matches!(path.as_deref(), Some([name]) if called.contains(&name.as_str()))
-        };
-        let values = entries.filter(is_it).filter_map(|entry| entry.value());
-        values
-            .flat_map(|value| {
-                value
-                    .syntax()
-                    .descendants()
-                    .filter_map(ast::Ident::cast)
-                    .collect::<Vec<_>>()
-            })
-            .map(|ident| ident.to_string())
-            .collect()
     }
 
     fn groups(&self, n: usize) -> Vec<Group> {
@@ -634,80 +536,6 @@ fn chosen<'a>(
         _ => Err(form(
             "it has several sets of public keys, and landfall cannot tell which one is for hosts".to_owned(),
         )),
-    }
-}
-
-/// Whose the keys of the rules are, as far as their names say so.
-#[derive(Debug, Default)]
-pub(crate) struct Owners {
-    /// Keys of hosts, by their names.
-    hosts: Vec<(String, String)>,
-    users: Vec<String>,
-    /// Names of all keys.
-    names: Vec<(String, String)>,
-    /// Every host of the flake has a key of its name: a key of which nothing is known is none of theirs.
-    is_complete: bool,
-}
-
-impl Owners {
-    /// Reads the rules and what they import.
-    pub(crate) fn of(rules: &Utf8Path, new: &str, hosts: &[String], read: Read<'_>) -> Owners {
-        let mut files = vec![];
-        for path in related(rules, read).unwrap_or_default() {
-            let text = read(&path).unwrap_or_default();
-            if let Ok(expr) = syntax::parse(&text) {
-                files.push(File { path, text, expr });
-            }
-        }
-        let groups: Vec<Group> = files
-            .iter()
-            .enumerate()
-            .flat_map(|(n, file)| file.groups(n))
-            .collect();
-        let in_lists = |called: &[&str]| {
-            files
-                .iter()
-                .flat_map(|file| file.named_in(called))
-                .collect::<Vec<_>>()
-        };
-        let (host_lists, user_lists) = (in_lists(&ALL_HOSTS), in_lists(&ALL_USERS));
-        let is_host = |name: &String| name != new && hosts.contains(name);
-        let mut found = Owners::default();
-        for group in &groups {
-            let is_of_users = group.is_called(&ALL_USERS);
-            // A set with a name, and not a `let` with all keys in it.
-            let is_of_hosts = group.is_called(&ALL_HOSTS)
-                || group.called.is_some() && !is_of_users && group.keys.iter().any(|(name, _)| is_host(name));
-            for (name, key) in &group.keys {
-                found.names.push((name.clone(), key.clone()));
-                if is_host(name) || is_of_hosts || host_lists.contains(name) {
-                    found.hosts.push((name.clone(), key.clone()));
-                } else if is_of_users || user_lists.contains(name) {
-                    found.users.push(key.clone());
-                }
-            }
-        }
-        let has_key = |host: &String| found.names.iter().any(|(name, _)| name == host);
-        let mut others = hosts.iter().filter(|host| *host != new).peekable();
-        found.is_complete = others.peek().is_some() && others.all(has_key);
-        found
-    }
-
-    /// A key that is, or may be, another host's, and cannot read what this rule is for; by its name.
-    pub(crate) fn without(&self, rule: &Rule, before: &Rules, new: &str) -> Option<String> {
-        let has = |keys: &[String], key: &str| keys.iter().any(|known| same(known, key));
-        let may_read = |key: &str| has(&rule.public_keys, key) || same(key, new);
-        if let Some((name, _)) = self.hosts.iter().find(|(_, key)| !may_read(key)) {
-            return Some(name.clone());
-        }
-        let mut unknown = before
-            .values()
-            .flat_map(|rule| &rule.public_keys)
-            .filter(|_| !self.is_complete)
-            .filter(|key| !may_read(key) && !has(&self.users, key));
-        let key = unknown.next()?;
-        let named = self.names.iter().find(|(_, known)| same(known, key));
-        Some(named.map_or(key, |(name, _)| name).clone())
     }
 }
 

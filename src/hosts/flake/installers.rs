@@ -3,7 +3,8 @@
 //!
 //! `flake` adds the host itself.
 
-use super::{HostFiles, Writer, entry, indented, installer_names};
+use super::lines::{entry, indented};
+use super::{HostFiles, Writer, installer_names};
 use crate::hosts::names::attribute;
 use crate::hosts::place::{self, OutputSet, Place};
 use crate::hosts::syntax::{self, Bindings, Insertion, call, called};

@@ -1,8 +1,7 @@
 //! The lines of a neighbour, as a template for a new host.
 //!
-//! Where the neighbour's name is a word, there is a mark for the new name, but not in a path of which nothing says that it belongs
-//! to the host. Everything else that may belong to that one
-//! machine is reported, unless a second neighbour has it too.
+//! Where the neighbour's name is a word, there is a mark for the new name, but not in a path that may belong to another module.
+//! Everything else that may belong to that one machine is reported, unless a second neighbour has it too.
 //!
 //! `hosts::flake` chooses the neighbour.
 
@@ -84,7 +83,7 @@ pub(super) fn own_values(value: &str, host: &str) -> Vec<String> {
         );
         let shown = match bound.as_str() {
             "" => node.text().to_string(),
-            _ if is_shared || is_named_so => node.text().to_string(),
+            _ if is_shared || !is_own(&expr, is_shared) => node.text().to_string(),
             _ => bound,
         };
         let shown = shown.replace(PARSED_NAME, "NAME");

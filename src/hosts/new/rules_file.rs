@@ -1,7 +1,7 @@
-//! Finds the file with the rules of the secrets: one of the repository that gives secrets their public keys, whatever else has a usual name.
-//! Of several one must be named.
+//! Finds the file with the rules of the secrets.
 //!
-//! It must be in the repository. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
+//! It must be in the repository, and give secrets their public keys. Another file with a usual name is not taken for it, and of several
+//! files the operator names one. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
 //! of the link, where agenix runs.
 //!
 //! `new::secrets` reads it.

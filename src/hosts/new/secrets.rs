@@ -4,13 +4,14 @@
 //!
 //! `rules` and `rekey` do the work.
 
+use super::gained::changed;
 use super::outcome::{Rekeyed, Secrets, Written};
 use super::{FLAKE, Work, argument};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
 use crate::hosts::rekey::{self, NotRekeyed};
-use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Owners, Rule, Rules, WithKey};
+use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey};
 use crate::hosts::transaction::contents;
 use crate::real::disk::usage::shell;
 use crate::real::secrets::age_file::Undecrypted;
@@ -135,44 +136,6 @@ fn with_reason(error: HostError, unread: Option<&Unread>) -> HostError {
         },
         (error, _) => error,
     }
-}
-
-/// What of the rules is another than before, beside the new key in lists, and rules for secrets of the host's own that nobody has made.
-fn changed(before: &Rules, after: &Rules, key: &str, is_there: &dyn Fn(&str) -> bool) -> Option<String> {
-    if let Some(secret) = before.keys().find(|secret| !after.contains_key(*secret)) {
-        return Some(format!("{secret} would no longer have a rule"));
-    }
-    for (secret, rule) in after {
-        let Some(old) = before.get(secret) else {
-            let is_its_own = rule.public_keys.iter().any(|public| rules::same(public, key));
-            if is_its_own && !is_there(secret) {
-                continue;
-            }
-            return Some(format!("{secret} would have a rule that it did not have"));
-        };
-        let others: Vec<&String> = rule
-            .public_keys
-            .iter()
-            .filter(|public| !rules::same(public, key))
-            .collect();
-        let gone = old
-            .public_keys
-            .iter()
-            .find(|public| !rule.public_keys.contains(public));
-        if let Some(gone) = gone {
-            return Some(format!("{secret} would no longer be for {gone}"));
-        }
-        if let Some(new) = others.iter().find(|public| !old.public_keys.contains(**public)) {
-            return Some(format!("{secret} would also be for {new}"));
-        }
-        if rule.public_keys.len() > others.len() + 1 {
-            return Some(format!("{secret} would be for it twice"));
-        }
-        if rule.armor != old.armor {
-            return Some(format!("{secret} would be written in another form"));
-        }
-    }
-    None
 }
 
 impl Work<'_> {
@@ -496,7 +459,7 @@ impl Work<'_> {
         Ok(keys)
     }
 
-    fn is_for_host(&self, rule: &Rule) -> bool {
+    pub(super) fn is_for_host(&self, rule: &Rule) -> bool {
         rule.public_keys
             .iter()
             .any(|key| rules::same(key, &self.keys.age_public))
@@ -588,34 +551,6 @@ impl Work<'_> {
                 next: Next::Like,
             }),
         }
-    }
-
-    /// A secret that the host would get though nobody asked for it: not every other host has it, nor has the one that is named.
-    fn unasked(
-        &self,
-        before: &Rules,
-        after: &Rules,
-        path: &Utf8Path,
-        like: &[String],
-        hosts: &[String],
-    ) -> Option<String> {
-        let root = &self.repository.root;
-        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
-        let name = &self.request.name;
-        let owners = Owners::of(path, name, hosts, &read);
-        let has = |rule: &Rule, key: &String| rule.public_keys.iter().any(|known| rules::same(known, key));
-        for (secret, rule) in after {
-            let Some(old) = before.get(secret) else { continue };
-            let is_gained = self.is_for_host(rule) && !self.is_for_host(old);
-            if !is_gained || like.iter().any(|key| has(old, key)) {
-                continue;
-            }
-            if let Some(other) = owners.without(old, before, &self.keys.age_public) {
-                let other = self.request.like.as_ref().unwrap_or(&other);
-                return Some(format!("{name} could read {secret}, which {other} cannot read"));
-            }
-        }
-        None
     }
 
     /// The rules stay as they are, and the key is shown: nobody can say what else it would open.
