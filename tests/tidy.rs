@@ -12,6 +12,8 @@
 mod documents;
 #[path = "tidy/git.rs"]
 mod git;
+#[path = "tidy/heads.rs"]
+mod heads;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/messages.rs"]
@@ -469,7 +471,7 @@ fn no_error_is_swallowed() {
 fn opening(name: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if !text.starts_with("//!") && !is_test(name) {
-        complaints.push("does not open with its law (//!)".to_owned());
+        complaints.push("does not open with what it is for (//!)".to_owned());
     }
     let code = text.split("#[cfg(test)]").next().unwrap_or("");
     let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
@@ -486,13 +488,13 @@ fn opening(name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn files_open_with_their_law_and_stay_short() {
+fn files_open_with_a_head_and_stay_short() {
     assert_tidy(&rust(&["src", "states", "tests"]), opening);
     assert_eq!(opening("src/a.rs", "fn f() {}").len(), 1);
-    let long = format!("//! Law.\n{}", "fn f() {}\n".repeat(LINES_MAX));
+    let long = format!("//! Head.\n{}", "fn f() {}\n".repeat(LINES_MAX));
     assert_eq!(opening("src/a.rs", &long).len(), 1);
     assert_eq!(
-        opening("src/a.rs", &format!("//! Law.\n// Long because: x.\n{long}")).len(),
+        opening("src/a.rs", &format!("//! Head.\n// Long because: x.\n{long}")).len(),
         0
     );
 }
