@@ -46,7 +46,7 @@ pub struct Request {
     pub resume_only: bool,
     /// Forget the attempts made so far.
     pub reset_attempts: bool,
-    /// Resolve the reference anew, whatever revision the record asks for.
+    /// Resolve the reference again, whatever revision the record asks for.
     pub repin: bool,
     /// Retries.
     pub budget: Budget,
@@ -89,7 +89,7 @@ pub struct Halt {
 /// checkpoint says so.
 ///
 /// # Errors
-/// [`Halt`]: a refusal, the fault that ended the run, or the wish to stop.
+/// [`Halt`]: a refusal, the fault that ended the run, or the stop request.
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     // `install` begins and goes on; `resume` would find nothing where nothing was begun.
     let result = begin(world, request).await.map_err(|halt| match halt.phase {
@@ -210,7 +210,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.reset_attempts {
         attempts.reset();
     }
-    // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
+    // What was repaired by hand may end otherwise now: a person says so with the wish to begin the counts again.
     let last_ending = if request.reset_attempts {
         LastEnding::default()
     } else {

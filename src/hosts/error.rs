@@ -249,7 +249,7 @@ impl From<Fault> for HostError {
     }
 }
 
-/// What Nix is run for: mending what is missing, or seeing more.
+/// What Nix is run for: repairing what is missing, or seeing more.
 fn next_of(command: &str) -> String {
     if command.starts_with("nix flake lock") {
         return format!("{command}, then run the command again");

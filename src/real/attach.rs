@@ -232,7 +232,7 @@ impl Real {
         })
     }
 
-    /// Replays the journal and mends what may be mended without asking. On a clean filesystem it looks at the superblock
+    /// Replays the journal and repairs what may be repaired without asking. On a clean filesystem it looks at the superblock
     /// and ends at once.
     async fn check_root(&self, device: &Utf8Path) -> Result<(), Fault> {
         let ended = Program::new("e2fsck")

@@ -171,7 +171,7 @@ pub fn attacked(place: &Place, action: &CloneConfiguration, attacks: &[Attack<'_
         let facts = place.sight(action).unwrap();
         assert!(!mark.exists(), "{name}: run while looking");
         match action.judge(&facts) {
-            // Ours once: made anew, and kept.
+            // Ours once: made again, and kept.
             Verdict::Todo(order) => {
                 let is_seen = match &facts.place {
                     CloneFacts::Unvetted { why, .. } => !why.is_empty(),

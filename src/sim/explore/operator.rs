@@ -305,7 +305,7 @@ impl<'h> ActionRunner<'h> {
                 let program = Value::Text(*making, "core.fsmonitor".into());
                 let orders = Key::File(Fs::Root, ORDERS);
                 scenario.machine.disk_mut(target).put(orders, program);
-                // The clone is made anew, and what is behind it is looked at again.
+                // The clone is made again, and what is behind it is looked at again.
                 scenario.checks.done_again_from(Phase::Formatted);
                 self.lands(scenario, &self.same)
             }
@@ -317,7 +317,7 @@ impl<'h> ActionRunner<'h> {
                 };
                 let setting = self.same.setting.clone();
                 let forged = forge(scenario.machine.disk_mut(target), &setting, how);
-                // What the forged records claim was reached is asked for anew where it is not proved.
+                // What the forged records claim was reached is asked for again where it is not proved.
                 scenario.checks.done_again_from(Phase::Formatted);
                 scenario.checks.somebody_wrote(&scenario.machine.disks[target]);
                 let invariant = Invariant::OnlyTheNamed;
