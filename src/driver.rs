@@ -14,7 +14,7 @@ use crate::checkpoint_store::{Place, Store};
 use crate::event::Event;
 use crate::world::{Perform, Survey, World};
 use landfall_states::checkpoint::{Mark, Record};
-use landfall_states::consent::Consent;
+use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
 use landfall_states::names::{HostName, Revision};
 use landfall_states::plan::{Layout, Payload, Plan};
@@ -64,13 +64,17 @@ pub enum Outcome {
     },
     /// It had landed before; nothing was touched.
     AlreadyLanded {
-        /// For a person.
-        why: String,
+        /// The system.
+        system: String,
+        /// The revision.
+        revision: Revision,
     },
     /// A resume was asked for and there is nothing under way.
     NothingToResume {
         /// For a person.
         why: String,
+        /// What to do: a new install, or what keeps every disk from taking one.
+        remedy: Remedy,
     },
 }
 
@@ -85,8 +89,8 @@ pub struct Halt {
     pub rule: Option<Rule>,
 }
 
-/// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released and the
-/// checkpoint says so.
+/// Runs an install to its end, or to a stop with a reason. Whatever happens, what this run attached is released, the
+/// checkpoint says so, and the last event says how the run ended: a run without such an event was killed.
 ///
 /// # Errors
 /// [`Halt`]: a refusal, the fault that ended the run, or the stop request.
@@ -99,21 +103,44 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
         },
         Some(_) | None => halt,
     });
-    if let Err(halt) = &result {
-        // Which rule says so is told as for every other decision.
-        if let Some(rule) = halt.rule {
-            world.tell(Event::Decided {
-                rules: vec![rule.number()],
-                what: format!("nothing is done to {}", halt.fault.what()),
-                claimed: None,
-            });
-        }
-        world.tell(Event::Stopped {
-            phase: halt.phase,
-            fault: (&halt.fault).into(),
+    // Which rule says so is told as for every other decision.
+    if let Err(halt) = &result
+        && let Some(rule) = halt.rule
+    {
+        world.tell(Event::Decided {
+            rules: vec![rule.number()],
+            what: format!("nothing is done to {}", halt.fault.what()),
+            claimed: None,
         });
     }
+    world.tell(last_word(&result));
     result
+}
+
+/// The event that says how a run ended. No wildcard: a new outcome asks for its event here.
+fn last_word(result: &Result<Outcome, Halt>) -> Event {
+    match result {
+        Ok(Outcome::Landed { system, revision }) => Event::Landed {
+            system: system.clone(),
+            revision: revision.to_string(),
+        },
+        Ok(Outcome::AlreadyLanded { system, revision }) => Event::AlreadyLanded {
+            system: system.clone(),
+            revision: revision.to_string(),
+        },
+        Ok(Outcome::NothingToResume { why, remedy }) => Event::NothingToResume {
+            why: why.clone(),
+            next: remedy.to_string(),
+        },
+        Err(Halt {
+            phase,
+            fault,
+            rule: _,
+        }) => Event::Stopped {
+            phase: *phase,
+            fault: fault.into(),
+        },
+    }
 }
 
 /// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
@@ -131,10 +158,12 @@ fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fau
         return None;
     }
     let (reason, list) = fault.reasons();
-    let mut why = format!(
-        "no attached disk holds an install of {host}, and no disk can take one: {}: {reason}",
-        fault.what()
-    );
+    let of_what = match &*fault.kind {
+        Kind::NoChoice { .. } => String::new(),
+        _ => format!("{}: ", fault.what()),
+    };
+    let mut why =
+        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
     for line in &list {
         why.push_str("\n        ");
         why.push_str(line);
@@ -168,16 +197,21 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
             world.settle_landed(&record.disk).await.map_err(at_start)?;
             world.tell(Event::Decided {
                 rules,
-                what: why.clone(),
+                what: why,
                 claimed: Some(record.phase()),
             });
-            return Ok(Outcome::AlreadyLanded { why });
+            return Ok(Outcome::AlreadyLanded {
+                system: record.claim.system().map(ToString::to_string).unwrap_or_default(),
+                revision: record.revision,
+            });
         }
         Decision::Stop { rule, fault } => {
             if request.resume_only
                 && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
             {
-                return Ok(Outcome::NothingToResume { why });
+                // No install helps where no disk can take one: what keeps the disks from it comes first.
+                let remedy = fault.before_begin().remedy;
+                return Ok(Outcome::NothingToResume { why, remedy });
             }
             return Err(Halt {
                 rule,
@@ -194,12 +228,32 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     });
     // A first attempt that was cut off before the ESP existed is under way too.
     if request.resume_only && fresh && resume_plan.trusted.is_none() {
-        return Ok(Outcome::NothingToResume { why: resume_plan.why });
+        return Ok(Outcome::NothingToResume {
+            why: resume_plan.why,
+            remedy: Remedy::resume().before_begin(),
+        });
     }
     let mut resume_plan = resume_plan;
     let (revision, is_wish) = record::preflight(world, request, &mut resume_plan, fresh)
         .await
         .map_err(at_start)?;
+    let vouched = resume_plan.vouched(&revision).cloned();
+    let first = Planned::new(
+        (*resume_plan.plan).clone(),
+        revision.clone(),
+        // A new table makes everything behind it new: a claim of a former one says nothing about it.
+        if fresh { None } else { resume_plan.claimed() },
+        resume_plan.unclean(),
+    )
+    .on_a_wish(is_wish)
+    .vouched_for(vouched);
+    let mut run = Run::new(world, request, &resume_plan, revision);
+    let end = run.travel(State::Planned(first), &resume_plan).await;
+    run.settle(end).await
+}
+
+/// How often each step was tried so far.
+fn attempts<W: World>(world: &mut W, request: &Request, resume_plan: &ResumePlan) -> Attempts {
     let (mut attempts, impossible) = resume_plan.attempts(&request.budget);
     if let Some(count) = impossible {
         let what = format!(
@@ -210,41 +264,8 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.reset_attempts {
         attempts.reset();
     }
-    // What was repaired by hand may end otherwise now: a person says so with the wish to begin the counts again.
-    let last_ending = if request.reset_attempts {
-        LastEnding::default()
-    } else {
-        resume_plan.last_ending()
-    };
-    let mut run = Run {
-        world,
-        budget: request.budget,
-        store: Store::new(&resume_plan),
-        attempts,
-        last_fault: None,
-        last_ending,
-        plan: (*resume_plan.plan).clone(),
-        revision: revision.clone(),
-        claim: RecordedPhase::Planned,
-        dirty: false,
-        unverified: resume_plan.unclean(),
-        // What was begun of another payload is another image's, which the states see.
-        progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
-    };
-    let vouched = resume_plan.vouched(&revision).cloned();
-    let first = Planned::new(
-        (*resume_plan.plan).clone(),
-        revision,
-        // A new table makes everything behind it new: a claim of a former one says nothing about it.
-        if fresh { None } else { resume_plan.claimed() },
-        resume_plan.unclean(),
-    )
-    .on_a_wish(is_wish)
-    .vouched_for(vouched);
-    let end = run.travel(State::Planned(first), &resume_plan).await;
-    run.settle(end).await
+    attempts
 }
-
 struct Run<'w, W: World> {
     world: &'w mut W,
     budget: Budget,
@@ -265,13 +286,40 @@ struct Run<'w, W: World> {
     progress: StepProgress,
 }
 
-impl<W: World> Run<'_, W> {
+impl<'w, W: World> Run<'w, W> {
+    fn new(world: &'w mut W, request: &Request, resume_plan: &ResumePlan, revision: Revision) -> Self {
+        let attempts = attempts(world, request, resume_plan);
+        Run {
+            world,
+            budget: request.budget,
+            store: Store::new(resume_plan),
+            attempts,
+            last_fault: None,
+            // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
+            last_ending: if request.reset_attempts {
+                LastEnding::default()
+            } else {
+                resume_plan.last_ending()
+            },
+            plan: (*resume_plan.plan).clone(),
+            revision,
+            claim: RecordedPhase::Planned,
+            dirty: false,
+            unverified: resume_plan.unclean(),
+            // What was begun of another payload is another image's, which the states see.
+            progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
+        }
+    }
+
     /// From state to state. No wildcard: a new state asks for its arm here.
     async fn travel(&mut self, mut state: State, resume_plan: &ResumePlan) -> Result<State, Halt> {
         loop {
             self.claim = state.claim();
             if self.claim.phase() >= Phase::Realised {
                 self.unverified = false;
+            } else if self.world.has_seen_damage() {
+                self.unverified = true;
+                state = state.distrusted();
             }
             state = match state {
                 State::Planned(s) => {
@@ -335,8 +383,7 @@ impl<W: World> Run<'_, W> {
         W: Perform<S>,
     {
         let (mut consent, mut consents, mut retry, mut empty_successes) = (None, 0, 0, 0);
-        let (mut acted, mut began_ms) = (false, self.world.now_ms());
-        let mut came = StepProgress::default();
+        let (mut acted, mut began_ms, mut came) = (false, self.world.now_ms(), StepProgress::default());
         loop {
             self.world.heartbeat(S::PHASE);
             if self.world.stop_requested() {
@@ -345,6 +392,11 @@ impl<W: World> Run<'_, W> {
             let step = action(consent.clone());
             let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
+                    if self.world.has_seen_damage() && !self.unverified {
+                        // The repair takes files away: a run that is killed behind it must not have ended in good order.
+                        (self.unverified, self.dirty) = (true, true);
+                        self.save(Mark::Begun).await?;
+                    }
                     self.after(fault, &mut retry).await?;
                     continue;
                 }
@@ -360,29 +412,7 @@ impl<W: World> Run<'_, W> {
                     Verdict::Refuse(fault) => return Err(self.halt(fault)),
                     Verdict::NeedsConsent(erasure) => {
                         consents += 1;
-                        if consents > CONSENTS_MAX {
-                            return Err(self.halt(Fault::of(
-                                Kind::ChangedContents {
-                                    disk: format!("disk {}", erasure.disk.name()),
-                                    after_consent: false,
-                                },
-                                Remedy::change_and_install(
-                                    "stop what writes to it (landfall disks shows what uses it)",
-                                ),
-                            )));
-                        }
-                        match self.world.consent(&erasure).await {
-                            Ok(Some(given)) => consent = Some(given),
-                            Ok(None) => {
-                                return Err(self.halt(Fault::of(
-                                    Kind::ConsentRefused {
-                                        disk: format!("disk {}", erasure.disk.name()),
-                                    },
-                                    Remedy::words("landfall install, and answer yes"),
-                                )));
-                            }
-                            Err(fault) => return Err(self.halt(fault)),
-                        }
+                        consent = Some(self.ask(&erasure, consents).await?);
                         continue;
                     }
                     Verdict::Todo(order) => (order, step.progress(&facts)),
@@ -396,18 +426,7 @@ impl<W: World> Run<'_, W> {
             }
             if acted && !goes_on && self.last_fault.is_none() {
                 empty_successes += 1;
-                let empty = |is_final| Kind::EmptySuccess {
-                    action: S::PHASE.action().unwrap_or_default().to_owned(),
-                    order: step.remaining(&order),
-                    is_final,
-                };
-                if empty_successes >= EMPTY_SUCCESSES_MAX {
-                    return Err(self.halt(Fault::of(
-                        empty(true),
-                        Remedy::change("fix the cause (landfall log)"),
-                    )));
-                }
-                let fault = Fault::of(empty(false), Remedy::resume());
+                let fault = self.empty_success::<S>(step.remaining(&order), empty_successes)?;
                 // What was judged before the wait may not hold behind it: look again.
                 self.after(fault, &mut retry).await?;
                 continue;
@@ -429,6 +448,42 @@ impl<W: World> Run<'_, W> {
                 Err(fault) => self.after(fault, &mut retry).await?,
             }
         }
+    }
+
+    /// Asks for consent; `times` counts the questions of this step, this one too.
+    async fn ask(&mut self, erasure: &Erasure, times: u32) -> Result<Consent, Halt> {
+        let disk = || format!("disk {}", erasure.disk.name());
+        if times > CONSENTS_MAX {
+            return Err(self.halt(Fault::of(
+                Kind::ChangedContents {
+                    disk: disk(),
+                    after_consent: false,
+                },
+                Remedy::change_and_install("stop what writes to it (landfall disks shows what uses it)"),
+            )));
+        }
+        match self.world.consent(erasure).await {
+            Ok(Some(given)) => Ok(given),
+            Ok(None) => Err(self.halt(Fault::of(
+                Kind::ConsentRefused { disk: disk() },
+                Remedy::words("landfall install, and answer yes"),
+            ))),
+            Err(fault) => Err(self.halt(fault)),
+        }
+    }
+
+    /// The fault of an action that reported success and left something to do; an end of the run after too many of them.
+    fn empty_success<S: Step>(&self, order: String, times: u32) -> Result<Fault, Halt> {
+        let is_final = times >= EMPTY_SUCCESSES_MAX;
+        let kind = Kind::EmptySuccess {
+            action: S::PHASE.action().unwrap_or_default().to_owned(),
+            order,
+            is_final,
+        };
+        if is_final {
+            return Err(self.halt(Fault::of(kind, Remedy::change("fix the cause (landfall log)"))));
+        }
+        Ok(Fault::of(kind, Remedy::resume()))
     }
 
     /// Counts an attempt and saves that, before anything is done.
@@ -560,10 +615,6 @@ impl<W: World> Run<'_, W> {
                 released.map_err(halt)?;
                 self.world.close().await.map_err(halt)?;
                 let system = self.claim.system().map(ToString::to_string).unwrap_or_default();
-                self.world.tell(Event::Landed {
-                    system: system.clone(),
-                    revision: self.revision.to_string(),
-                });
                 Ok(Outcome::Landed {
                     system,
                     revision: self.revision.clone(),

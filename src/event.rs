@@ -239,6 +239,26 @@ pub enum Event {
         #[serde(rename = "revision")]
         revision: String,
     },
+    /// The install was finished before this run; nothing was changed. It ends a run, as do `landed`, `nothing_to_resume` and `stopped`.
+    #[serde(rename = "already_landed")]
+    AlreadyLanded {
+        /// The store path of the installed system.
+        #[serde(rename = "system")]
+        system: String,
+        /// The revision of the repository.
+        #[serde(rename = "revision")]
+        revision: String,
+    },
+    /// `resume` found no install to continue; nothing was changed.
+    #[serde(rename = "nothing_to_resume")]
+    NothingToResume {
+        /// Why there is none.
+        #[serde(rename = "why")]
+        why: String,
+        /// The next command, or what to change before it.
+        #[serde(rename = "next")]
+        next: String,
+    },
     /// Stopped before the end.
     #[serde(rename = "stopped")]
     Stopped {
@@ -252,6 +272,31 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether this is the last word of a run. Every run that is not killed tells exactly one of these.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Event::Landed { .. }
+            | Event::AlreadyLanded { .. }
+            | Event::NothingToResume { .. }
+            | Event::Stopped { .. } => true,
+            Event::Started { .. }
+            | Event::DiskChosen { .. }
+            | Event::Decided { .. }
+            | Event::Checked { .. }
+            | Event::Found { .. }
+            | Event::Begun { .. }
+            | Event::Reached { .. }
+            | Event::Step { .. }
+            | Event::Progress { .. }
+            | Event::Output { .. }
+            | Event::Saved { .. }
+            | Event::Asking { .. }
+            | Event::Notice { .. }
+            | Event::Failed { .. }
+            | Event::RetryIn { .. } => false,
+        }
+    }
+
     /// With every text in the form in which it can be shown: what it quotes was chosen by others, and it goes to consoles, and to
     /// files in memory. Faults make their own words so.
     fn shown(self) -> Event {
@@ -323,6 +368,14 @@ impl Event {
             Event::Landed { system, revision } => Event::Landed {
                 system: line(system),
                 revision: line(revision),
+            },
+            Event::AlreadyLanded { system, revision } => Event::AlreadyLanded {
+                system: line(system),
+                revision: line(revision),
+            },
+            Event::NothingToResume { why, next } => Event::NothingToResume {
+                why: text(why),
+                next: text(next),
             },
             event @ (Event::Found { .. }
             | Event::Reached { .. }

@@ -3,7 +3,7 @@
 //! A code never changes its meaning, because scripts and systemd units depend on it. The texts of faults are made in
 //! `landfall_states::fault`.
 
-use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind};
+use landfall_states::fault::{ConfigFault, DeviceFault, Fault, FaultClass, Kind};
 use std::process::ExitCode;
 
 /// How landfall ended.
@@ -66,7 +66,7 @@ impl Exit {
                 "landfall itself failed: it could not write its output or use its run directory"
             }
             Exit::Usage => "wrong command line or configuration; nothing was changed",
-            Exit::NothingToResume => "no install to resume, or no log to show",
+            Exit::NothingToResume => "nothing to continue: no install, no log, or no interrupted flash",
             Exit::Locked => "another landfall is running",
             Exit::Transient => "transient error (network, busy device): all retries of this run failed",
             Exit::NeedsChange => {
@@ -90,24 +90,29 @@ impl Exit {
             Exit::Ok => "nothing",
             Exit::Internal => "fix what the message names, then run the command again",
             Exit::Usage => "correct what the message names; `landfall check FILE` checks a configuration",
-            Exit::NothingToResume => "`landfall install`",
+            Exit::NothingToResume => {
+                "`landfall install` for a new install; otherwise do what the message says"
+            }
             Exit::Locked => "`landfall status --watch`",
             Exit::Transient => "`landfall resume`",
             Exit::NeedsChange => "do what the message says, then `landfall resume`",
             Exit::Permanent => "fix the cause that the message names, then `landfall resume`",
-            Exit::Hardware => "replace the device, then `landfall resume`",
+            Exit::Hardware => {
+                "replace the device that the message names; a new disk starts from the beginning: `landfall install`"
+            }
             Exit::Unsafe => "look at the disk (`landfall disks`), then do what the message says",
             Exit::AlreadyLanded => "boot the disk; `landfall install --reinstall` starts a new install",
             Exit::Interrupted => "`landfall resume`",
         }
     }
 
-    /// The code of a fault: that of its class, but that another landfall has the disk is what it is for a person, too.
+    /// The code of a fault: that of its class. Two kinds have the code that a person knows for them: another landfall has the disk, and
+    /// the configuration is refused.
     pub fn of(fault: &Fault) -> Exit {
-        if matches!(&*fault.kind, Kind::Device(DeviceFault::DiskTaken { .. })) {
-            Exit::Locked
-        } else {
-            fault.class.into()
+        match &*fault.kind {
+            Kind::Device(DeviceFault::DiskTaken { .. }) => Exit::Locked,
+            Kind::Config(ConfigFault::Invalid { .. }) => Exit::Usage,
+            _ => fault.class.into(),
         }
     }
 

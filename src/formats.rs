@@ -93,7 +93,7 @@ pub const FORMATS: [Format; 13] = [
         version: 2,
         place: "`/run/landfall/status.json`",
         code: "src/cli/status.rs",
-        rule: "fields are only ever added (version 2: as events), as ones that may be missing, and a reader passes over what it does not know",
+        rule: "fields and endings are only ever added (version 2: as events), as ones that may be missing, and a reader passes over what it does not know",
     },
     Format {
         name: "marks",
@@ -104,7 +104,7 @@ pub const FORMATS: [Format; 13] = [
         code: "src/real/fs/marks.rs",
         rule: "the record of the system names its version in its first line; `landfall.tries` is a decimal number; of the user's commands that ran since the target was mounted there is a line each, with its place \
                and a digest; a text of another \
-               form counts for nothing, and the work that it stands for is done again",
+               form is ignored, and its work is done again",
     },
     Format {
         name: "kernel-settings",
@@ -119,7 +119,7 @@ pub const FORMATS: [Format; 13] = [
         version: 1,
         place: "`/run/landfall/lock`",
         code: "src/lock.rs",
-        rule: "for people; landfall never reads a decision from it",
+        rule: "for people, and for `landfall log --follow`, which asks the kernel whether the process still lives; an install reads no decision from it",
     },
     Format {
         name: "host-journal",

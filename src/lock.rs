@@ -107,6 +107,12 @@ impl Lock {
     }
 }
 
+/// Who took the lock of `dir` last, as its file says; whether that process lives, the kernel knows. `None` where no name can be read.
+pub fn last_holder(dir: &Utf8Path) -> Option<Holder> {
+    let said = safe_open::read_if_there(&dir.join("lock"), Links::Refuse, NAME_BYTES_MAX);
+    serde_json::from_slice(&said.ok()??).ok()
+}
+
 /// Makes landfall's run directory, readable for its user only.
 ///
 /// # Errors

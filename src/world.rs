@@ -104,6 +104,9 @@ pub trait World:
     /// A disk that carries a finished install is about to be left alone: what this start read of it becomes durable before
     /// anybody is told. A killed run may have left its last record in a cache.
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;
+    /// Whether this run saw damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
+    /// this run has begun, and what the repair took away is not known.
+    fn has_seen_damage(&self) -> bool;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
     /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that

@@ -36,8 +36,8 @@ pub const SLOT_BYTES: usize = 4_096;
 pub const FORMAT_VERSION: u32 = 2;
 /// The highest sequence number that is read. No install comes near it; a forged one must not end the counting.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
-/// The highest sequence number that is counted on from: one save a nanosecond reaches it in a century. Behind a higher one, which
-/// nobody of us wrote, counting begins anew, so that no save ever gets a number that is not read.
+/// The highest sequence number from which counting continues: one save each nanosecond reaches it in a century. After a higher one,
+/// which no landfall wrote, counting starts again from the beginning, so that no save gets a number that is not read.
 pub const SEQUENCE_COUNTED_MAX: u64 = SEQUENCE_MAX / 2;
 /// How a slot begins.
 pub const MAGIC: &str = "LANDFALL-CHECKPOINT";
@@ -268,7 +268,7 @@ fn code<'a>(head: &'a [u8], tail: &'a [u8]) -> Result<Option<Code<'a>>, SlotErro
     if line.iter().all(|b| *b == b'\n') {
         return Ok(None);
     }
-    let bad = || SlotError::Body("its last line is no code of a record".into());
+    let bad = || SlotError::Body("its last line is not the code of a record".into());
     let text = std::str::from_utf8(line).map_err(|_| bad())?;
     let (start, digits) = text
         .strip_suffix('\n')

@@ -49,6 +49,7 @@ fn an_abridged_fault_keeps_whole_characters() {
 }
 
 /// A fault of every kind, and what it says.
+#[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
 fn every_kind() -> Vec<(Fault, &'static str)> {
     let text = str::to_owned;
     let ended = |code| Ended {
@@ -69,7 +70,7 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
                     said: text("Input/output error (os error 5)"),
                 },
             ),
-            "hardware: disk sda: could not read it: Input/output error (os error 5); next: replace the device, then landfall resume",
+            "hardware: disk sda: could not read it: Input/output error (os error 5); next: replace the disk, then: landfall install (a new disk starts from the beginning)",
         ),
         (
             Fault::os(
@@ -101,11 +102,11 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
                 limit: Limit::Silence,
                 limit_s: 60,
             }),
-            "transient: program git: it said nothing for too long: the limit is 60 s; next: landfall resume",
+            "transient: program git: it printed nothing for too long: the limit is 60 s; next: landfall resume",
         ),
         (
             Fault::read_back("slot 1", "what was read back is not what was written"),
-            "hardware: slot 1: what was read back is not what was written; next: replace the device, then landfall resume",
+            "hardware: slot 1: what was read back is not what was written; next: replace the disk, then: landfall install (a new disk starts from the beginning)",
         ),
         (
             of(Kind::OtherDisk {
@@ -113,21 +114,21 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
                 found: text("serial B"),
                 expected: Some(text("serial A")),
             }),
-            "unsafe: disk A: it is another disk now: serial B; wanted is serial A; next: landfall resume",
+            "unsafe: disk A: this is a different disk: found serial B, expected serial A; next: landfall resume",
         ),
         (
             of(Kind::Twins {
                 disk: text("disk A"),
                 devices: list(),
             }),
-            "unsafe: disk A: a and b all say that they are this disk; next: landfall resume",
+            "unsafe: disk A: a and b both report this identity; next: landfall resume",
         ),
         (
             of(Kind::TableChanged {
                 disk: text("disk A"),
                 differences: list(),
             }),
-            "unsafe: partition table of disk A: it was changed since: a; b; next: landfall resume",
+            "unsafe: partition table of disk A: it changed after this install wrote it: a; b; next: landfall resume",
         ),
         (
             of(Kind::InUse {
@@ -141,7 +142,7 @@ fn every_kind() -> Vec<(Fault, &'static str)> {
                 on: text("disk A"),
                 what: list(),
             }),
-            "needs a change: disk A: a former run left something attached: a; b; next: landfall resume",
+            "needs a change: disk A: an earlier run left these mounted or open: a; b; next: landfall resume",
         ),
         (
             of(Kind::ForeignPartition {

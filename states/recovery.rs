@@ -256,240 +256,324 @@ fn impossible(disk: String, error: PlanError) -> Fault {
     }
 }
 
+/// How a new install is asked for where there is one.
+const ANEW: &str = "landfall install --reinstall, and agree when asked";
+
 fn on_disk(
     situation: &Situation<'_>,
     evidence: &DiskEvidence,
     carried: &Carried,
-    mut rules: Vec<Rule>,
+    rules: Vec<Rule>,
 ) -> Decision {
-    let disk = &evidence.disk;
-    let name = format!("{} ({})", evidence.device, disk.name());
-    let plan = |nonce: u32| Plan::derive(situation.host, situation.layout, situation.payload, disk, nonce);
-    let begin = |nonce: u32, rules: Vec<Rule>, why: String, sequence_seen: u64| match plan(nonce) {
-        Ok(plan) => {
-            // A run of this boot that was cut off before the ESP existed left its attempts and its pin in tmpfs.
-            let trusted = tmpfs(situation, &plan);
-            Decision::Begin(ResumePlan {
-                plan: Box::new(plan),
+    let disk = OneDisk {
+        situation,
+        evidence,
+        carried,
+        name: format!("{} ({})", evidence.device, evidence.disk.name()),
+        rules,
+        sequence_seen: 0,
+    };
+    disk.decide()
+}
+
+/// The disk that a run is about, as far as it is judged.
+struct OneDisk<'a> {
+    situation: &'a Situation<'a>,
+    evidence: &'a DiskEvidence,
+    carried: &'a Carried,
+    /// For a person.
+    name: String,
+    /// The rules that were applied so far.
+    rules: Vec<Rule>,
+    /// The highest sequence number that its slots have.
+    sequence_seen: u64,
+}
+
+impl OneDisk<'_> {
+    fn decide(mut self) -> Decision {
+        let slots = match self.slots() {
+            Ok(trusted) => trusted,
+            Err(stop) => return stop,
+        };
+        let known_nonce = self
+            .carried
+            .table_nonce
+            .or(slots.as_ref().map(|b| b.record.nonce));
+        let trusted = self.of_its_table(slots, known_nonce);
+        if let Some((nonce, why)) = self.new_install(known_nonce) {
+            let is_spent = self.situation.reinstall_requested && nonce > NONCE_MAX;
+            return if is_spent {
+                self.spent(nonce)
+            } else {
+                self.begin(nonce, why)
+            };
+        }
+        if let Some(trusted) = &trusted
+            && trusted.record.phase() == Phase::Landed
+        {
+            return Decision::Landed {
+                why: format!(
+                    "{} holds a finished install of {}; for a new one: {ANEW}",
+                    self.name, self.situation.host
+                ),
+                record: Box::new(trusted.record.clone()),
+            };
+        }
+        let Some(nonce) = known_nonce else {
+            self.rules.push(Rule::Fresh);
+            let why = format!("{} holds no install of {}", self.name, self.situation.host);
+            let number = self.situation.reinstall;
+            return self.begin(number, why);
+        };
+        let plan = match self.plan(nonce) {
+            Ok(plan) => plan,
+            Err(error) => return self.no_plan(error),
+        };
+        if let Some(stop) = self.edited(&plan) {
+            return stop;
+        }
+        let ours = |copy: &GptCopy| copy.table() == Some(&plan.table);
+        match (ours(&self.evidence.primary), ours(&self.evidence.backup)) {
+            (true, true) => self.go_on(plan, trusted),
+            (true, false) | (false, true) => {
+                self.rules.push(Rule::HalfTable);
+                self.go_on(plan, trusted)
+            }
+            (false, false) => self.write_table(nonce, trusted),
+        }
+    }
+
+    fn plan(&self, nonce: u32) -> Result<Plan, PlanError> {
+        let Situation {
+            host,
+            layout,
+            payload,
+            ..
+        } = self.situation;
+        Plan::derive(host, layout, payload, &self.evidence.disk, nonce)
+    }
+
+    fn no_plan(&self, error: PlanError) -> Decision {
+        Decision::Stop {
+            rule: None,
+            fault: impossible(format!("disk {}", self.name), error),
+        }
+    }
+
+    fn begin(self, nonce: u32, why: String) -> Decision {
+        let plan = match self.plan(nonce) {
+            Ok(plan) => plan,
+            Err(error) => return self.no_plan(error),
+        };
+        // A run of this boot that was cut off before the ESP existed left its attempts and its pin in tmpfs.
+        let trusted = tmpfs(self.situation, &plan);
+        Decision::Begin(self.resume_plan(plan, trusted, why))
+    }
+
+    fn resume_plan(self, plan: Plan, trusted: Option<Box<TrustedRecord>>, why: String) -> ResumePlan {
+        ResumePlan {
+            plan: Box::new(plan),
+            authenticity: by_place(trusted.as_deref()),
+            trusted,
+            rules: self.rules,
+            why,
+            sequence_seen: self.sequence_seen,
+        }
+    }
+
+    /// What the slots say, as far as they may speak for this disk; or why nothing is done to it.
+    fn slots(&mut self) -> Result<Option<Box<TrustedRecord>>, Decision> {
+        let (situation, evidence, carried) = (self.situation, self.evidence, self.carried);
+        let (record, slot, other) = match &carried.choice {
+            Choice::Newer(version) => {
+                return Err(stop(
+                    Rule::Newer,
+                    format!("checkpoint on {}", self.name),
+                    format!("it has format version {version}, which this landfall cannot read"),
+                    Remedy::words("use the installer that wrote it, or a newer one"),
+                ));
+            }
+            Choice::Fork { why: _, sequence } => {
+                self.sequence_seen = *sequence;
+                self.rules.push(Rule::Fork);
+                return Ok(None);
+            }
+            Choice::Neither(_) => return Ok(None),
+            Choice::Trusted { record, slot, other } => (record, *slot, other),
+        };
+        self.sequence_seen = record.sequence;
+        if record.disk != evidence.disk {
+            self.rules.push(Rule::OtherDisk);
+            return Ok(None);
+        }
+        if let Some(stop) = self.of_another(record) {
+            return if situation.reinstall_requested {
+                Ok(None)
+            } else {
+                Err(stop)
+            };
+        }
+        let derived = || InstallId::derive(situation.host, situation.layout, &evidence.disk, record.nonce);
+        if record.nonce > NONCE_MAX || record.install != derived() {
+            // Its own fields contradict one another: nobody of us wrote it.
+            self.rules.push(Rule::Fork);
+            return Ok(None);
+        }
+        if other.is_some() {
+            self.rules.push(Rule::OneSlotBad);
+        }
+        if evidence.slots_scanned {
+            self.rules.push(Rule::RawSlots);
+        }
+        Ok(Some(Box::new(TrustedRecord {
+            record: (**record).clone(),
+            bytes: evidence.slots[slot].clone().unwrap_or_default(),
+            slot: Some(slot),
+        })))
+    }
+
+    /// A record of another host's install, or of one with another layout.
+    fn of_another(&self, record: &Record) -> Option<Decision> {
+        let situation = self.situation;
+        let (rule, reason, next) = if &record.host != situation.host {
+            (
+                Rule::OtherHost,
+                format!(
+                    "it holds an install of host {}, not of {}",
+                    record.host, situation.host
+                ),
+                format!("use the installer of {}, or: {ANEW}", record.host),
+            )
+        } else if record.layout != situation.layout.digest() {
+            (
+                Rule::OtherLayout,
+                format!(
+                    "it holds install {} of {} with another layout (labels, sizes, encryption or swap)",
+                    record.install, record.host
+                ),
+                format!("use the installer that started it, or: {ANEW}"),
+            )
+        } else {
+            return None;
+        };
+        Some(stop(
+            rule,
+            format!("disk {}", self.name),
+            reason,
+            Remedy::words(next),
+        ))
+    }
+
+    /// A record of another install says nothing of the one that the table belongs to: a former one's is behind it, and nobody of us
+    /// writes one of a later install before its table.
+    fn of_its_table(
+        &mut self,
+        trusted: Option<Box<TrustedRecord>>,
+        known_nonce: Option<u32>,
+    ) -> Option<Box<TrustedRecord>> {
+        let trusted = trusted?;
+        if Some(trusted.record.nonce) == known_nonce {
+            return Some(trusted);
+        }
+        self.rules.push(Rule::Fork);
+        None
+    }
+
+    /// A new install over what is there: a person asked, or the configuration's number was raised. Its number, and why.
+    fn new_install(&self, known_nonce: Option<u32>) -> Option<(u32, String)> {
+        let number = self.situation.reinstall;
+        if self.situation.reinstall_requested {
+            let nonce = known_nonce.map_or(number, |known| number.max(known.saturating_add(1)));
+            return Some((nonce, "a reinstall was requested".into()));
+        }
+        let known = known_nonce.filter(|known| number > *known)?;
+        let why = format!(
+            "the configuration requests reinstall number {number}, and the disk holds number {known}"
+        );
+        Some((number, why))
+    }
+
+    /// There is no such number of a reinstall any more.
+    fn spent(&self, nonce: u32) -> Decision {
+        Decision::Stop {
+            rule: None,
+            fault: ConfigFault::ReinstallsSpent {
+                disk: format!("disk {}", self.name),
+                device: self.evidence.device.clone(),
+                number: nonce.saturating_sub(1),
+                max: NONCE_MAX,
+            }
+            .into(),
+        }
+    }
+
+    /// A copy of the planned table that somebody changed.
+    fn edited(&self, plan: &Plan) -> Option<Decision> {
+        let copies = [&self.evidence.primary, &self.evidence.backup];
+        let found = copies
+            .into_iter()
+            .filter_map(|copy| copy.table())
+            .find(|found| found.disk_guid == plan.table.disk_guid && **found != plan.table)?;
+        Some(stop_listing(
+            Rule::Edited,
+            format!("partition table of {}", self.name),
+            "it changed after this install wrote it",
+            plan.table.differences(found),
+            Remedy::words(format!("restore the partition table, or: {ANEW}")),
+        ))
+    }
+
+    /// The slots are ours, the table is not: the disk is behind, and wins. Writing the table needs consent.
+    fn write_table(mut self, nonce: u32, trusted: Option<Box<TrustedRecord>>) -> Decision {
+        self.rules.push(Rule::Behind);
+        let why = format!(
+            "{} has a checkpoint of landfall, but not its partition table",
+            self.name
+        );
+        match self.begin(nonce, why) {
+            Decision::Begin(resume_plan) => Decision::Begin(ResumePlan {
                 authenticity: by_place(trusted.as_deref()),
                 trusted,
-                rules,
-                why,
-                sequence_seen,
-            })
-        }
-        Err(error) => Decision::Stop {
-            rule: None,
-            fault: impossible(format!("disk {name}"), error),
-        },
-    };
-    let anew = "landfall install --reinstall, and agree when asked";
-
-    // What the slots say, as far as they may speak for this disk.
-    let mut sequence_seen = 0;
-    let mut trusted = None;
-    match &carried.choice {
-        Choice::Newer(version) => {
-            return stop(
-                Rule::Newer,
-                format!("checkpoint on {name}"),
-                format!("it has format version {version}, which this landfall cannot read"),
-                Remedy::words("use the installer that wrote it, or a newer one"),
-            );
-        }
-        Choice::Fork { why: _, sequence } => {
-            sequence_seen = *sequence;
-            rules.push(Rule::Fork);
-        }
-        Choice::Neither(_) => {}
-        Choice::Trusted { record, slot, other } => {
-            sequence_seen = record.sequence;
-            if &record.disk != disk {
-                rules.push(Rule::OtherDisk);
-            } else if &record.host != situation.host {
-                if !situation.reinstall_requested {
-                    return stop(
-                        Rule::OtherHost,
-                        format!("disk {name}"),
-                        format!(
-                            "it holds an install of host {}, not of {}",
-                            record.host, situation.host
-                        ),
-                        Remedy::words(format!("use the installer of {}, or: {anew}", record.host)),
-                    );
-                }
-            } else if record.layout != situation.layout.digest() {
-                if !situation.reinstall_requested {
-                    return stop(
-                        Rule::OtherLayout,
-                        format!("disk {name}"),
-                        format!(
-                            "it holds install {} of {} with another layout (labels, sizes, encryption or swap)",
-                            record.install, record.host
-                        ),
-                        Remedy::words(format!("use the installer that started it, or: {anew}")),
-                    );
-                }
-            } else if record.nonce > NONCE_MAX
-                || record.install != InstallId::derive(situation.host, situation.layout, disk, record.nonce)
-            {
-                // Its own fields contradict one another: nobody of us wrote it.
-                rules.push(Rule::Fork);
-            } else {
-                if other.is_some() {
-                    rules.push(Rule::OneSlotBad);
-                }
-                if evidence.slots_scanned {
-                    rules.push(Rule::RawSlots);
-                }
-                let bytes = evidence.slots[*slot].clone().unwrap_or_default();
-                trusted = Some(Box::new(TrustedRecord {
-                    record: (**record).clone(),
-                    bytes,
-                    slot: Some(*slot),
-                }));
-            }
+                ..resume_plan
+            }),
+            other => other,
         }
     }
 
-    // A new install over what is there: a person asked, or the configuration's number was raised.
-    let known_nonce = carried.table_nonce.or(trusted.as_ref().map(|b| b.record.nonce));
-    // A record of another install says nothing of the one that the table belongs to: a former one's is behind it, and nobody of us
-    // writes one of a later install before its table.
-    if trusted
-        .as_ref()
-        .is_some_and(|b| Some(b.record.nonce) != known_nonce)
-    {
-        rules.push(Rule::Fork);
-        trusted = None;
-    }
-    if situation.reinstall_requested {
-        let nonce = known_nonce.map_or(situation.reinstall, |known| {
-            situation.reinstall.max(known.saturating_add(1))
-        });
-        if nonce > NONCE_MAX {
-            return Decision::Stop {
-                rule: None,
-                fault: ConfigFault::ReinstallsSpent {
-                    disk: format!("disk {name}"),
-                    device: evidence.device.clone(),
-                    number: nonce.saturating_sub(1),
-                    max: NONCE_MAX,
-                }
-                .into(),
-            };
-        }
-        return begin(nonce, rules, "a reinstall was requested".into(), sequence_seen);
-    }
-    if let Some(known) = known_nonce
-        && situation.reinstall > known
-    {
-        let why = format!(
-            "the configuration requests reinstall number {}, and the disk holds number {known}",
-            situation.reinstall
-        );
-        return begin(situation.reinstall, rules, why, sequence_seen);
-    }
-
-    if let Some(trusted) = &trusted
-        && trusted.record.phase() == Phase::Landed
-    {
-        return Decision::Landed {
-            why: format!(
-                "{name} holds a finished install of {}; for a new one: {anew}",
-                situation.host
+    fn go_on(mut self, plan: Plan, trusted: Option<Box<TrustedRecord>>) -> Decision {
+        let why = match &trusted {
+            Some(b) => format!(
+                "{} holds an install of {} in phase {}",
+                self.name,
+                self.situation.host,
+                b.record.phase()
             ),
-            record: Box::new(trusted.record.clone()),
+            None => {
+                let checkpoint = if self.rules.contains(&Rule::Fork) {
+                    "its two checkpoints contradict each other"
+                } else {
+                    self.rules.push(Rule::SlotsLost);
+                    "no readable checkpoint"
+                };
+                format!(
+                    "{} has landfall's partition table, but {checkpoint}: landfall checks every phase again",
+                    self.name
+                )
+            }
         };
-    }
-
-    let Some(nonce) = known_nonce else {
-        rules.push(Rule::Fresh);
-        return begin(
-            situation.reinstall,
-            rules,
-            format!("{name} holds no install of {}", situation.host),
-            sequence_seen,
-        );
-    };
-    let plan = match plan(nonce) {
-        Ok(plan) => plan,
-        Err(error) => {
-            return Decision::Stop {
-                rule: None,
-                fault: impossible(format!("disk {name}"), error),
-            };
-        }
-    };
-    let ours = |copy: &GptCopy| copy.table() == Some(&plan.table);
-    for copy in [&evidence.primary, &evidence.backup] {
-        if let Some(found) = copy.table()
-            && found.disk_guid == plan.table.disk_guid
-            && found != &plan.table
+        // Before the ESP exists the record is in tmpfs only.
+        let trusted = trusted.or_else(|| tmpfs(self.situation, &plan));
+        // The run ended between the table and the save that would have told of it. Further states cannot be seen from here;
+        // each step skips what verifies.
+        if !self.rules.contains(&Rule::HalfTable)
+            && trusted
+                .as_ref()
+                .is_some_and(|b| b.record.phase() < Phase::Partitioned)
         {
-            return stop_listing(
-                Rule::Edited,
-                format!("partition table of {name}"),
-                "it was changed since",
-                plan.table.differences(found),
-                Remedy::words(format!("restore the partition table, or: {anew}")),
-            );
+            self.rules.push(Rule::Ahead);
         }
+        Decision::Continue(self.resume_plan(plan, trusted, why))
     }
-    match (ours(&evidence.primary), ours(&evidence.backup)) {
-        (true, true) => {}
-        (true, false) | (false, true) => rules.push(Rule::HalfTable),
-        (false, false) => {
-            // The slots are ours, the table is not: the disk is behind, and wins. Writing the table needs consent.
-            rules.push(Rule::Behind);
-            let why = format!("{name} has a checkpoint of landfall, but not its partition table");
-            return match begin(nonce, rules, why, sequence_seen) {
-                Decision::Begin(resume_plan) => Decision::Begin(ResumePlan {
-                    authenticity: by_place(trusted.as_deref()),
-                    trusted,
-                    ..resume_plan
-                }),
-                other => other,
-            };
-        }
-    }
-    let why = match &trusted {
-        Some(b) => format!(
-            "{name} holds an install of {} in phase {}",
-            situation.host,
-            b.record.phase()
-        ),
-        None => {
-            let checkpoint = if rules.contains(&Rule::Fork) {
-                "its two checkpoints contradict each other"
-            } else {
-                rules.push(Rule::SlotsLost);
-                "no readable checkpoint"
-            };
-            format!(
-                "{name} has landfall's partition table, but {checkpoint}: landfall checks every phase again"
-            )
-        }
-    };
-    // Before the ESP exists the record is in tmpfs only.
-    let trusted = trusted.or_else(|| tmpfs(situation, &plan));
-    // The run ended between the table and the save that would have told of it. Further states cannot be seen from here;
-    // each step skips what verifies.
-    if !rules.contains(&Rule::HalfTable)
-        && trusted
-            .as_ref()
-            .is_some_and(|b| b.record.phase() < Phase::Partitioned)
-    {
-        rules.push(Rule::Ahead);
-    }
-    Decision::Continue(ResumePlan {
-        plan: Box::new(plan),
-        authenticity: by_place(trusted.as_deref()),
-        trusted,
-        rules,
-        why,
-        sequence_seen,
-    })
 }
 
 /// What its place says of who wrote a record: memory is written by root alone, a disk by everybody who had it.

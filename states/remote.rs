@@ -13,6 +13,9 @@ use std::str::FromStr;
 /// What Git fetches by, over a network.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git+ssh", "git"];
 
+/// Signs that are taken for an @ by whoever reads: what stands before them may be a password.
+pub const WIDE_AT: [char; 2] = ['\u{ff20}', '\u{fe6b}'];
+
 /// Shortest part of a credential that is treated as a secret by itself.
 const SECRET_BYTES_MIN: usize = 4;
 
@@ -99,6 +102,14 @@ fn holds_password(path: &str) -> bool {
 /// A text that was meant as a remote, without what may be a credential: a password, a token in the user's place, everything behind
 /// `?` or `#`. The user of an ssh remote is its account there and no secret. What is no remote is taken for a mistyped one.
 pub fn redacted(text: &str) -> String {
+    if let Some(at) = text.rfind(WIDE_AT) {
+        let scheme = text
+            .split_once("://")
+            .map(|(scheme, _)| scheme)
+            .filter(|scheme| is_scheme(scheme));
+        let scheme = scheme.map_or(String::new(), |scheme| format!("{scheme}://"));
+        return secret_token::without_tokens(&format!("{scheme}{REDACTED}{}", without_user(&text[at..])));
+    }
     secret_token::without_tokens(&without_credential(text))
 }
 
@@ -134,7 +145,29 @@ fn without_credential(text: &str) -> String {
         Some(_) => format!("{REDACTED}@"),
     };
     let query = query.map_or(String::new(), |query| format!("{}{REDACTED}", &query[..1]));
-    format!("{scheme}://{user}{}{query}", without_secrets(rest))
+    // Behind the account of ssh a path may stand there; anywhere else it may be a password whose @ is missing.
+    let rest = match user.is_empty() || !scheme.ends_with("ssh") {
+        true => without_port(rest),
+        false => rest.to_owned(),
+    };
+    format!("{scheme}://{user}{}{query}", without_secrets(&rest))
+}
+
+/// Without what stands behind the server's colon, where it is no port.
+fn without_port(rest: &str) -> String {
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let address = authority
+        .trim_matches(['[', ']'])
+        .split(['%', ']'])
+        .next()
+        .unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit() || b == b':');
+    match authority.split_once(':') {
+        Some((host, port)) if !is_port(port) && address.parse::<std::net::Ipv6Addr>().is_err() => {
+            format!("{host}:{REDACTED}{path}")
+        }
+        Some(_) | None => rest.to_owned(),
+    }
 }
 
 /// Server and path without tokens, and without what is no part of a path.
@@ -270,7 +303,7 @@ impl RemoteUrl {
                 let name = user
                     .filter(|user| *user == "git" || scheme.ends_with("ssh"))
                     .and_then(|user| user.split(':').next())
-                    .filter(|name| is_account(name));
+                    .filter(|name| is_account(name) && !secret_token::has_token(name));
                 let at = name.map_or(String::new(), |name| format!("{name}@"));
                 format!("{scheme}://{at}{}", without_secrets(rest))
             }

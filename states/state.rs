@@ -52,6 +52,12 @@ macro_rules! states {
                 &self.context.revision
             }
 
+            /// The same, where what is on the target is verified before it is trusted.
+            pub fn distrusted(mut self) -> Self {
+                self.context.unclean = true;
+                self
+            }
+
             $(
                 /// The system.
                 pub fn $system(&self) -> &StorePath {
@@ -180,5 +186,22 @@ impl State {
     /// The phase.
     pub fn phase(&self) -> Phase {
         self.claim().phase()
+    }
+
+    /// The same, where what is on the target is verified before it is trusted.
+    pub fn distrusted(self) -> State {
+        match self {
+            State::Planned(s) => State::Planned(s.distrusted()),
+            State::Partitioned(s) => State::Partitioned(s.distrusted()),
+            State::Anchored(s) => State::Anchored(s.distrusted()),
+            State::Encrypted(s) => State::Encrypted(s.distrusted()),
+            State::Formatted(s) => State::Formatted(s.distrusted()),
+            State::Cloned(s) => State::Cloned(s.distrusted()),
+            State::Realised(s) => State::Realised(s.distrusted()),
+            State::Installed(s) => State::Installed(s.distrusted()),
+            State::Bootable(s) => State::Bootable(s.distrusted()),
+            State::Provisioned(s) => State::Provisioned(s.distrusted()),
+            State::Landed(s) => State::Landed(s.distrusted()),
+        }
     }
 }

@@ -73,6 +73,7 @@ struct Told {
 }
 
 /// Goes the whole way over a disk on which everything is done.
+#[expect(clippy::too_many_lines, reason = "one paragraph for each phase of one run")]
 fn whole_run(luks: bool, swap: bool, source: SystemSource) -> (State, String) {
     let mut plan = plan(luks, swap);
     plan.payload.system = source;

@@ -16,7 +16,7 @@ pub const LINE_CHARS_MAX: usize = 2_000;
 /// Longest text of several lines that is shown.
 pub const TEXT_CHARS_MAX: usize = 16_000;
 
-/// Most characters behind the limit that are shown too if the text ends with them.
+/// Most characters after the limit that are also shown if the text ends with them.
 const END_CHARS_MAX: usize = 40;
 
 /// Foreign text in the form in which it can be shown.

@@ -65,6 +65,32 @@ fn files_that_git_looks_at_no_more_are_shown_to_it_again() {
     }
 }
 
+/// A filter that fails is no matter of the file, and what is told to do about it is not what has just failed.
+#[test]
+fn a_filter_that_fails_is_told_with_where_it_is_set() {
+    let ground = ground();
+    ground.put(".gitattributes", b"*.nix filter=broken\n");
+    ground.git(&["config", "filter.broken.clean", "false"]);
+    ground.git(&["config", "filter.broken.required", "true"]);
+    ground.put(
+        "flake.nix",
+        format!("{}# touched\n", ground.text("flake.nix")).as_bytes(),
+    );
+    let output = ground.run("new", &["--yes"]);
+    let text = said(&output.stderr);
+    if output.status.code() == Some(6) && text.contains("git status: ") {
+        assert!(
+            text.contains("config --show-origin --get-regexp '^filter'"),
+            "{text}"
+        );
+        let command = text.rsplit("(git -C").next().unwrap().split("; ").nth(1).unwrap();
+        let listed = ground.shell(command.split(" lists filters").next().unwrap());
+        assert!(said(&listed.stdout).contains("filter.broken.clean"), "{command}");
+    } else {
+        assert!(text.contains("uncommitted"), "{text}");
+    }
+}
+
 #[test]
 fn a_sparse_checkout_is_made_whole() {
     let ground = ground();

@@ -239,6 +239,306 @@ fn rows_that_differ_are_named() {
     );
 }
 
+/// A host goes into a folder only where the flake reads hosts there.
+#[test]
+fn a_folder_of_something_else_gets_no_host() {
+    let hosts = "{ inputs }: { web = inputs.nixpkgs.lib.nixosSystem { modules = [ ./hosts/web ]; }; }\n";
+    let more = [
+        ("overlays/a.nix", "final: prev: { }\n"),
+        ("hosts.nix", hosts),
+        ("make.nix", "folder: { }\n"),
+    ];
+    for configurations in [
+        "import ./hosts.nix { inherit inputs; }",
+        "import ./make.nix (builtins.readDir ./overlays)",
+    ] {
+        let outputs = format!(
+            "{{ self, nixpkgs, landfall, ... }}@inputs: {{\n    overlays = builtins.mapAttrs (n: _: import (./overlays + \"/${{n}}\")) (builtins.readDir \
+             ./overlays);\n    nixosConfigurations = {configurations};\n  }}"
+        );
+        let ground = ground(&outputs, &more).without_nix();
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(text.contains("there is no `nix` in PATH"), "{text}");
+    }
+    // The control.
+    let outputs = "{ self, nixpkgs, landfall, ... }: {\n    nixosConfigurations = builtins.mapAttrs (n: _: nixpkgs.lib.nixosSystem { modules = [ (./hosts + \"/${n}\") ]; }) \
+                   (builtins.readDir ./hosts);\n  }";
+    let ground = ground(outputs, &more).without_nix();
+    ground.made("new", &["--yes"]);
+    assert!(ground.has("hosts/new/default.nix"));
+}
+
+/// Of several tables of hosts none is guessed; where one has to be the right one, the choice is told.
+#[test]
+fn several_tables_of_hosts_are_named() {
+    let db = host("db");
+    let outputs = |bound: &str, hosts: &str| {
+        format!(
+            "{{ self, nixpkgs, landfall, ... }}:\n  let\n    inherit (nixpkgs) lib;\n    mk = name: lib.nixosSystem {{ modules = [ (./hosts + \"/${{name}}\") ]; }};\n    {bound}\n  in\n  {{\n    \
+             nixosConfigurations = {hosts};\n  }}"
+        )
+    };
+    let lists = "servers = [ \"web\" ];\n    laptops = [ \"db\" ];";
+    let sets = "servers = {\n      web = mk \"web\";\n    };\n    laptops = {\n      db = mk \"db\";\n    };";
+    let of = |bound: &str, hosts: &str| ground(&outputs(bound, hosts), &[("hosts/db/default.nix", &db)]);
+    for (bound, hosts) in [
+        (lists, "lib.genAttrs servers mk // lib.genAttrs laptops mk"),
+        (lists, "lib.genAttrs (servers ++ laptops) mk"),
+        (sets, "servers // laptops"),
+    ] {
+        for with_nix in [true, false] {
+            let ground = of(bound, hosts);
+            let ground = if with_nix { ground } else { ground.without_nix() };
+            let text = ground.refused("new", &["--yes"], 6);
+            assert!(
+                text.contains("its hosts stand in several places (laptops, servers)")
+                    && text.contains("--no-flake"),
+                "{text}"
+            );
+        }
+    }
+    // A host of either table is known as there is.
+    let text = of(sets, "servers // laptops")
+        .without_nix()
+        .refused("web", &["--yes"], 6);
+    assert!(
+        text.contains("already exists") || text.contains("several places"),
+        "{text}"
+    );
+    // One that is written there, beside one that is made; and the arguments of a function.
+    let text = of(sets, "{\n      web = mk \"web\";\n    } // laptops").made("new", &["--yes"]);
+    assert!(
+        text.contains("note: the flake has hosts in several places: new was put into")
+            && text.contains("not into laptops"),
+        "{text}"
+    );
+    if has_nix() {
+        let text = of(
+            &format!("{lists}\n    all = one: two: lib.genAttrs (one ++ two) mk;"),
+            "all servers laptops",
+        )
+        .made("new", &["--yes"]);
+        assert!(
+            text.contains("new was put into laptops, and not into servers"),
+            "{text}"
+        );
+    }
+    // The control: one table.
+    let text = of(sets, "laptops").made("new", &["--yes"]);
+    assert!(!text.contains("several places"), "{text}");
+}
+
+/// What is called after the only neighbour, or after hardware, is told.
+#[test]
+fn hardware_and_modules_of_the_only_neighbour_are_told() {
+    let system = |name: &str| {
+        format!(
+            "      {name} = nixpkgs.lib.nixosSystem {{\n        modules = [\n          ./hosts/{name}\n          ./hardware-configuration.nix\n          \
+             ./disks/web-disk.nix\n        ];\n      }};\n"
+        )
+    };
+    let listed = |hosts: &str| {
+        format!("{{ self, nixpkgs, landfall, ... }}: {{\n    nixosConfigurations = {{\n{hosts}    }};\n  }}")
+    };
+    let made = "{ self, nixpkgs, landfall, ... }:\n  let\n    webModules = [ ];\n    mk = name: modules: nixpkgs.lib.nixosSystem { modules = [ (./hosts + \"/${name}\") ] ++ modules; };\n  in\n  {\n    \
+                nixosConfigurations.web = mk \"web\" webModules;\n  }";
+    let db = host("db");
+    let more = [
+        ("hosts/db/default.nix", db.as_str()),
+        ("hardware-configuration.nix", "{ }\n"),
+        ("disks/web-disk.nix", "{ }\n"),
+    ];
+    for (outputs, told) in [
+        (
+            listed(&system("web")),
+            Some("no other host to compare with: ./hardware-configuration.nix, ./disks/web-disk.nix;"),
+        ),
+        // The control: what two hosts have is nobody's own.
+        (listed(&(system("web") + &system("db"))), None),
+        (
+            made.to_owned(),
+            Some("no other host to compare with: webModules;"),
+        ),
+    ] {
+        let ground = ground(&outputs, &more);
+        let output = ground.run("new", &["--yes"]);
+        let text = format!("{}{}", said(&output.stdout), said(&output.stderr));
+        if !output.status.success() {
+            assert!(!has_nix(), "{text}");
+            continue;
+        }
+        match told {
+            Some(told) => assert!(text.contains(told), "{text}"),
+            None => assert!(!text.contains("values of"), "{text}"),
+        }
+    }
+}
+
+/// A module that is called as a host is stays what it is.
+#[test]
+fn a_module_with_the_name_of_a_host_is_not_the_hosts() {
+    let outputs = |modules: &str| {
+        format!(
+            "{{ self, nixpkgs, landfall, ... }}: {{\n    nixosConfigurations.desktop = nixpkgs.lib.nixosSystem {{\n      modules = [ {modules} ];\n    }};\n  }}"
+        )
+    };
+    let named = host("desktop");
+    let more = [
+        ("modules/desktop.nix", "{ }\n"),
+        ("configuration.nix", "{ }\n"),
+        ("hosts/desktop/default.nix", named.as_str()),
+        ("of/desktop.nix", named.as_str()),
+    ];
+    for (modules, main, has, told) in [
+        (
+            "./configuration.nix ./modules/desktop.nix { networking.hostName = \"desktop\"; }",
+            "hosts/new/default.nix",
+            "",
+            "new has its own file and landfall's module alone: what the flake gives desktop besides",
+        ),
+        (
+            "./hosts/desktop ./modules/desktop.nix",
+            "hosts/new/default.nix",
+            "./hosts/new ./modules/desktop.nix",
+            "compare with: ./modules/desktop.nix;",
+        ),
+        // The controls: a file that says which host it is; and a folder of hosts.
+        ("./of/desktop.nix", "of/new.nix", "./of/new.nix", ""),
+        ("./hosts/desktop", "hosts/new/default.nix", "./hosts/new", ""),
+    ] {
+        let ground = ground(&outputs(modules), &more);
+        let text = ground.made("new", &["--yes"]);
+        assert!(
+            ground.has(main) && !ground.has("modules/new.nix"),
+            "{modules}: {text}"
+        );
+        assert!(
+            ground.text("flake.nix").contains(has) && text.contains(told),
+            "{modules}: {text}"
+        );
+        assert_eq!(
+            text.contains("compare with") || text.contains("module alone"),
+            !told.is_empty(),
+            "{text}"
+        );
+    }
+}
+
+/// Line ends of Windows are none of what two hosts differ in.
+#[test]
+fn a_comment_before_a_line_end_of_windows_is_no_difference() {
+    let flake = format!(
+        "{{\n{INPUTS}  outputs = {{ self, nixpkgs, landfall, ... }}: let hosts = {{\n    web = {{\n      tags = [ \"a\" ]; # front\n      x = 1;\n    }};\n    db = {{\n      \
+         tags = [ \"a\" ];\n      # alone\n      x = 1; /* end */\n    }};\n  }}; in {{\n    nixosConfigurations = builtins.mapAttrs (n: h: nixpkgs.lib.nixosSystem {{ modules = [ (./hosts + \"/${{n}}\") ]; }}) \
+         hosts;\n  }};\n}}\n"
+    );
+    let (web, db) = (host("web"), host("db"));
+    for line_end in ["\n", "\r\n"] {
+        let flake = flake.replace('\n', line_end);
+        let ground = Ground::new(
+            &flake,
+            &[("hosts/web/default.nix", &web), ("hosts/db/default.nix", &db)],
+        );
+        let output = ground.run("new", &["--yes"]);
+        let text = format!("{}{}", said(&output.stdout), said(&output.stderr));
+        assert!(!text.contains("differ in more"), "{text}");
+        if output.status.success() {
+            let after = ground.text("flake.nix");
+            assert_eq!(
+                after.matches('\n').count(),
+                after.matches(line_end).count(),
+                "{after}"
+            );
+        }
+    }
+}
+
+/// The lines of an output that stands below `flake`, and of outputs that a function makes, work where they are told to go.
+#[test]
+fn lines_for_flake_parts_and_for_a_call_work_where_they_belong() {
+    if !has_nix() {
+        return without_nix("the lines that are printed");
+    }
+    let parts = "inputs: inputs.flake-parts.lib.mkFlake { inherit inputs; } {\n    systems = [ \"x86_64-linux\" ];\n    perSystem = { pkgs, ... }: {\n      packages.hello = \"hello\";\n    };\n  }";
+    let made = "inputs: import ./outputs.nix { inherit inputs; }";
+    let all = "{ inputs }: { nixosConfigurations.web = inputs.nixpkgs.lib.nixosSystem { modules = [ ./hosts/web ]; }; packages.x86_64-linux.hello = \"x\"; }\n";
+    let input = "  inputs.flake-parts.url = \"path:./inputs/flake-parts\";\n";
+    let web = host("web");
+    for (outputs, hosts) in [(parts, vec!["new"]), (made, vec!["new", "web"])] {
+        let flake = |outputs: &str| format!("{{\n{INPUTS}{input}  outputs = {outputs};\n}}\n");
+        let ground = Ground::new(
+            &flake(outputs),
+            &[("hosts/web/default.nix", &web), ("outputs.nix", all)],
+        );
+        let text = ground.made("new", &["--dry-run", "--no-flake"]);
+        let (_, lines) = text.split_once("add these lines:\n\n").unwrap();
+        let lines = lines.split("\n\n").next().unwrap();
+        let by_hand = match lines.split_once("( … )") {
+            None => outputs.replace("    systems", &format!("{lines}\n    systems")),
+            Some((before, behind)) => {
+                let (head, call) = outputs.split_once(": ").unwrap();
+                format!("{head}: {before}({call}){behind}")
+            }
+        };
+        ground.put("flake.nix", flake(&by_hand).as_bytes());
+        ground.git(&["commit", "--quiet", "--all", "--message", "by hand"]);
+        ground.made("new", &["--yes", "--no-flake"]);
+        let (found, mut packages) = ground.names();
+        packages.sort();
+        assert_eq!(found, hosts, "{by_hand}");
+        assert_eq!(
+            packages,
+            ["hello", "newInstallerIso", "newInstallerNetboot"],
+            "{by_hand}"
+        );
+    }
+}
+
+/// After the lines were added as told, the run with --no-flake does not print them again, and says how the flake is committed, too.
+#[test]
+fn a_flake_that_has_the_lines_is_committed_with_the_rest() {
+    let outputs = "{ self, nixpkgs, landfall, ... }: {\n    nixosConfigurations = import ./all.nix { inherit nixpkgs; };\n  }";
+    let all = "{ nixpkgs }: { web = nixpkgs.lib.nixosSystem { modules = [ ./hosts/web ]; }; }\n";
+    let of = |bound: &str| {
+        let ground = ground(outputs, &[("all.nix", all)]);
+        let whole = ground.text("flake.nix");
+        ground.put(
+            "flake.nix",
+            whole
+                .replace("import ./all.nix { inherit nixpkgs; }", bound)
+                .as_bytes(),
+        );
+        ground
+    };
+    let bound = "{\n      new = nixpkgs.lib.nixosSystem { modules = [ ./hosts/new ]; };\n    };\n    packages.x86_64-linux = landfall.lib.mkInstallerPackages {\n      new = {\n        \
+                 target = self.nixosConfigurations.new;\n        modules = [ ./hosts/new/installer.nix ];\n      };\n    }";
+    let by_hand = of(bound);
+    let text = by_hand.made("new", &["--yes", "--no-flake"]);
+    assert!(text.contains("flake.nix && git commit && git push"), "{text}");
+    let shown = text.contains("landfall.lib.mkInstallerPackages {")
+        && text.contains("note: flake.nix was not edited");
+    assert_eq!(shown, !has_nix(), "{text}");
+    // The command that is printed brings all of it into the commit.
+    let command = text
+        .lines()
+        .find_map(|line| line.split_once("git add "))
+        .unwrap()
+        .1;
+    let command = format!("git add {command}")
+        .replace("git commit", "git commit --quiet --message new")
+        .replace(" && git push", "");
+    assert!(by_hand.shell(&command).status.success(), "{command}");
+    assert_eq!(by_hand.git(&["status", "--porcelain"]), "");
+    // The control: without them they are printed.
+    let without = ground(outputs, &[("all.nix", all)]);
+    let text = without.made("new", &["--yes", "--no-flake"]);
+    assert!(
+        text.contains("flake.nix was not edited; add these lines:")
+            && text.contains("add the lines above to flake.nix"),
+        "{text}"
+    );
+}
+
 /// A folder of hosts that is a link: Git takes nothing behind it, and what the message says makes it one that goes.
 #[test]
 fn hosts_behind_a_link_are_moved_to_its_place_as_is_said() {

@@ -128,6 +128,14 @@ fn an_identity_under_a_passphrase_is_asked_for_and_told() {
                 && text.contains("next: run it again, and type the passphrase of that key; or "),
             "{text}"
         );
+        // None at all: the terminal is there.
+        let text = on_a_terminal(&ground, &args, "\x04");
+        assert!(
+            text.contains(&format!("{path}: it has a passphrase, and none was typed"))
+                && text.contains("next: run it again, and type the passphrase of that key; or ")
+                && !text.contains("on a terminal"),
+            "{text}"
+        );
         assert_eq!(ground.state(), before);
         // The right one, asked once for two secrets.
         let text = on_a_terminal(&ground, &args, "passphrase");

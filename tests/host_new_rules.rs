@@ -280,6 +280,293 @@ fn a_role_is_not_taken_for_all_hosts() {
     assert!(reads(&ground, "secrets/web.age"));
 }
 
+/// Rules of two roles, in the forms that people write them: what is added to the keys of one role gives its secrets.
+fn roles(people: &People, bound: &str, all: &str, web: &str, db: &str) -> String {
+    let (op, hosts) = (
+        people.op_public(),
+        [people.web.to_public(), people.db.to_public()],
+    );
+    let bound = bound
+        .replace("WEB", &format!("\"{}\"", hosts[0]))
+        .replace("DB", &format!("\"{}\"", hosts[1]));
+    format!(
+        "let\n  op = \"{op}\";\n  {bound}\nin\n{{\n  \"all.age\".publicKeys = [ op ] ++ \
+         {all};\n  \"web.age\".publicKeys = [ op ] ++ {web};\n  \"db.age\".publicKeys = [ op ] ++ {db};\n}}\n"
+    )
+}
+
+/// A repository whose flake has both hosts, with a secret for each, and one for both.
+fn of_two_hosts(people: &People, rules: &str) -> Ground {
+    let ground = with_rules(people, rules);
+    let op: age::ssh::Recipient = people.op_public().parse().unwrap();
+    ground.put(
+        "secrets/db.age",
+        &encrypted(b"db\n", &[&op, &people.db.to_public()], false),
+    );
+    let flake = ground.text("flake.nix").replace(
+        "        web = nixpkgs",
+        "        db = nixpkgs.lib.nixosSystem { modules = [ ./hosts/db ]; };\n        web = nixpkgs",
+    );
+    let db = kit::host("db");
+    committed(&ground, &[("flake.nix", &flake), ("hosts/db/default.nix", &db)]);
+    ground
+}
+
+#[test]
+fn nobody_gets_the_secrets_of_a_role_unasked() {
+    let people = People::new();
+    let sets = |first: &str, second: &str| {
+        let bound = format!("{first}.web = WEB; {second}.db = DB;");
+        let (first, second) = (
+            format!("builtins.attrValues {first}"),
+            format!("builtins.attrValues {second}"),
+        );
+        roles(&people, &bound, &format!("{first} ++ {second}"), &first, &second)
+    };
+    let lists = "webKey = WEB; dbKey = DB; servers = [ webKey ]; laptops = [ dbKey ];";
+    let computed =
+        "hosts = { web = WEB; db = DB; }; servers = builtins.attrValues (removeAttrs hosts [ \"db\" ]);";
+    let by_name = "web = WEB; db = DB; servers = [ web ]; laptops = [ db ];";
+    for (rules, why, needs_nix) in [
+        (
+            sets("servers", "laptops"),
+            "several sets of keys of hosts (servers, laptops)",
+            false,
+        ),
+        (sets("nodes", "clients"), "several sets of keys of hosts", false),
+        (
+            roles(&people, lists, "servers ++ laptops", "servers", "laptops"),
+            "could read web.age, which dbKey cannot read",
+            false,
+        ),
+        (
+            roles(
+                &people,
+                computed,
+                "builtins.attrValues hosts",
+                "servers",
+                "[ hosts.db ]",
+            ),
+            "could read web.age, which db cannot read",
+            true,
+        ),
+    ] {
+        for with_nix in [true, false] {
+            if with_nix && !has_nix() || !with_nix && needs_nix {
+                continue;
+            }
+            let ground = of_two_hosts(&people, &rules);
+            let ground = if with_nix { ground } else { ground.without_nix() };
+            let text = ground.refused("new", &["--yes"], 6);
+            assert!(
+                text.contains(why) && text.contains("--like HOST") && text.contains("age1"),
+                "{text}"
+            );
+        }
+    }
+    // The control: each role has a list of names, and the key is in none of them; or every host has what is for all.
+    for (rules, gets) in [
+        (
+            roles(&people, by_name, "servers ++ laptops", "servers", "laptops"),
+            false,
+        ),
+        (
+            roles(
+                &people,
+                "hosts = { web = WEB; db = DB; };",
+                "builtins.attrValues hosts",
+                "[ hosts.web ]",
+                "[ hosts.db ]",
+            ),
+            true,
+        ),
+    ] {
+        let ground = of_two_hosts(&people, &rules);
+        let text = ground.made("new", &["--yes"]);
+        assert_eq!(reads(&ground, "secrets/all.age"), gets, "{text}");
+        assert!(
+            !reads(&ground, "secrets/web.age") && !reads(&ground, "secrets/db.age"),
+            "{text}"
+        );
+    }
+    // Asked for, it gets those of the host that is named, and no others.
+    if !has_nix() {
+        return without_nix("the secrets of a host that is named");
+    }
+    for like in ["web", "db"] {
+        let ground = of_two_hosts(&people, &sets("servers", "laptops"));
+        ground.made("new", &["--yes", "--like", like]);
+        assert!(reads(&ground, "secrets/all.age"));
+        assert_eq!(
+            (
+                reads(&ground, "secrets/web.age"),
+                reads(&ground, "secrets/db.age")
+            ),
+            (like == "web", like == "db")
+        );
+        assert!(ground.made("new", &["--yes"]).contains("already"));
+    }
+    let rules = roles(
+        &people,
+        computed,
+        "builtins.attrValues hosts",
+        "servers",
+        "[ hosts.db ]",
+    );
+    let text = of_two_hosts(&people, &rules).refused("new", &["--yes", "--like", "db"], 6);
+    assert!(
+        text.contains("could read web.age, which db cannot read"),
+        "{text}"
+    );
+}
+
+/// A list of one set's keys gets the key of another set's host no more than its own: the group is that of the host that is named.
+#[test]
+fn the_key_is_bound_beside_that_of_the_host_that_is_named() {
+    let people = People::new();
+    let bound = "servers = { web = WEB; }; laptops = { db = DB; };";
+    let rules = roles(
+        &people,
+        bound,
+        "[ servers.web laptops.db ]",
+        "[ servers.web ]",
+        "[ laptops.db ]",
+    );
+    let ground = of_two_hosts(&people, &rules);
+    ground.made("new", &["--yes", "--like", "db"]);
+    assert!(reads(&ground, "secrets/all.age") && reads(&ground, "secrets/db.age"));
+    assert!(!reads(&ground, "secrets/web.age"));
+    assert!(
+        ground
+            .text("secrets/secrets.nix")
+            .contains("[ laptops.db laptops.new ]")
+    );
+}
+
+/// A file of keys at a usual place, and the rules elsewhere: those are asked, and what they say of the new key is done.
+#[test]
+fn a_file_of_keys_does_not_hide_the_rules() {
+    if !has_nix() {
+        return without_nix("rules that import a file of keys");
+    }
+    let people = People::new();
+    let keys = format!(
+        "{{\n  users.op = \"{}\";\n  hosts = {{\n    web = \"{}\";\n    db = \"{}\";\n  }};\n}}\n",
+        people.op_public(),
+        people.web.to_public(),
+        people.db.to_public()
+    );
+    let rules = "let keys = import ../secrets/keys.nix; in {\n  \"all.age\".publicKeys = builtins.attrValues keys.users ++ builtins.attrValues \
+                 keys.hosts;\n}\n";
+    for file in ["agenix/secrets.nix", "agenix/rules.nix"] {
+        let ground = people.ground();
+        fs::create_dir(ground.root().join("agenix")).unwrap();
+        ground.git(&["rm", "--quiet", "secrets/secrets.nix"]);
+        ground.git(&["mv", "secrets/all.age", "agenix/all.age"]);
+        committed(&ground, &[("secrets/keys.nix", &keys), (file, rules)]);
+        let text = ground.made("new", &["--yes"]);
+        assert!(
+            ground.text("secrets/keys.nix").contains("    new = \"age1"),
+            "{text}"
+        );
+        assert!(
+            reads(&ground, "agenix/all.age") && !text.contains("no secret is for new"),
+            "{text}"
+        );
+        // The control: of two files with rules none is guessed.
+        committed(
+            &ground,
+            &[("other/secrets.nix", rules), ("agenix/secrets.nix", rules)],
+        );
+        fs::remove_dir_all(ground.keys()).unwrap();
+        let text = ground.refused("more", &["--yes"], 2);
+        assert!(
+            text.contains("several rules files") && text.contains("other/secrets.nix"),
+            "{text}"
+        );
+    }
+}
+
+/// What is called as rules are, and is none: a module of NixOS, data, what git-crypt wrote.
+#[test]
+fn a_module_with_the_name_of_the_rules_is_none() {
+    let people = People::new();
+    let module = "{ config, ... }: { sops.secrets.a = { }; }\n";
+    for (file, text) in [
+        ("secrets.nix", module),
+        ("secrets/secrets.nix", module),
+        ("secrets.nix", "{ password = \"x\"; }\n"),
+        ("secrets.nix", "\0GITCRYPT\0x"),
+    ] {
+        let ground = people.ground();
+        ground.git(&["rm", "--quiet", "-r", "secrets"]);
+        committed(&ground, &[(file, text)]);
+        let said = ground.made("new", &["--yes"]);
+        assert!(
+            said.contains(&format!("note: {file} is not a rules file of agenix")),
+            "{said}"
+        );
+        assert_eq!(ground.text(file), text);
+        assert!(ground.made("new", &["--yes"]).contains("already"));
+    }
+    // The control: rules elsewhere are found beside such a module; and rules that have no secret yet are rules.
+    let ground = people.ground();
+    committed(&ground, &[("secrets.nix", module)]);
+    assert!(
+        ground
+            .made("new", &["--yes"])
+            .contains("secrets/all.age: encrypted again")
+    );
+    let ground = people.ground();
+    let none = people.rules();
+    let none = format!("{}in\n{{ }}\n", none.split("in\n{").next().unwrap());
+    committed(&ground, &[("secrets/secrets.nix", &none)]);
+    ground.made("new", &["--yes"]);
+    assert!(ground.text("secrets/secrets.nix").contains("new = \"age1"));
+}
+
+#[test]
+fn rules_that_import_what_is_not_there_are_told_in_the_words_of_nix() {
+    if !has_nix() {
+        return without_nix("rules that import what is not there");
+    }
+    let people = People::new();
+    let rules = "let keys = import ./keys.nix; in { \"all.age\".publicKeys = builtins.attrValues keys; }\n";
+    let text = with_rules(&people, rules).refused("new", &["--yes"], 6);
+    assert!(
+        text.contains("secrets/keys.nix") && text.contains("correct it") && !text.contains("no set or let"),
+        "{text}"
+    );
+}
+
+/// What only Nix could judge is not edited without it; whoever leaves the secrets to agenix is shown the key.
+#[test]
+fn rules_that_nobody_can_judge_are_left_as_they_are() {
+    let people = People::new();
+    let computed =
+        "hosts = { web = WEB; db = DB; }; servers = builtins.attrValues (removeAttrs hosts [ \"db\" ]);";
+    let rules = roles(
+        &people,
+        computed,
+        "builtins.attrValues hosts",
+        "servers",
+        "[ hosts.db ]",
+    );
+    let ground = of_two_hosts(&people, &rules).without_nix();
+    let text = ground.made("new", &["--yes", "--no-rekey"]);
+    assert!(
+        text.contains("was not edited") && text.contains("new = \"age1"),
+        "{text}"
+    );
+    assert_eq!(ground.text("secrets/secrets.nix"), rules);
+    let ground = people.ground().without_nix();
+    ground.made("new", &["--yes", "--no-rekey"]);
+    assert!(
+        ground.text("secrets/secrets.nix").contains("[ web db new ]"),
+        "the control"
+    );
+}
+
 /// Nix is told of the copy by its name, in which some characters mean something else.
 #[test]
 fn a_folder_of_temporary_files_of_any_name_is_no_fault_of_the_flake() {
@@ -310,7 +597,9 @@ fn a_folder_of_temporary_files_of_any_name_is_no_fault_of_the_flake() {
     let output = command.env("TMPDIR", keep.path().join("none")).output().unwrap();
     let text = said(&output.stderr);
     assert!(
-        output.status.code() == Some(6) && text.contains("/none: "),
+        output.status.code() == Some(6)
+            && text.contains("/none: it is the directory for temporary files (TMPDIR)")
+            && text.contains("export TMPDIR="),
         "{text}"
     );
 }

@@ -166,10 +166,7 @@ fn a_damaged_secret_is_told_from_a_wrong_identity() {
                 .iter()
                 .flat_map(|line| match line.starts_with(b"-") {
                     true => line.to_vec(),
-                    false => line
-                        .iter()
-                        .map(|byte| if *byte == b'A' { b'!' } else { *byte })
-                        .collect(),
+                    false => [b"!", &line[1..]].concat(),
                 })
                 .collect(),
         ),

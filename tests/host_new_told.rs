@@ -47,6 +47,56 @@ fn a_dry_run_has_the_notes_of_the_run() {
     assert!(!looked.has("hosts/new"));
 }
 
+/// What a person has to change before the host can be used comes first among the next steps, to people and to programs.
+#[test]
+fn what_has_to_be_changed_is_the_first_of_the_next_steps() {
+    let first = |text: &str| {
+        text.split_once("  1. ")
+            .unwrap()
+            .1
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let files = "hosts/new/default.nix and hosts/new/installer.nix";
+    let with_user = ground();
+    let text = with_user.made("new", &["--yes", "--user", "op"]);
+    let wanted =
+        format!("edit the lines marked CHANGE in {files}; without a password hash nobody can log in");
+    assert_eq!(first(&text), wanted, "{text}");
+    assert!(
+        text.contains("  2. git add hosts/new/default.nix hosts/new/installer.nix && git commit && git push"),
+        "{text}"
+    );
+    assert!(!text.contains("makes no user"), "{text}");
+    // Again, and to programs.
+    let text = with_user.made("new", &["--yes"]);
+    assert!(
+        text.contains("already exists") && first(&text).contains(files),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&ground().made("new", &["--yes", "--json", "--user", "op"])).unwrap();
+    assert_eq!(json["next"][0], wanted);
+    let text = ground().made("new", &["--yes"]);
+    assert!(
+        text.contains("makes no user, and there is no root password"),
+        "{text}"
+    );
+    // The control: nothing is left to be changed, and it is committed.
+    let changed = ["hosts/new/default.nix", "hosts/new/installer.nix"];
+    for file in changed {
+        let text = with_user.text(file).replace("# CHANGE", "# changed");
+        with_user.put(file, text.as_bytes());
+    }
+    let text = with_user.made("new", &["--yes", "--commit"]);
+    assert_eq!(first(&text), "git push", "{text}");
+    // The commit is said to be to do only where it is.
+    let text = ground().made("new", &["--yes", "--commit"]);
+    assert!(text.contains("  2. git add hosts/new/default.nix"), "{text}");
+}
+
 #[test]
 fn names_that_are_somebody_elses_are_refused() {
     let ground = ground();

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
 use std::fs::File;
@@ -52,6 +52,11 @@ fn watch(ending: &str, term: &str, (columns, lines): (u16, u16)) -> Watched {
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
+    // Behind `nohup` and in the background of a shell some are ignored, and a child inherits that.
+    for ignored in [Signal::SIGINT, Signal::SIGHUP] {
+        // SAFETY: no handler is installed, and none was there.
+        unsafe { signal(ignored, SigHandler::SigDfl) }.unwrap();
+    }
     let pty = openpty(Some(&size), None).unwrap();
     let end = || pty.slave.try_clone().unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_landfall"))

@@ -26,6 +26,10 @@ mod planted;
 mod real_rooms;
 #[path = "tidy/reference.rs"]
 mod reference;
+#[path = "tidy/refusals.rs"]
+mod refusals;
+#[path = "tidy/remedies.rs"]
+mod remedies;
 #[path = "tidy/rooms.rs"]
 mod rooms;
 #[path = "tidy/words.rs"]

@@ -365,7 +365,7 @@ fn every_refusal_of_a_repository_says_what_to_write() {
             "next: write https://forge.example/a",
         ),
         ("remote", "~/repo", "such as /root/repo"),
-        ("remote", "./repo", "from / on"),
+        ("remote", "./repo", "an absolute path"),
         (
             "remote",
             "gitlab:veloren%2Fdev/rfcs",
@@ -378,11 +378,7 @@ fn every_refusal_of_a_repository_says_what_to_write() {
         ),
         ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
         ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
-        (
-            "remote",
-            "https://forge.example/a%0Ab",
-            "next: leave out the code",
-        ),
+        ("remote", "https://forge.example/a%0Ab", "next: remove the code"),
         ("revision", "v1.0", "write \"v1.0\" there"),
         ("revision", "abc1234", "git rev-parse abc1234"),
         (
@@ -412,7 +408,7 @@ fn every_refusal_of_a_repository_says_what_to_write() {
     // What is wrong is seen.
     let (_, told) = with(&place, "remote", "https://forge.example/a\n");
     assert!(
-        told.contains(r#""https://forge.example/a\n""#) && told.contains("a line feed stands behind it"),
+        told.contains(r#""https://forge.example/a\n""#) && told.contains("a line feed is after it"),
         "{told}"
     );
     let (code, told) = with(&place, "branch", "refs/heads/origin/main");

@@ -56,11 +56,11 @@ in
   # What is not taken over though it may be missed.
   warnings =
     lib.optional (secret != [ ])
-      "autoInstaller.takeCaches: ${count secret "has a user, a password or a token in its address, or a setting that is none of reading"}: it is not taken over, because what stands in the installer can be read by every user. Take that out of nix.settings.substituters; a login belongs into a netrc-file."
+      "autoInstaller.takeCaches: ${count secret "has a user, a password or a token in its address, or a setting that is not for reading a store"}: it is not taken over, because every user can read what is in the installer. Remove that from nix.settings.substituters; put a login in a netrc-file."
     ++
       lib.optional (other != [ ])
         "autoInstaller.takeCaches: ${count other "is reached over ssh, from s3 or on the host itself"}: it is not taken over. Name one that the installer can reach in autoInstaller.substituters."
     ++
       lib.optional (lib.any isUsable urls && settings.netrc-file or null != null)
-        "autoInstaller.takeCaches: the host has a nix.settings.netrc-file, which is not taken over: a cache that wants a login gives the installer nothing.";
+        "autoInstaller.takeCaches: the host has a nix.settings.netrc-file, which is not taken over: the installer gets nothing from a cache that requires a login.";
 }

@@ -301,7 +301,7 @@ rec {
       isEspLabel;
   rootLabel =
     narrowed types.str
-      "root label (characters of A-Z a-z 0-9 . _ -, without blanks; 16 of them are kept, for which ext4 has room; not . or ..)"
+      "root label (characters of A-Z a-z 0-9 . _ -, without spaces; 16 of them are kept, for which ext4 has room; not . or ..)"
       isRootLabel;
 
   # Whether landfall can use these. The first two are always used; the others where LUKS or swap is on.

@@ -107,7 +107,7 @@ in
       ) "1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name")
       (needed "swap.size" opts.swap.size cfg.swap.enable (
         text: old.swapBytes text != null
-      ) "a whole number and one of M G T, such as 512M or 8G; sgdisk knows no fractions and no blanks")
+      ) "a whole number and one of M G T, such as 512M or 8G; sgdisk accepts no fractions and no spaces")
     ];
 
     warnings =

@@ -613,7 +613,7 @@ in
       }
       {
         assertion = !isTokenRemote;
-        message = "autoInstaller.repoRemote has a user name or a token before the host: it would stand in the Nix store, for every user to read, and in every cache that the image is pushed to. Take it out and revoke it; hand a token over with autoInstaller.repoTokenCredential, or fetch over ssh with a key (autoInstaller.ssh.credential), or carry the repository (autoInstaller.repoBundle).";
+        message = "autoInstaller.repoRemote has a user name or a token before the host: it would be in the Nix store, where every user can read it, and in every cache that the image is pushed to. Remove it and revoke it; provide a token with autoInstaller.repoTokenCredential, or fetch over ssh with a key (autoInstaller.ssh.credential), or put the repository in the installer (autoInstaller.repoBundle).";
       }
       {
         assertion = !(cfg.ssh.key != null && cfg.ssh.credential != null);
@@ -646,7 +646,7 @@ in
           "autoInstaller.prebuilt is true, and the repository is still fetched over the network: set autoInstaller.repoSource = self, or autoInstaller.repoBundle to a Git bundle, and the install needs none."
       ++
         lib.optional (isPlainRemote && cfg.repoRev == null && cfg.repoBundle == null)
-          "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: whoever sits on the network decides what is installed."
+          "autoInstaller.repoRemote is neither encrypted nor authenticated, and no repoRev is given: an attacker on the network can decide what is installed."
       ++ lib.optional (
         cfg.ssh.generateKey && !(isSshRemote && cfg.repoBundle == null)
       ) "autoInstaller.ssh.generateKey is not used: the repository is not fetched over ssh."

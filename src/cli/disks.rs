@@ -85,12 +85,15 @@ pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Fai
         let out = &mut words::ShownLines::on(out);
         print(&reports, out)?;
         if let Some(fault) = why_not {
-            // The list of disks stands above already.
+            // The list of disks stands above already, and so does what the choice is of.
             let (why, _) = fault.reasons();
+            let of_what = match &*fault.kind {
+                Kind::NoChoice { .. } => String::new(),
+                _ => format!("{}: ", fault.what()),
+            };
             writeln!(
                 out,
-                "\nno disk is chosen: {}: {why}\n    next: {}",
-                fault.what(),
+                "\nno disk is chosen: {of_what}{why}\n    next: {}",
                 fault.next()
             )?;
         }
@@ -131,7 +134,7 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         };
         writeln!(
             out,
-            "{mark} {device}  {} ({size_bytes} bytes, sectors of {sector_bytes}){}{}",
+            "{mark} {device}  {} ({size_bytes} bytes, {sector_bytes}-byte sectors){}{}",
             words::bytes(*size_bytes),
             if transport.is_empty() {
                 String::new()
@@ -145,7 +148,7 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
             "    {}, {}, {}",
             words::known("model", model),
             words::known("serial", serial),
-            words::known("wwn", wwn)
+            words::known("WWN", wwn)
         )?;
         if let Some(name) = name {
             writeln!(out, "    name to use: {name}")?;
@@ -251,13 +254,13 @@ mod tests {
         ];
         print(&reports, &mut text).unwrap();
         expect_test::expect![[r#"
-            → /dev/nvme0n1  8.0 GiB (8589934592 bytes, sectors of 512), nvme
-                model QEMU NVMe, serial LF0001, no wwn
+            → /dev/nvme0n1  8.0 GiB (8589934592 bytes, 512-byte sectors), nvme
+                model QEMU NVMe, serial LF0001, no WWN
                 name to use: LF0001
                 holds: GPT, 2 partitions
                 chosen: behind the firmware's first boot entry
-            ✗ /dev/sda  8.0 GiB (8589934592 bytes, sectors of 512), usb, removable
-                model QEMU NVMe, no serial, no wwn
+            ✗ /dev/sda  8.0 GiB (8589934592 bytes, 512-byte sectors), usb, removable
+                model QEMU NVMe, no serial, no WWN
                 not a target: removable
                 not a target: it is the boot medium (/iso)
         "#]]

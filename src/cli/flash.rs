@@ -7,7 +7,7 @@
 //! consent (`flash_consent`), removing keys (`flash_keys`); `flash` writes and verifies.
 
 use super::flash_args::FlashArgs;
-use super::flash_run::{Run, Taken};
+use super::flash_run::{Ejected, Run, Taken};
 use super::flash_words as words;
 use super::progress::on_stdout;
 use super::service::{self, Doing};
@@ -378,23 +378,33 @@ impl Run<'_> {
         if let Err(error) = kept.forget() {
             self.reporter.notice(error.to_string());
         }
+        self.report(&plan, &done, &ejected, out)?;
+        Ok(Exit::Ok)
+    }
+
+    /// The end, for its reader. Nobody is to write the stick again because of a full disk behind a pipe.
+    fn report(
+        &self,
+        plan: &words::Plan<'_>,
+        done: &words::Done,
+        ejected: &Ejected,
+        out: &mut dyn Write,
+    ) -> Result<(), Wrong> {
         let told = if self.args.json {
-            writeln!(out, "{}", words::flashed(&plan, &done, &ejected))
+            writeln!(out, "{}", words::flashed(plan, done, ejected))
         } else {
-            words::end(&plan, &done, &ejected, out)
+            words::end(plan, done, ejected, out)
         };
-        // Nobody is to write it again because of a full disk behind a pipe.
         told.and_then(|()| out.flush()).map_err(|error| {
             Wrong::Failure(Failure::new(
                 Exit::Internal,
                 format!(
                     "standard output cannot be written: {}; {} was written and verified, and can be used",
                     crate::os_error::said(&error),
-                    judged.shown()
+                    plan.judged.shown()
                 ),
             ))
-        })?;
-        Ok(Exit::Ok)
+        })
     }
 
     /// The stick and its bytes, into which an image has to fit that is not read yet.
@@ -404,7 +414,7 @@ impl Run<'_> {
             match (behind, source.is_at(file.into())) {
                 (Ok(behind), named) => source.is_file(behind) || named.unwrap_or(false),
                 (Err(error), named) => {
-                    tracing::info!(%error, "the file behind a loop device");
+                    tracing::info!(%error, "the file of a loop device");
                     named.unwrap_or(false)
                 }
             }

@@ -16,11 +16,11 @@ pub struct FlashArgs {
     /// The same as DEVICE
     #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
     pub device_named: Option<String>,
-    /// Agree in advance to erase this disk, or the keys on it. NAME is a name that `landfall flash` prints. A fixed disk, or one of more
-    /// than 256 GiB, is erased only with this option, or if you type that name
+    /// Agree in advance to erase this disk, or the keys on it, named as `landfall flash` prints it. A fixed disk, or one of more than
+    /// 256 GiB, is erased only with this option, or if you type that name
     #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
-    /// Do not ask; not enough for a fixed or large disk
+    /// Do not ask. A fixed disk, or one of more than 256 GiB, still needs --erase-disk
     #[arg(long, short)]
     pub yes: bool,
     /// Make a second partition after the image, with the label LF-KEYS and the keys in this directory: ssh-key, deploy-key,
@@ -37,7 +37,7 @@ pub struct FlashArgs {
     /// Show the plan, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not switch the stick off at the end
+    /// Leave the stick powered on at the end
     #[arg(long)]
     pub no_eject: bool,
     /// Print progress and the result as JSON lines

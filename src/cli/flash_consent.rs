@@ -17,7 +17,7 @@ use crate::real::disk::usage::shell;
 use std::io::Write;
 
 /// Why nobody agreed who was not asked.
-const NOBODY: &str = "landfall cannot ask here (standard input is not a terminal, or --json is set)";
+const NOBODY: &str = "landfall cannot ask: standard input is not a terminal, or --json is set";
 
 /// Ctrl-C, or the end of what can be read, in place of an answer.
 fn stopped_while_asked() -> Error {

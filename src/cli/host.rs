@@ -24,6 +24,7 @@ use serde_json::json;
 use similar::TextDiff;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of the swap where none is named.
@@ -65,7 +66,7 @@ pub struct NewArgs {
     /// Give the new host every secret that this host can read
     #[arg(long, value_name = "HOST")]
     pub like: Option<String>,
-    /// The rules file of agenix [default: secrets/secrets.nix, secrets.nix or secrets/keys.nix, if it exists]
+    /// The rules file of agenix [default: the file of the repository that gives secrets their publicKeys]
     #[arg(long, value_name = "FILE")]
     pub rules: Option<Utf8PathBuf>,
     /// Identity that decrypts the secrets: an age identity, one of an age plugin, or an SSH private key; can be given several times
@@ -134,6 +135,8 @@ impl From<HostError> for Failure {
 #[derive(Debug, Clone, Default)]
 struct Terminal {
     passphrases: Arc<Mutex<Vec<(String, SecretString)>>>,
+    /// Somebody was asked, and ended the question without an answer.
+    is_unanswered: Arc<AtomicBool>,
 }
 
 impl age::Callbacks for Terminal {
@@ -157,7 +160,10 @@ impl age::Callbacks for Terminal {
             return Some(passphrase.clone());
         }
         // From the terminal itself, without an echo; without a terminal there is nobody to be asked.
-        let passphrase = typed(description).ok()??;
+        let Some(passphrase) = typed(description).ok()? else {
+            self.is_unanswered.store(true, Ordering::Relaxed);
+            return None;
+        };
         known.push((description.to_owned(), passphrase.clone()));
         Some(passphrase)
     }
@@ -235,10 +241,18 @@ fn paths_checked(args: &NewArgs) -> Result<(), HostError> {
 }
 
 /// The same error, and what helps first where a passphrase is the matter.
-fn with_passphrase(error: HostError) -> HostError {
+fn with_passphrase(error: HostError, is_unanswered: bool) -> HostError {
     match error {
         HostError::Secret { path, reason, next } => {
             let is = |why: Why| reason.ends_with(&why.to_string());
+            let nobody = Why::NobodyAsked.to_string();
+            if let (true, Some(before)) = (is_unanswered, reason.strip_suffix(&nobody)) {
+                return HostError::Secret {
+                    path,
+                    reason: format!("{before}it has a passphrase, and none was typed"),
+                    next: format!("run it again, and type the passphrase of that key; or {next}"),
+                };
+            }
             let first = if is(Why::NobodyAsked) {
                 "run it on a terminal, or "
             } else if is(Why::Wrong) {
@@ -305,20 +319,35 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     if !args.yes && !args.dry_run && !may_ask {
         return Err(Failure::new(
             Exit::Usage,
-            "landfall cannot ask here (standard input is not a terminal, or --json is set)\n    next: check the result with --dry-run, then run the command again with --yes",
+            "cannot ask here: standard input is not a terminal, or --json is set\n    next: check the result with --dry-run, then run the command again with --yes",
         ));
     }
     paths_checked(args)?;
     end_cleanly()?;
     let variable = |key: &str| std::env::var(key).ok().map(|value| (key.to_owned(), value));
     let programs = Programs::new(PASSED_ON.iter().filter_map(|key| variable(key)).collect())?;
-    match prepare(&request(args), &programs, &Terminal::default()).map_err(with_passphrase)? {
-        Prepared::There(keys) => {
-            said(args, out, "there", &keys)?;
+    let terminal = Terminal::default();
+    let prepared = prepare(&request(args), &programs, &terminal);
+    let is_unanswered = terminal.is_unanswered.load(Ordering::Relaxed);
+    match prepared.map_err(|error| with_passphrase(error, is_unanswered))? {
+        Prepared::There(keys, to_change) => {
+            said(
+                args,
+                out,
+                "there",
+                &keys,
+                &next(args, keys.dir(), &to_change, &[]),
+            )?;
             Ok(Exit::Ok)
         }
-        Prepared::Finished(keys) => {
-            said(args, out, "finished", &keys)?;
+        Prepared::Finished(keys, to_change) => {
+            said(
+                args,
+                out,
+                "finished",
+                &keys,
+                &next(args, keys.dir(), &to_change, &[]),
+            )?;
             Ok(Exit::Ok)
         }
         Prepared::Unfinished(host) => Err(Failure::new(
@@ -375,7 +404,7 @@ fn carried_out(
     }
     if args.dry_run {
         if args.json {
-            writeln!(out, "{}", as_json(plan, false))?;
+            writeln!(out, "{}", as_json(args, plan, false))?;
         } else {
             writeln!(
                 out,
@@ -396,14 +425,15 @@ fn carried_out(
     }
     plan.carry_out(programs)?;
     if args.json {
-        writeln!(out, "{}", as_json(plan, true))?;
+        writeln!(out, "{}", as_json(args, plan, true))?;
         return Ok(Exit::Ok);
     }
     writeln!(out)?;
     for change in &plan.changes {
         writeln!(out, "written and added to Git: {}", change.path)?;
     }
-    said(args, out, "made", &plan.keys)?;
+    let steps = next(args, plan.keys.dir(), &plan.to_change(), &plan.unstaged);
+    said(args, out, "made", &plan.keys, &steps)?;
     Ok(Exit::Ok)
 }
 
@@ -455,16 +485,45 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The next commands. Landfall's own are in the project's documents, too.
-fn next(name: &str, keys: &Utf8Path) -> Vec<String> {
-    vec![
+/// The next steps. Landfall's own commands are in the project's documents, too. `to_change`: files in which a person has something to
+/// change; `unstaged`: those that Git was not told of.
+fn next(args: &NewArgs, keys: &Utf8Path, to_change: &[Utf8PathBuf], unstaged: &[String]) -> Vec<String> {
+    let name = &args.name;
+    let mut steps = vec![];
+    if !to_change.is_empty() {
+        let files: Vec<&str> = to_change.iter().map(|path| path.as_str()).collect();
+        let login = match args.user {
+            Some(_) => "; without a password hash nobody can log in",
+            None => "",
+        };
+        steps.push(format!(
+            "edit the lines marked CHANGE in {}{login}",
+            files.join(" and ")
+        ));
+    }
+    if unstaged.iter().any(|file| file == "flake.nix") && !args.dry_run {
+        steps.push("add the lines above to flake.nix, if it does not have them".to_owned());
+    }
+    let to_add: Vec<String> = to_change
+        .iter()
+        .map(|path| path.as_str())
+        .chain(unstaged.iter().map(String::as_str))
+        .map(shell)
+        .collect();
+    steps.push(match (to_add.is_empty(), args.commit) {
+        (true, true) => "git push".to_owned(),
+        (true, false) => "git commit && git push".to_owned(),
+        (false, _) => format!("git add {} && git commit && git push", to_add.join(" ")),
+    });
+    steps.extend([
         format!("nix build .#{name}InstallerIso --print-build-logs"),
         format!(
             "sudo landfall flash $(echo result/iso/*.iso) /dev/disk/by-id/usb-YOUR_STICK --keys {}",
             shell(keys.as_str())
         ),
         "boot the machine from the stick".to_owned(),
-    ]
+    ]);
+    steps
 }
 
 /// Options that say what a new host has, and are not looked at for one that is there.
@@ -496,8 +555,13 @@ fn notes(args: &NewArgs, what: &str) -> Vec<String> {
     )]
 }
 
-fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io::Result<()> {
-    let next = next(&args.name, keys.dir());
+fn said(
+    args: &NewArgs,
+    out: &mut dyn Write,
+    what: &str,
+    keys: &Keys,
+    next: &[String],
+) -> std::io::Result<()> {
     if args.json {
         let text = json!({
             "host": args.name,
@@ -521,7 +585,7 @@ fn said(args: &NewArgs, out: &mut dyn Write, what: &str, keys: &Keys) -> std::io
     writeln!(out, "  installer       {}", keys.ssh_public)?;
     writeln!(out, "  installed host  {}", keys.deploy_public)?;
     writeln!(out, "for secrets:\n  age             {}", keys.age_public)?;
-    writeln!(out, "\nnext, after git commit and git push:")?;
+    writeln!(out, "\nnext:")?;
     for (n, command) in next.iter().enumerate() {
         writeln!(out, "  {}. {command}", n + 1)?;
     }
@@ -532,7 +596,7 @@ fn public_keys(keys: &Keys) -> serde_json::Value {
     json!({ "age": keys.age_public, "installer": keys.ssh_public, "deploy": keys.deploy_public })
 }
 
-fn as_json(plan: &Plan, written: bool) -> serde_json::Value {
+fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
     let files: Vec<_> = plan
         .changes
         .iter()
@@ -554,6 +618,6 @@ fn as_json(plan: &Plan, written: bool) -> serde_json::Value {
         "keys": { "folder": plan.keys.dir(), "made": plan.keys.made(), "kept": plan.keys.kept },
         "public_keys": public_keys(&plan.keys),
         "notes": plan.notes,
-        "next": next(&plan.name, plan.keys.dir()),
+        "next": next(args, plan.keys.dir(), &plan.to_change(), &plan.unstaged),
     })
 }

@@ -5,6 +5,7 @@
 //!
 //! The format is in `image`. `landfall install` writes an image by itself if the configuration names one.
 
+use super::image_record::{Saves, forget, recall};
 use super::image_words::{Wrong, of_named};
 use super::progress::on_stdout;
 use super::{Failure, ProgressMode};
@@ -15,6 +16,7 @@ use crate::image::disk::FileDisk;
 use crate::image::open::Opened;
 use crate::image::verify::{begins, check, verify};
 use crate::image::write::{Counts, Writer};
+use crate::lock::target::TargetLock;
 use crate::os_error::errno;
 use crate::real::disk::blank::{Blankness, Extent, Look, Medium};
 use crate::real::disk::disk_lock::{disks_below, loops_on, take_now};
@@ -26,23 +28,18 @@ use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::io_fault;
 use crate::real::volume::probe::probe;
 use crate::real::volume::root_image::{self, open};
-use crate::safe_open::{self, Links, Refused};
+use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use fs_err as fs;
 use landfall_states::Probe;
-use landfall_states::fault::{DeviceFault, Fault, Kind, PlaceFault, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, Kind, Remedy};
 use landfall_states::image::ImageProgress;
 use landfall_states::names::StorePath;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Longest record of how far `image write` came.
-const RECORD_BYTES_MAX: u64 = 64 << 10;
-/// Shortest time between two saves of that record.
-const SAVE_EVERY: Duration = Duration::from_millis(900);
+use std::time::Instant;
 
 /// What to do with images.
 #[derive(Debug, Clone, Subcommand)]
@@ -54,7 +51,7 @@ pub enum ImageCommand {
     Build(BuildArgs),
     /// Show the contents of an image, from its manifest
     Info(InfoArgs),
-    /// Read a whole image and check it; with --device, check that the device holds it (only right after writing)
+    /// Read a whole image and check it; with --device, compare the device with it (valid until the device is mounted or changed)
     Verify(VerifyArgs),
     /// Write an image to a partition or a file, and verify it
     ///
@@ -75,7 +72,7 @@ pub struct BuildArgs {
     /// Root of the Nix store that has the system
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub store: Utf8PathBuf,
-    /// Directory with `store-paths` and `registration` (closureInfo of nixpkgs) [default: ask nix-store]
+    /// Output of nixpkgs' closureInfo: a directory with the files store-paths and registration [default: ask nix-store]
     #[arg(long, value_name = "DIR")]
     pub closure_info: Option<Utf8PathBuf>,
     /// Another file or directory, and its path in the image; can be given several times
@@ -111,7 +108,7 @@ pub struct VerifyArgs {
 pub struct WriteArgs {
     /// The image
     pub file: Utf8PathBuf,
-    /// The partition, or a file with the contents of one
+    /// A partition, or a file in place of one
     pub device: Utf8PathBuf,
     /// Write even if the device is not empty; its contents are lost
     #[arg(long)]
@@ -291,12 +288,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     };
     let what = format!("target {device}");
     safe_open::storage(device).map_err(|refused| refused.fault(what.as_str()))?;
-    // An install, or another one of these, may be at work on it, also by another name of it. The kernel would only say that somebody is.
-    let mut taken = vec![];
-    for below in disks_below(device).map_err(|e| io_fault(what.as_str(), &e))? {
-        let lock = take_now(&format!("target {below}"), &below).map_err(|fault| of_named(fault, &below))?;
-        taken.push(lock);
-    }
+    let _taken = take_below(device)?;
     refuse_backing(device)?;
     let disk = FileDisk::open(device, true).map_err(|e| unopened(device, &e))?;
     let begun = match resume {
@@ -306,49 +298,22 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     if !erase && begun.is_none() {
         refuse_full(device)?;
     }
-    if let Some(record) = resume {
-        // Where none can be kept, that is said before the first write.
-        let image_progress = begun.clone().unwrap_or(ImageProgress {
-            image: image.digest.clone(),
-            chunks: 0,
-        });
-        keep(record, &image_progress, true)?;
-    }
+    let from = begun.map_or(0, |image_progress| image_progress.chunks);
+    let mut saves = Saves::new(resume.as_deref(), &image.digest);
+    // Where none can be kept, that is said before the first write.
+    saves.begin(from)?;
     let reporter = if *json { Reporter::default() } else { reporter() };
     let disk = Arc::new(disk);
-    let from = begun.map_or(0, |image_progress| image_progress.chunks);
     let started = Instant::now();
     let mut writer = Writer::new(&image, disk.clone(), None, from).map_err(|e| fault(&what, e))?;
     let tell = told(&reporter, "write the image");
     let total = image.manifest.plain_bytes();
-    let (mut save_us, mut saves) = (0, 0_u64);
-    let mut unsaved = None;
-    let mut saved = None::<Instant>;
     let ran = writer.run(
         &|| false,
         &mut |counts: Counts| tell(counts.done_bytes, total),
-        &mut |chunks| {
-            let Some(record) = resume else { return Ok(()) };
-            // What was flushed since is found again by comparing.
-            if saved.is_some_and(|saved| saved.elapsed() < SAVE_EVERY) {
-                return Ok(());
-            }
-            let began = Instant::now();
-            let image_progress = ImageProgress {
-                image: image.digest.clone(),
-                chunks,
-            };
-            if let Err(fault) = keep(record, &image_progress, saved.is_none()) {
-                unsaved = Some(fault);
-                return Err(Error::Stopped);
-            }
-            save_us += u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            saves += 1;
-            saved = Some(Instant::now());
-            Ok(())
-        },
+        &mut |chunks| saves.came_to(chunks),
     );
-    if let Some(fault) = unsaved {
+    if let Some(fault) = saves.failed.take() {
         return Err(fault.into());
     }
     ran.map_err(|e| fault(&what, e))?;
@@ -358,27 +323,59 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let mended = if *no_verify {
         vec![]
     } else {
-        verify(
-            &image,
-            &*disk,
-            None,
-            true,
-            &|| false,
-            &told(&reporter, "read the target"),
-        )
-        .map_err(|e| fault(&what, e))?
-        .mended
+        mend(&image, &disk, &reporter).map_err(|e| fault(&what, e))?
     };
-    let all_s = started.elapsed().as_secs_f64();
+    let verify_s = started.elapsed().as_secs_f64() - write_s;
     // What is over is not gone on with: the device will be used now, and be another one's the next time.
     if let Some(record) = resume {
         forget(record)?;
     }
+    let written = Written {
+        image: &image,
+        from,
+        counts,
+        saves: (saves.count, saves.took_us),
+        memory_bytes,
+        write_s,
+        verify_s,
+        mended,
+    };
     if *json {
-        let all = json!({
-            "digest": image.digest,
-            "from_chunk": from,
-            "chunks": image.chunks(),
+        writeln!(out, "{}", written.as_json()?)?;
+    } else {
+        let proved = if *no_verify { "not read back" } else { "read back" };
+        written.print(device, proved, out)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Reads everything back. What differs is written again: which parts that were.
+fn mend(image: &Opened, disk: &FileDisk, reporter: &Reporter) -> Result<Vec<String>, Error> {
+    let told = told(reporter, "read the target");
+    Ok(verify(image, disk, None, true, &|| false, &told)?.mended)
+}
+
+/// What a write did.
+struct Written<'a> {
+    image: &'a Opened,
+    from: u64,
+    counts: Counts,
+    /// How many, and how long they took together, in microseconds.
+    saves: (u64, u64),
+    memory_bytes: usize,
+    write_s: f64,
+    verify_s: f64,
+    mended: Vec<String>,
+}
+
+impl Written<'_> {
+    fn as_json(&self) -> Result<serde_json::Value, Failure> {
+        let counts = &self.counts;
+        let (saves, save_us) = self.saves;
+        Ok(json!({
+            "digest": self.image.digest,
+            "from_chunk": self.from,
+            "chunks": self.image.chunks(),
             "written_bytes": counts.written_bytes,
             "found_bytes": counts.found_bytes,
             "zeroed_bytes": counts.zeroed_bytes,
@@ -387,25 +384,36 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
             "flush_us": counts.flush_us,
             "saves": saves,
             "save_us": save_us,
-            "buffer_bytes": memory_bytes,
+            "buffer_bytes": self.memory_bytes,
             "peak_bytes": peak_bytes()?,
-            "write_s": write_s,
-            "verify_s": all_s - write_s,
-            "mended": mended,
-        });
-        writeln!(out, "{all}")?;
-    } else {
-        for part in &mended {
+            "write_s": self.write_s,
+            "verify_s": self.verify_s,
+            "mended": self.mended,
+        }))
+    }
+
+    fn print(&self, device: &Utf8Path, proved: &str, out: &mut dyn Write) -> std::io::Result<()> {
+        for part in &self.mended {
             writeln!(out, "note: {part} read back wrong once and was written again")?;
         }
-        let proved = if *no_verify { "not read back" } else { "read back" };
+        let counts = &self.counts;
         writeln!(
             out,
             "{device}: {} bytes written, {} found there, {} zeroed, {proved}; image {}",
-            counts.written_bytes, counts.found_bytes, counts.zeroed_bytes, image.digest
-        )?;
+            counts.written_bytes, counts.found_bytes, counts.zeroed_bytes, self.image.digest
+        )
     }
-    Ok(Exit::Ok)
+}
+
+/// The disks below a device, held against an install, or another one of these, that may be at work on it, also by another name of
+/// it. The kernel would only say that somebody is.
+fn take_below(device: &Utf8Path) -> Result<Vec<TargetLock>, Wrong> {
+    let below = disks_below(device).map_err(|e| io_fault(format!("target {device}").as_str(), &e))?;
+    let mut taken = vec![];
+    for disk in below {
+        taken.push(take_now(&format!("target {disk}"), &disk).map_err(|fault| of_named(fault, &disk))?);
+    }
+    Ok(taken)
 }
 
 /// The most memory that this process ever had, in bytes, as the kernel counts it.
@@ -536,58 +544,6 @@ fn begun(record: &Utf8Path, image: &Opened, disk: &FileDisk) -> Result<Option<Im
     let is_there = image_progress.chunks > 0
         && begins(image, disk).map_err(|e| fault(&format!("target {}", disk.path()), e))?;
     Ok(is_there.then_some(image_progress))
-}
-
-/// What a former run has kept.
-fn recall(record: &Utf8Path) -> Result<Option<ImageProgress>, Wrong> {
-    let unusable = |reason: String| {
-        Fault::from(PlaceFault::RecordUnusable {
-            file: record.to_string(),
-            reason,
-        })
-    };
-    let bytes = match safe_open::read_if_there(record, Links::Refuse, RECORD_BYTES_MAX) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(None),
-        Err(Refused::Os(e)) => return Err(of_named(io_fault(record.as_str(), &e), record).into()),
-        Err(refused) => return Err(unusable(refused.why()).into()),
-    };
-    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not text".into()))?;
-    let image_progress = ImageProgress::from_text(&text).map_err(|e| unusable(e.to_string()))?;
-    Ok(Some(image_progress))
-}
-
-/// Keeps it: whole or as before. That there is one is durable with the first; after it an older one is as right, and costs more
-/// reading only.
-fn keep(record: &Utf8Path, image_progress: &ImageProgress, is_first: bool) -> Result<(), Fault> {
-    let text = image_progress
-        .to_text()
-        .map_err(|why| Fault::defect(record.as_str(), why))?;
-    let write = || {
-        safe_open::replace(record, 0o644, text.as_bytes())?;
-        if is_first { sync_folder(record) } else { Ok(()) }
-    };
-    write().map_err(|e| of_named(io_fault(record.as_str(), &e), record))
-}
-
-/// Removes it, durably.
-fn forget(record: &Utf8Path) -> Result<(), Fault> {
-    let remove = || match fs::remove_file(record) {
-        Ok(()) => sync_folder(record),
-        // Nothing was left to write, so nothing was kept.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    };
-    remove().map_err(|e| of_named(io_fault(record.as_str(), &e), record))
-}
-
-/// A name is durable when its folder is.
-fn sync_folder(file: &Utf8Path) -> std::io::Result<()> {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_str().is_empty() => folder,
-        Some(_) | None => Utf8Path::new("."),
-    };
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::config::{Config, OnSuccess, Overrides};
 use crate::driver::{self, Request};
 use crate::event::{Event, Listener, Reporter};
 use crate::exit::Exit;
-use crate::lock::holders::Process;
+use crate::lock::holders::{Process, run_dir_of};
 use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::boot::kernel_settings;
@@ -129,8 +129,13 @@ pub enum Outcome {
     Landed,
     /// It had landed before (rule 16); nothing was touched.
     AlreadyLanded,
-    /// There is nothing to resume: why.
-    NothingToResume(String),
+    /// There is nothing to resume.
+    NothingToResume {
+        /// Why.
+        why: String,
+        /// What to do.
+        remedy: Remedy,
+    },
 }
 
 /// Stopped before the end.
@@ -167,7 +172,8 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it.
-    credentials::remove_keys(&run_dir)
+    credentials::unmount_medium(&reporter)
+        .and_then(|()| credentials::remove_keys(&run_dir))
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
         .map_err(|fault| Stopped { phase: None, fault }.going_on(options))?;
     let ended = travel(options, session)
@@ -230,7 +236,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
         Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
-        Ok(driver::Outcome::NothingToResume { why }) => Ok(Outcome::NothingToResume(why)),
+        Ok(driver::Outcome::NothingToResume { why, remedy }) => Ok(Outcome::NothingToResume { why, remedy }),
         Err(driver::Halt {
             phase,
             fault,
@@ -275,35 +281,9 @@ pub(super) fn command(
     })?;
     let log = progress::LogFile::open(dir).map_err(|e| unusable(&dir.join("log.jsonl"), &e))?;
     // A run directory can be another one, or be deleted while a run is at work.
-    let _machine = MachineLock::take().map_err(|refused| match refused {
-        machine::Refused::Held(by) => Failure::new(
-            Exit::Locked,
-            format!(
-                "another landfall is running on this machine: {}\n    next: landfall status --watch",
-                named(&by)
-            ),
-        ),
-        machine::Refused::Io(e) => Failure::new(
-            Exit::Internal,
-            format!("landfall cannot lock this machine: {}", crate::os_error::said(&e)),
-        ),
-    })?;
-    let reporter = Reporter::default();
+    let _machine = MachineLock::take().map_err(machine_locked)?;
     let doing = Doing::default();
-    let add = |listener: Box<dyn Listener>| {
-        reporter.add(Box::new(Completing {
-            told: told.clone(),
-            listener,
-        }));
-    };
-    add(progress::of_install(options.progress, verbose));
-    let beside = options.screen.as_deref();
-    if let Some(screen) = beside.and_then(|path| progress::on_terminal(path, verbose)) {
-        add(screen);
-    }
-    add(Box::new(log));
-    add(Box::new(progress::StatusFile::new(dir)));
-    reporter.add(Box::new(ServiceManager::default()));
+    let reporter = reporter_to(&options, &told, verbose, dir, log);
     reporter.add(Box::new(doing.clone()));
     let (wish, stop) = Stop::new();
     let on_success = config.on_success;
@@ -329,28 +309,11 @@ pub(super) fn command(
         build_swap::end_left(&reporter).await;
         Ok(run(&options, session).await)
     })?;
-    let leave = |what: OnSuccess| runtime.block_on(leave(what, &reporter));
     match done {
-        Ok(Outcome::Landed) => {
-            leave(on_success)?;
-            Ok(Exit::Ok)
+        Ok(outcome) => {
+            let leave = || runtime.block_on(leave(on_success, &reporter));
+            ended(outcome, &options, &told, leave)
         }
-        Ok(Outcome::AlreadyLanded) => {
-            // A person who types `resume` wants to know; only the unattended start ends as configured.
-            if options.resume_only {
-                reporter.notice("this install is already finished; nothing was changed");
-            } else {
-                reporter.notice(
-                    "this install is already finished; nothing was changed: remove the installer's medium",
-                );
-                leave(on_success)?;
-            }
-            Ok(Exit::AlreadyLanded)
-        }
-        Ok(Outcome::NothingToResume(why)) => Err(Failure::new(
-            Exit::NothingToResume,
-            format!("nothing to resume: {why}\n    next: {}", told.command("install")),
-        )),
         Err(stopped) => {
             // Whatever the run told: a watcher of the status learns of the end.
             if !doing.has_ended() {
@@ -364,6 +327,75 @@ pub(super) fn command(
     }
 }
 
+fn machine_locked(refused: machine::Refused) -> Failure {
+    match refused {
+        machine::Refused::Held(by) => Failure::new(
+            Exit::Locked,
+            format!(
+                "another landfall is running on this machine: {}\n    next: {}",
+                named(&by),
+                status_of(&by)
+            ),
+        ),
+        machine::Refused::Io(e) => Failure::new(
+            Exit::Internal,
+            format!("landfall cannot lock this machine: {}", crate::os_error::said(&e)),
+        ),
+    }
+}
+
+/// What everybody listens with: people, the log, the status and the service manager.
+fn reporter_to(
+    options: &InstallOptions,
+    told: &Told,
+    verbose: bool,
+    dir: &Utf8Path,
+    log: progress::LogFile,
+) -> Reporter {
+    let reporter = Reporter::default();
+    let add = |listener: Box<dyn Listener>| {
+        reporter.add(Box::new(Completing {
+            told: told.clone(),
+            listener,
+        }));
+    };
+    add(progress::of_install(options.progress, verbose, told));
+    let beside = options.screen.as_deref();
+    if let Some(screen) = beside.and_then(|path| progress::on_terminal(path, verbose, told)) {
+        add(screen);
+    }
+    add(Box::new(log));
+    add(Box::new(progress::StatusFile::new(dir)));
+    reporter.add(Box::new(ServiceManager::default()));
+    reporter
+}
+
+/// The end of a run that did not fail. `leave` does what is configured for a success.
+fn ended(
+    outcome: Outcome,
+    options: &InstallOptions,
+    told: &Told,
+    leave: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    match outcome {
+        Outcome::Landed => {
+            leave()?;
+            Ok(Exit::Ok)
+        }
+        Outcome::AlreadyLanded => {
+            // A person who types `resume` wants to know; only the unattended start ends as configured.
+            if !options.resume_only {
+                leave()?;
+            }
+            Ok(Exit::AlreadyLanded)
+        }
+        Outcome::NothingToResume { why, remedy } => Err(Failure::new(
+            Exit::NothingToResume,
+            format!("nothing to resume: {why}\n    next: {}", told.in_remedy(&remedy)),
+        )),
+    }
+}
+
 /// Processes, for a person.
 fn named(processes: &[Process]) -> String {
     match processes {
@@ -374,6 +406,13 @@ fn named(processes: &[Process]) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     }
+}
+
+/// The command that shows the run of these processes: in their run directory, where the kernel names it.
+fn status_of(processes: &[Process]) -> String {
+    let dir = processes.iter().find_map(|process| run_dir_of(process.pid));
+    let told = dir.map_or(Told::default(), |dir| Told::of(None, &dir));
+    told.in_words("landfall status --watch")
 }
 
 /// The last lines after a failure.

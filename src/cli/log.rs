@@ -5,8 +5,9 @@
 //! `progress::LogFile` writes the log.
 
 use super::line::{Line, plain_line};
-use super::report;
+use super::next_step::Told;
 use super::run_dir;
+use super::run_process::Writers;
 use super::words;
 use super::{Failure, LogArgs};
 use crate::event::Event;
@@ -46,29 +47,40 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
     // What was rotated away comes first.
     let older = path.with_extension("jsonl.1");
     if !follow && is_there(&older)? {
-        copy(&mut open(&older)?, *json, out)?;
+        let mut tail = Tail::of(open(&older)?);
+        tail.copy(*json, out)?;
+        tail.end(*json, out)?;
     }
-    let mut reader = open(&path)?;
-    let mut ended = copy(&mut reader, *json, out)?;
-    let mut gone_times = 0;
+    let mut tail = Tail::of(open(&path)?);
+    let mut ended = tail.copy(*json, out)?;
+    let (mut writers, mut gone_times) = (Writers::default(), 0);
     while *follow && !ended {
         out.flush()?;
         std::thread::sleep(Duration::from_millis(250));
         // Looked for before the rest is read: what it still wrote is shown.
-        gone_times = match file.is_none() && report::is_gone(run_dir)? {
+        gone_times = match file.is_none() && !writers.are_there(run_dir)? {
             true => gone_times + 1,
             false => 0,
         };
-        ended = copy(&mut reader, *json, out)?;
-        if !ended && is_rotated(&mut reader, &path)? {
-            reader = open(&path)?;
+        ended = tail.copy(*json, out)?;
+        if !ended && is_rotated(&mut tail.reader, &path)? {
+            tail.end(*json, out)?;
+            tail = Tail::of(open(&path)?);
         } else if !ended && gone_times >= GONE_TIMES {
+            if tail.end(*json, out)? {
+                return Ok(Exit::Ok);
+            }
             return Err(Failure::new(
                 Exit::Interrupted,
-                "its process is gone without a word (killed?)\n    next: landfall resume",
+                format!(
+                    "{}\n    next: {}",
+                    words::KILLED,
+                    Told::of(None, run_dir).command("resume")
+                ),
             ));
         }
     }
+    tail.end(*json, out)?;
     Ok(Exit::Ok)
 }
 
@@ -133,38 +145,71 @@ fn is_rotated(reader: &mut BufReader<File>, path: &Utf8Path) -> Result<bool, Fai
     Ok(reader.get_ref().metadata()?.ino() != now.ino())
 }
 
-/// Prints whole lines up to the end; says whether the run has ended.
-fn copy(reader: &mut BufReader<File>, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
-    let mut ended = false;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader
-            .by_ref()
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
-            return Ok(ended);
+/// A log from where it was read last.
+struct Tail {
+    reader: BufReader<File>,
+    /// The beginning of a line whose end is not written yet.
+    begun: Vec<u8>,
+}
+
+impl Tail {
+    fn of(reader: BufReader<File>) -> Tail {
+        Tail {
+            reader,
+            begun: vec![],
         }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        match serde_json::from_str::<Line>(text) {
-            Ok(Line { at_ms, event }) => {
-                ended = match &event {
-                    Event::Landed { .. } | Event::Stopped { .. } => true,
-                    // A later run in the same log begins again.
-                    Event::Started { .. } => false,
-                    _ => ended,
-                };
-                if json {
-                    writeln!(out, "{text}")?;
-                } else {
-                    writeln!(out, "{}", plain_line(at_ms, &event))?;
-                }
+    }
+
+    /// Prints whole lines up to the end of the file; says whether the run has ended.
+    fn copy(&mut self, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
+        let mut ended = false;
+        loop {
+            let room = LINE_BYTES_MAX.saturating_sub(self.begun.len() as u64);
+            let read = self
+                .reader
+                .by_ref()
+                .take(room)
+                .read_until(b'\n', &mut self.begun)?;
+            if read == 0 {
+                return Ok(ended);
             }
-            Err(_) if json => writeln!(out, "{}", json!({ "not_an_event": words::one_line(text) }))?,
-            Err(_) => writeln!(out, "(not an event) {}", words::one_line(text))?,
+            if self.begun.ends_with(b"\n") || self.begun.len() as u64 >= LINE_BYTES_MAX {
+                ended = show(&self.begun, ended, json, out)?;
+                self.begun.clear();
+            }
+        }
+    }
+
+    /// Prints what has begun as it is, since nobody goes on with it; says whether the run has ended.
+    fn end(&mut self, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
+        if self.begun.is_empty() {
+            return Ok(false);
+        }
+        show(&std::mem::take(&mut self.begun), false, json, out)
+    }
+}
+
+/// Prints a line; says whether the run has ended, which it had before or not.
+fn show(line: &[u8], ended: bool, json: bool, out: &mut dyn Write) -> std::io::Result<bool> {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim_end();
+    match serde_json::from_str::<Line>(text) {
+        Ok(Line { at_ms, event }) => {
+            if json {
+                writeln!(out, "{text}")?;
+            } else {
+                writeln!(out, "{}", plain_line(at_ms, &event))?;
+            }
+            // A later run in the same log begins again.
+            Ok(event.is_end() || ended && !matches!(event, Event::Started { .. }))
+        }
+        Err(_) if json => {
+            writeln!(out, "{}", json!({ "not_an_event": words::one_line(text) }))?;
+            Ok(ended)
+        }
+        Err(_) => {
+            writeln!(out, "(not an event) {}", words::one_line(text))?;
+            Ok(ended)
         }
     }
 }

@@ -18,6 +18,7 @@ mod flash_words;
 mod flash_write;
 pub mod host;
 pub mod image;
+mod image_record;
 mod image_words;
 pub mod install;
 pub mod line;
@@ -29,6 +30,7 @@ pub mod reference;
 pub mod relabel;
 mod report;
 mod run_dir;
+mod run_process;
 pub mod run_status;
 pub mod screen;
 pub mod service;
@@ -96,7 +98,7 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Show the state of the install
     Status(StatusArgs),
-    /// Show what an install would write, to the byte; change nothing
+    /// Show exactly what an install would write; change nothing
     ///
     /// The plan is for the disk that an install would choose, or for a disk that you describe (--disk-size with --disk-serial
     /// or --disk-wwn). The ids in it are the ids that an install on that disk will have.
@@ -134,7 +136,7 @@ pub enum Command {
         #[command(subcommand)]
         command: host::HostCommand,
     },
-    /// Change this NixOS from UUIDs to labels, as landfall's installers use them
+    /// Label this host's filesystems, and make its NixOS configuration use the labels instead of UUIDs
     ///
     /// Shows the plan: the old and new label of each device, the edit of hardware-configuration.nix, and the devices that the next
     /// boot will look for. With --apply, landfall sets the labels first, waits for their links in /dev/disk/by-label, and then
@@ -179,13 +181,15 @@ pub struct RunArgs {
     /// Use the revision that the configured branch or revision names now, not the one that the record on the disk names
     #[arg(long)]
     pub repin: bool,
-    /// How to show progress; auto: a screen on a terminal; plain lines on a serial line, in a pipe and with --verbose
+    /// How to show progress
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub progress: ProgressMode,
-    /// Also draw the screen on this terminal, such as /dev/tty1; a terminal that does not exist is left out
+    /// Also show the screen on this terminal, such as /dev/tty1; a terminal that does not exist is ignored
     #[arg(long, value_name = "TERMINAL")]
     pub screen: Option<Utf8PathBuf>,
-    /// Read the LUKS passphrase from this open file descriptor, as one line (--passphrase-fd 3 3< FILE)
+    /// Read the LUKS passphrase from this open file descriptor, as one line
+    ///
+    /// Example: `--passphrase-fd 3 3<FILE`
     #[arg(long, value_name = "N", value_parser = passphrase_fd)]
     pub passphrase_fd: Option<i32>,
 }
@@ -199,8 +203,8 @@ pub struct InstallArgs {
     /// Start a new install, even on a disk that has a finished one; a person or the configuration must agree again
     #[arg(long)]
     pub reinstall: bool,
-    /// Agree in advance to erase this disk. NAME is a name that `landfall disks` prints: WWN, serial number, bus address, or a
-    /// link in /dev/disk/by-id or by-path
+    /// Agree in advance to erase this disk, named as `landfall disks` prints it: WWN, serial number, bus address, or a link in
+    /// /dev/disk/by-id or by-path
     #[arg(long, value_name = "NAME", value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
@@ -335,11 +339,11 @@ pub struct SimulateArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Faults per scenario: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
-    /// 3 (also a third one, only where two reach a new disk state)
+    /// 3 (also triples, where a pair leaves a disk state not seen before)
     #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub depth: u8,
-    /// Kinds of faults, separated by commas: kill, cut (power), transient, needs-change, permanent, hardware, lie (success is
-    /// reported without effect), partial (only a part takes effect), network, around (clock, disk, boot medium), stop
+    /// Kinds of faults, separated by commas: kill, cut (power), transient, needs-change, permanent, hardware, false-success (a program
+    /// reports success but did nothing), partial (it did only a part), network, environment (clock, disk or boot medium fails), stop
     /// [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub faults: Vec<FaultSort>,
@@ -368,11 +372,29 @@ pub struct SimulateArgs {
     /// Only print the writes and flushes of a run without faults, in order: tables, volumes, checkpoints
     #[arg(long, conflicts_with_all = ["depth", "faults", "seed", "scenarios", "minutes", "schedule", "operator_action", "slot_states"])]
     pub writes: bool,
-    /// What an operator or an attacker does after the first start: payload or layout (another one is configured), reinstall (one
-    /// is requested), edit (of the partition table), away (the disk is removed), second (another install is
-    /// attached), copy (of the disk), clock, firmware (it loses its boot entries), orders, forged or stripped (the disk is
-    /// manipulated), moved-on or moved-away (the branch moves). Needs --schedule with faults in the first start only (0.…)
-    #[arg(long, alias = "between", value_name = "WHAT", requires = "schedule")]
+    /// What an operator or an attacker does after the first start. Needs --schedule with faults in the first start only (0.…)
+    ///
+    ///   payload:    another branch is configured
+    ///   layout:     another layout is configured
+    ///   reinstall:  a new install is requested
+    ///   edit:       the partition table is edited
+    ///   away:       the disk is removed
+    ///   second:     a disk with another install is attached
+    ///   copy:       a copy of the disk is attached
+    ///   clock:      the clock is wrong
+    ///   firmware:   the firmware loses its boot entries
+    ///   orders:     Git commands are planted in the clone
+    ///   forged:     a false checkpoint is written
+    ///   stripped:   a false checkpoint is written, without its proof
+    ///   moved-on:   the branch has new commits
+    ///   moved-away: the branch was force-pushed
+    #[arg(
+        long,
+        alias = "between",
+        value_name = "WHAT",
+        requires = "schedule",
+        verbatim_doc_comment
+    )]
     pub operator_action: Option<OperatorAction>,
     /// Print one JSON object
     #[arg(long)]
@@ -382,10 +404,10 @@ pub struct SimulateArgs {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// tty on a terminal, otherwise plain
+    /// A screen on a graphical, virtual or ssh terminal; plain lines elsewhere and with --verbose
     #[default]
     Auto,
-    /// A screen: the phases, what is done now, the last events
+    /// A screen with the phases, the current work and the last events
     Tty,
     /// Plain lines, for serial consoles and journals
     Plain,

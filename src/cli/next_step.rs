@@ -19,7 +19,7 @@ const COMMANDS: [&str; 3] = ["landfall install", "landfall resume", "landfall pl
 const OF_A_RUN: [&str; 2] = ["landfall log", "landfall status"];
 
 /// A word as a shell takes it.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     let plain = |b: u8| {
         b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b':' | b'@' | b',')
     };
@@ -105,6 +105,9 @@ pub(super) struct Completing {
 impl Listener for Completing {
     fn take(&mut self, event: &Event) {
         let mut event = event.clone();
+        if let Event::NothingToResume { next, .. } = &mut event {
+            *next = self.told.in_words(next);
+        }
         if let Event::Failed { fault, .. } | Event::Stopped { fault, .. } = &mut event {
             fault.record.next = self.told.in_words(&fault.record.next);
             if let Some(remedy) = &mut fault.remedy {
@@ -201,6 +204,10 @@ mod tests {
             phase: None,
             fault: (&fault).into(),
         });
+        completing.take(&Event::NothingToResume {
+            why: "no install".into(),
+            next: "landfall install".into(),
+        });
         completing.take(&Event::Notice {
             what: "landfall resume".into(),
         });
@@ -217,6 +224,8 @@ mod tests {
             2,
             "{json}"
         );
-        assert!(matches!(&heard[1], Event::Notice { what } if what == "landfall resume"));
+        assert!(matches!(&heard[1], Event::NothingToResume { next, .. }
+            if next == "landfall install --run-dir /run/x --config web.ron"));
+        assert!(matches!(&heard[2], Event::Notice { what } if what == "landfall resume"));
     }
 }

@@ -209,19 +209,58 @@ fn payload(config: &Config) -> Result<Payload, Failure> {
 /// # Errors
 /// A step that cannot be described: a defect.
 pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
-    let bad = |e: landfall_states::names::BadValue| Failure::new(Exit::Internal, e.to_string());
-    let unpinned: Revision = UNPINNED_REVISION.parse().map_err(bad)?;
-    let unbuilt: StorePath = UNBUILT_SYSTEM.parse().map_err(bad)?;
-    let revision = match &plan.payload.repository.reference {
-        Reference::Revision(revision) => revision.clone(),
-        Reference::Default | Reference::Branch(_) => unpinned,
-    };
-    let system = plan.payload.system.known().cloned().unwrap_or(unbuilt);
-    let pinned_from = match &plan.payload.repository.reference {
-        Reference::Revision(revision) => revision.to_string(),
-        Reference::Branch(name) => format!("(the revision of {name} when the install starts)"),
-        Reference::Default => "(the revision of the default branch when the install starts)".to_owned(),
-    };
+    let given = Given::of(plan)?;
+    let described = disk_steps(plan, &given)?
+        .into_iter()
+        .chain(system_steps(plan, &given));
+    Ok(described
+        .filter_map(|(from, what)| {
+            let what = given.shown(&what);
+            from.action().map(|action| StepText { from, action, what })
+        })
+        .collect())
+}
+
+/// What preflight pins and the build gives, as far as a plan has it; something else stands for the rest.
+struct Given {
+    revision: Revision,
+    system: StorePath,
+    /// The revision, in words.
+    pinned_from: String,
+}
+
+impl Given {
+    fn of(plan: &Plan) -> Result<Self, Failure> {
+        let bad = |e: landfall_states::names::BadValue| Failure::new(Exit::Internal, e.to_string());
+        let unpinned: Revision = UNPINNED_REVISION.parse().map_err(bad)?;
+        let unbuilt: StorePath = UNBUILT_SYSTEM.parse().map_err(bad)?;
+        let (revision, pinned_from) = match &plan.payload.repository.reference {
+            Reference::Revision(revision) => (revision.clone(), revision.to_string()),
+            Reference::Branch(name) => (
+                unpinned,
+                format!("(the revision of {name} when the install starts)"),
+            ),
+            Reference::Default => (
+                unpinned,
+                "(the revision of the default branch when the install starts)".to_owned(),
+            ),
+        };
+        Ok(Given {
+            revision,
+            system: plan.payload.system.known().cloned().unwrap_or(unbuilt),
+            pinned_from,
+        })
+    }
+
+    /// A step's text, with words for what is not known yet.
+    fn shown(&self, what: &str) -> String {
+        what.replace(UNPINNED_REVISION, &self.pinned_from)
+            .replace(UNBUILT_SYSTEM, "(the system that the install builds)")
+    }
+}
+
+/// The steps that make the disk: partitions and what is in them.
+fn disk_steps(plan: &Plan, given: &Given) -> Result<Vec<(Phase, String)>, Failure> {
     let part = |role: Role| {
         plan.partition(role).cloned().ok_or_else(|| {
             Failure::new(
@@ -231,46 +270,24 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
         })
     };
     let disk = plan.disk.clone();
-    let (root, host) = (part(Role::Root)?, plan.host.clone());
-    let mut steps = Vec::new();
-    let mut add = |from: Phase, what: String| {
-        let what = what
-            .replace(UNPINNED_REVISION, &pinned_from)
-            .replace(UNBUILT_SYSTEM, "(the system that the install builds)");
-        if let Some(action) = from.action() {
-            steps.push(StepText { from, action, what });
-        }
+    let root = part(Role::Root)?;
+    let partition = Planned::new(plan.clone(), given.revision.clone(), None, false).action(None);
+    let anchor = AnchorCheckpoint {
+        disk: disk.clone(),
+        partition: part(Role::Esp)?,
+        volume: plan.esp.clone(),
+        claimed: false,
+        consent: None,
     };
-    add(
-        Phase::Planned,
-        Planned::new(plan.clone(), revision.clone(), None, false)
-            .action(None)
-            .describe(),
-    );
-    add(
-        Phase::Partitioned,
-        AnchorCheckpoint {
-            disk: disk.clone(),
-            partition: part(Role::Esp)?,
-            volume: plan.esp.clone(),
-            claimed: false,
-            consent: None,
-        }
-        .describe(),
-    );
-    add(
-        Phase::Anchored,
-        EncryptVolumes {
-            disk: disk.clone(),
-            container: plan.luks.clone().map(|volume| Container {
-                partition: root.clone(),
-                volume,
-            }),
-            claimed: false,
-            consent: None,
-        }
-        .describe(),
-    );
+    let encrypt = EncryptVolumes {
+        disk: disk.clone(),
+        container: plan.luks.clone().map(|volume| Container {
+            partition: root.clone(),
+            volume,
+        }),
+        claimed: false,
+        consent: None,
+    };
     let swap = match &plan.swap {
         None => None,
         Some(volume) => Some(Target {
@@ -279,76 +296,64 @@ pub fn steps(plan: &Plan) -> Result<Vec<StepText>, Failure> {
             inside_luks: false,
         }),
     };
-    add(
-        Phase::Encrypted,
-        FormatVolumes {
-            disk,
-            root: Target {
-                partition: root,
-                volume: plan.root.clone(),
-                inside_luks: plan.luks.is_some(),
-            },
-            swap,
-            image: plan.payload.system.image().cloned(),
-            image_progress: None,
-            claimed: false,
-            consent: None,
-        }
-        .describe(),
-    );
-    let repository = plan.payload.repository.clone();
-    add(
-        Phase::Formatted,
-        CloneConfiguration {
-            install: plan.install,
-            repository: repository.clone(),
-            revision: revision.clone(),
-            is_wish: false,
-        }
-        .describe(),
-    );
-    add(
-        Phase::Cloned,
-        RealiseSystem {
-            host: host.clone(),
-            source: plan.payload.system.clone(),
-            repository,
-            revision,
-            verify: false,
-            vouched: None,
-        }
-        .describe(),
-    );
-    add(
-        Phase::Realised,
-        InstallSystem {
-            system: system.clone(),
-        }
-        .describe(),
-    );
-    add(
-        Phase::Installed,
-        InstallBootLoader {
-            system: system.clone(),
-        }
-        .describe(),
-    );
-    add(
-        Phase::Bootable,
-        ProvisionSecrets {
-            host: host.to_string(),
-        }
-        .describe(),
-    );
-    add(
-        Phase::Provisioned,
-        Land {
-            install: plan.install,
-            system,
-        }
-        .describe(),
-    );
-    Ok(steps)
+    let format = FormatVolumes {
+        disk,
+        root: Target {
+            partition: root,
+            volume: plan.root.clone(),
+            inside_luks: plan.luks.is_some(),
+        },
+        swap,
+        image: plan.payload.system.image().cloned(),
+        image_progress: None,
+        claimed: false,
+        consent: None,
+    };
+    Ok(vec![
+        (Phase::Planned, partition.describe()),
+        (Phase::Partitioned, anchor.describe()),
+        (Phase::Anchored, encrypt.describe()),
+        (Phase::Encrypted, format.describe()),
+    ])
+}
+
+/// The steps that put the system onto it.
+fn system_steps(plan: &Plan, given: &Given) -> Vec<(Phase, String)> {
+    let Given { revision, system, .. } = given;
+    let (install, repository) = (plan.install, &plan.payload.repository);
+    let clone = CloneConfiguration {
+        install,
+        repository: repository.clone(),
+        revision: revision.clone(),
+        is_wish: false,
+    };
+    let realise = RealiseSystem {
+        host: plan.host.clone(),
+        source: plan.payload.system.clone(),
+        repository: repository.clone(),
+        revision: revision.clone(),
+        verify: false,
+        vouched: None,
+    };
+    let system = || system.clone();
+    let provision = ProvisionSecrets {
+        host: plan.host.to_string(),
+    };
+    let land = Land {
+        install,
+        system: system(),
+    };
+    vec![
+        (Phase::Formatted, clone.describe()),
+        (Phase::Cloned, realise.describe()),
+        (Phase::Realised, InstallSystem { system: system() }.describe()),
+        (
+            Phase::Installed,
+            InstallBootLoader { system: system() }.describe(),
+        ),
+        (Phase::Bootable, provision.describe()),
+        (Phase::Provisioned, land.describe()),
+    ]
 }
 
 /// For people: identity, table, volumes, steps.

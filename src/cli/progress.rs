@@ -6,6 +6,7 @@
 //! `words` makes the texts of events.
 
 use super::line::{Clock, Line, Patient, Speed, clock, plain_line};
+use super::next_step::Told;
 use super::run_status::Status;
 use super::screen::listener::{Place, Screen};
 use super::screen::terminal::{self, draws, size_of};
@@ -13,10 +14,10 @@ use super::words::{self, Weight};
 use super::{ProgressMode, complain};
 use crate::event::{Event, Listener};
 use crate::os_error::said;
-use crate::safe_open;
+use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 
 /// Time between two counts of the same work as plain lines: serial consoles are slow.
 const PLAIN_COUNT_EVERY_MS: u64 = 5_000;
@@ -29,7 +30,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// What an install shows on this process's standard output: the screen, where one can be drawn; on a serial line, in a pipe and with
 /// `--verbose`, whose trace goes to the same terminal, lines.
-pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
+pub(super) fn of_install(mode: ProgressMode, verbose: bool, told: &Told) -> Box<dyn Listener> {
     let has_screen = match mode {
         ProgressMode::Tty => true,
         ProgressMode::Auto => draws() && !verbose,
@@ -45,7 +46,7 @@ pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
         shows: terminal::shows(),
         is_told_below: std::io::stderr().is_terminal(),
     };
-    match Screen::on(place, clock, verbose) {
+    match Screen::of_run(place, clock, verbose, told.clone()) {
         Ok(screen) => Box::new(screen),
         Err(error) => {
             complain(&format!("landfall: no screen, but lines: {}", said(&error)));
@@ -55,7 +56,7 @@ pub fn of_install(mode: ProgressMode, verbose: bool) -> Box<dyn Listener> {
 }
 
 /// The screen on another terminal. What is wrong with it ends no install.
-pub fn on_terminal(path: &Utf8Path, verbose: bool) -> Option<Box<dyn Listener>> {
+pub(super) fn on_terminal(path: &Utf8Path, verbose: bool, told: &Told) -> Option<Box<dyn Listener>> {
     let screen = terminal::open(path).and_then(|opened| {
         let Some(terminal) = opened else { return Ok(None) };
         let sized = terminal.try_clone()?;
@@ -66,7 +67,7 @@ pub fn on_terminal(path: &Utf8Path, verbose: bool) -> Option<Box<dyn Listener>> 
             shows: terminal::shows(),
             is_told_below: false,
         };
-        Screen::on(place, clock, verbose).map(Some)
+        Screen::of_run(place, clock, verbose, told.clone()).map(Some)
     });
     match screen {
         Ok(screen) => screen.map(|screen| Box::new(screen) as Box<dyn Listener>),
@@ -182,7 +183,7 @@ impl HeldBack {
             {
                 vec![]
             }
-            (Event::Stopped { .. }, before) => before.into_iter().collect(),
+            (Event::Stopped { .. } | Event::NothingToResume { .. }, before) => before.into_iter().collect(),
             (_, before) => before.into_iter().chain([(now_ms, event.clone())]).collect(),
         }
     }
@@ -387,9 +388,15 @@ impl LogFile {
     fn open_with(run_dir: &Utf8Path, bytes_max: u64, clock: Clock) -> std::io::Result<Self> {
         let path = run_dir.join("log.jsonl");
         let file = append(&path)?;
+        let written = file.metadata()?.len();
+        let mut out = Patient::new(path.as_str(), file);
+        // The next event must not be a part of a line that was cut off.
+        if written > 0 && !ends_a_line(&path)? {
+            out.write("\n");
+        }
         Ok(LogFile {
-            written: file.metadata()?.len(),
-            out: Patient::new(path.as_str(), file),
+            written,
+            out,
             path,
             bytes_max,
             clock,
@@ -408,7 +415,7 @@ impl LogFile {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.give_up();
                 complain(&format!(
-                    "landfall: the log cannot be written any more and ends here: {}",
+                    "landfall: the log can no longer be written and ends here: {}",
                     said(&error)
                 ));
             }
@@ -418,6 +425,15 @@ impl LogFile {
 
 fn append(path: &Utf8Path) -> std::io::Result<std::fs::File> {
     safe_open::open_own(path, 0o600, true).map_err(|refused| refused.into_io(path))
+}
+
+/// Whether the last byte of a file ends a line.
+fn ends_a_line(path: &Utf8Path) -> std::io::Result<bool> {
+    let mut file = safe_open::open(path, Links::Refuse).map_err(|refused| refused.into_io(path))?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 impl Listener for LogFile {

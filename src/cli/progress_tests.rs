@@ -221,6 +221,46 @@ fn the_log_is_bounded() {
     assert_eq!(fs::read_dir(dir).unwrap().count(), 2);
 }
 
+/// A run that was cut off in a line leaves the next one a line of its own.
+#[test]
+fn a_log_that_was_cut_off_goes_on_in_a_new_line() {
+    for (left, lines) in [("{\"at_ms\":1,\"ev", 2), ("", 1), ("{}\n", 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        fs::write(dir.join("log.jsonl"), left).unwrap();
+        LogFile::open_with(dir, 5_000, ticking())
+            .unwrap()
+            .take(&story()[0]);
+        let text = fs::read_to_string(dir.join("log.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), lines, "{text:?}");
+        let last: Line = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(last.event, story()[0]);
+    }
+}
+
+/// As that of a stop, the reason stands on standard error; a finished install is told here.
+#[test]
+fn that_there_is_nothing_to_resume_is_shown_once() {
+    let screen = Screen::default();
+    let mut plain = Plain::new(screen.clone(), ticking(), false);
+    plain.take(&Event::NothingToResume {
+        why: "no install".into(),
+        next: "landfall install".into(),
+    });
+    assert_eq!(screen.text(), "");
+    plain.take(&Event::AlreadyLanded {
+        system: "/nix/store/x".into(),
+        revision: "0".into(),
+    });
+    assert!(
+        screen
+            .text()
+            .contains("already finished; nothing was changed (remove the installer's medium)"),
+        "{}",
+        screen.text()
+    );
+}
+
 #[test]
 fn a_dead_listener_does_not_end_the_install() {
     struct Full;

@@ -7,6 +7,8 @@
 
 use super::Failure;
 use super::line::{Line, plain_line};
+use super::next_step::Told;
+use super::run_process::RunProcess;
 use super::run_status::{Count, Ending, Status};
 use super::screen::{self, PhaseState, Seen};
 use super::{since_boot_ms, words};
@@ -15,7 +17,6 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::safe_open::{self, Links, Refused};
 use camino::Utf8Path;
-use fs_err as fs;
 use landfall_states::checkpoint::{Record, SlotError};
 use landfall_states::fault::{Attempts, FaultRecord};
 use landfall_states::names::{HostName, Revision};
@@ -93,7 +94,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
 
 /// Longest status or checkpoint file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// So many events are told as JSON.
+/// Most events that are printed as JSON.
 const EVENTS_MAX: usize = 50;
 /// So many events are shown as lines.
 const EVENT_LINES_MAX: usize = 3;
@@ -110,6 +111,9 @@ struct PhaseShown {
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// What the next step is typed with.
+    #[serde(skip)]
+    pub(super) told: Told,
     pub(super) now_ms: u64,
     /// Whether the process of `run` still lives.
     pub(super) alive: bool,
@@ -127,6 +131,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn read(run_dir: &Utf8Path) -> Result<Report, Failure> {
         super::run_dir::is_directory(run_dir, "status")?;
+        let told = Told::of(None, run_dir);
         let file = |name: &str| -> Result<Option<Vec<u8>>, Failure> {
             let path = run_dir.join(name);
             match safe_open::read_if_there(&path, Links::Refuse, FILE_BYTES_MAX) {
@@ -151,8 +156,9 @@ impl Report {
                 Failure::new(
                     Exit::Internal,
                     format!(
-                        "{}: it is damaged, or another version of landfall wrote it\n    next: landfall log shows the run; the next run writes the status again",
-                        run_dir.join("status.json")
+                        "{}: it is damaged, or another version of landfall wrote it\n    next: {} shows the run; the next run writes the status again",
+                        run_dir.join("status.json"),
+                        told.in_words("landfall log")
                     ),
                 )
             })?),
@@ -164,7 +170,7 @@ impl Report {
         };
         let now_ms = since_boot_ms();
         let alive = match &run {
-            Some(run) => is_alive(run)?,
+            Some(run) => RunProcess::from(run).is_alive()?,
             None => false,
         };
         let mut events = match &run {
@@ -172,7 +178,10 @@ impl Report {
             None => vec![],
         };
         events.drain(..events.len().saturating_sub(EVENTS_MAX));
-        Ok(Report::of(now_ms, alive, run, events).beside(checkpoint, checkpoint_error))
+        Ok(Report {
+            told,
+            ..Report::of(now_ms, alive, run, events).beside(checkpoint, checkpoint_error)
+        })
     }
 
     /// Of a run.
@@ -183,6 +192,7 @@ impl Report {
                 .to_vec()
         };
         Report {
+            told: Told::default(),
             now_ms,
             alive,
             phases: run.as_ref().map(shown).unwrap_or_default(),
@@ -252,7 +262,10 @@ impl Report {
             (None, Some(why)) => lines.push(format!("checkpoint: {why}")),
             (None, None) if self.run.is_none() => {
                 lines.push("no install is known (this command does not read disks)".to_owned());
-                lines.push("next: landfall disks (shows what is on the disks), or: landfall resume (continues an install)".to_owned());
+                lines.push(format!(
+                    "next: landfall disks (shows what is on the disks), or: {} (continues an install)",
+                    self.told.command("resume")
+                ));
             }
             (None, None) => {}
         }
@@ -301,9 +314,20 @@ impl Report {
                 Ending::Landed { system, revision } => {
                     lines.push(format!("landed: {system} at revision {revision}"))
                 }
+                Ending::AlreadyLanded { system, revision } => {
+                    lines.push(format!(
+                        "{}: {system} at revision {revision}",
+                        words::ALREADY_FINISHED
+                    ));
+                    lines.push(format!("next: {}", words::START_IT));
+                }
+                Ending::NothingToResume { why, next } => {
+                    lines.push(format!("nothing to resume: {why}"));
+                    lines.push(format!("next: {}", self.told.in_words(next)));
+                }
                 Ending::Stopped { phase, fault } => {
                     lines.push(format!("{} ({}): {fault}", words::stopped(*phase), fault.class()));
-                    lines.push(format!("next: {}", fault.record.next));
+                    lines.push(format!("next: {}", self.told.in_words(&fault.record.next)));
                 }
             }
             return;
@@ -343,44 +367,24 @@ impl Report {
             lines.push(format!("retry in {}", words::duration(at_ms - self.now_ms)));
         }
         if !self.alive {
-            lines.push(
-                "the process ended without reporting a result (killed?); next: landfall resume".to_owned(),
-            );
+            lines.push(format!(
+                "{}; next: {}",
+                words::KILLED,
+                self.told.command("resume")
+            ));
         }
     }
 }
 
-/// Ticks of `/proc` per second: fixed in the kernel's interface on every machine that landfall runs on (`USER_HZ`).
-const TICKS_PER_S: u64 = 100;
-
-/// Whether the run's process is there, and not a later one with its number.
-fn is_alive(run: &Status) -> std::io::Result<bool> {
-    match fs::read_to_string(format!("/proc/{}/stat", run.pid)) {
-        Ok(stat) => Ok(started_ms(&stat).is_some_and(|ms| ms <= run.began_ms.saturating_add(1_000))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// When a process began, in milliseconds since boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`). The name, field
-/// 2, may hold anything, brackets and blanks included.
-fn started_ms(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
-    Some(ticks.saturating_mul(1_000) / TICKS_PER_S)
-}
-
-/// Whether the run whose status lies there is gone without an end of its own (`landfall log --follow` waits for no more of it).
-pub(super) fn is_gone(run_dir: &Utf8Path) -> Result<bool, Failure> {
-    let report = Report::read(run_dir)?;
-    Ok(!report.alive && report.run.is_some_and(|run| run.ending.is_none()))
-}
-
 /// How the last run of this boot stands, for `landfall doctor`; `None`: there was none.
 pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
-    let Report { alive, run, .. } = Report::read(run_dir)?;
+    let Report { told, alive, run, .. } = Report::read(run_dir)?;
     Ok(run.map(|run| match run.ending {
-        Some(Ending::Landed { .. }) => LastRun::Landed,
+        Some(Ending::Landed { .. } | Ending::AlreadyLanded { .. }) => LastRun::Landed,
+        Some(Ending::NothingToResume { why, next }) => LastRun::NothingToResume {
+            why,
+            next: told.in_words(&next),
+        },
         Some(Ending::Stopped { phase, fault }) => {
             let class = fault.class();
             let FaultRecord { what, why, next, .. } = fault.record;
@@ -388,7 +392,7 @@ pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
                 what: format!("{}: {what}", words::stopped(phase)),
                 why,
                 list: vec![],
-                next,
+                next: told.in_words(&next),
                 class,
             })
         }

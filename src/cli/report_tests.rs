@@ -160,17 +160,3 @@ fn the_tmpfs_record_is_shown_whole_or_called_damaged() {
     );
     assert!(checkpoint(b"nonsense\n()").is_err());
 }
-
-#[test]
-fn a_process_with_an_odd_name_is_dated() {
-    let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 1234 1 1";
-    assert_eq!(started_ms(stat), Some(12_340));
-    assert_eq!(started_ms("nonsense"), None);
-    let me = Status::begin(std::process::id(), since_boot_ms());
-    assert!(is_alive(&me).unwrap());
-    let long_ago = Status::begin(std::process::id(), 0);
-    assert!(
-        !is_alive(&long_ago).unwrap(),
-        "a later process with the number of an earlier one"
-    );
-}

@@ -36,6 +36,26 @@ pub enum Ending {
         #[serde(rename = "revision")]
         revision: String,
     },
+    /// It was finished before this run.
+    #[serde(rename = "already_landed")]
+    AlreadyLanded {
+        /// The system.
+        #[serde(rename = "system")]
+        system: String,
+        /// The revision.
+        #[serde(rename = "revision")]
+        revision: String,
+    },
+    /// There was no install to continue.
+    #[serde(rename = "nothing_to_resume")]
+    NothingToResume {
+        /// Why.
+        #[serde(rename = "why")]
+        why: String,
+        /// What to do.
+        #[serde(rename = "next")]
+        next: String,
+    },
     /// Stopped before.
     #[serde(rename = "stopped")]
     Stopped {
@@ -185,6 +205,19 @@ impl Status {
                 self.ending = Some(Ending::Landed {
                     system: system.clone(),
                     revision: revision.clone(),
+                });
+            }
+            Event::AlreadyLanded { system, revision } => {
+                self.phase = Some(Phase::Landed);
+                self.ending = Some(Ending::AlreadyLanded {
+                    system: system.clone(),
+                    revision: revision.clone(),
+                });
+            }
+            Event::NothingToResume { why, next } => {
+                self.ending = Some(Ending::NothingToResume {
+                    why: why.clone(),
+                    next: next.clone(),
                 });
             }
             Event::Stopped { phase, fault } => {

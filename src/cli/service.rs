@@ -23,7 +23,7 @@ impl Doing {
         self.lock().0.clone()
     }
 
-    /// Whether `Landed` or `Stopped` was told.
+    /// Whether the end of the run was told ([`Event::is_end`]).
     pub fn has_ended(&self) -> bool {
         self.lock().1
     }
@@ -37,12 +37,12 @@ impl Doing {
 impl Listener for Doing {
     fn take(&mut self, event: &Event) {
         let mut doing = self.lock();
+        doing.1 |= event.is_end();
         match event {
             Event::Begun { what, .. } | Event::Step { what } | Event::Asking { what, .. } => {
                 doing.0.clone_from(what)
             }
             Event::Reached { phase, .. } => doing.0 = format!("what follows {phase}"),
-            Event::Landed { .. } | Event::Stopped { .. } => doing.1 = true,
             _ => {}
         }
     }
@@ -85,7 +85,10 @@ impl Listener for ServiceManager {
                     self.tell(&[NotifyState::Status(&status(&super::words::of(event).1))]);
                 }
             }
-            Event::Landed { .. } | Event::Stopped { .. } => {
+            Event::Landed { .. }
+            | Event::AlreadyLanded { .. }
+            | Event::NothingToResume { .. }
+            | Event::Stopped { .. } => {
                 self.tell(&[
                     NotifyState::Stopping,
                     NotifyState::Status(&status(&super::words::of(event).1)),

@@ -10,6 +10,7 @@ mod slots;
 mod workers;
 
 use self::workers::{Shared, ended, lock, progress};
+use super::next_step::word;
 use super::{Failure, SimulateArgs, complain, config_path};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
@@ -107,56 +108,92 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
         return slots::checkpoint(&subject, case, states, args, &shared, out);
     }
     let coverage = enumerate(&subject, case, args, &shared)?;
-    let interrupted = shared.stop.load(Ordering::Relaxed);
-    let seconds = began.elapsed().as_secs_f64();
-    let again = |failure: &sim::check::coverage::Failure| {
+    let explored = Explored {
+        coverage,
+        case,
+        harness,
+        config: path,
+        seconds: began.elapsed().as_secs_f64(),
+        interrupted: shared.stop.load(Ordering::Relaxed),
+    };
+    if args.json {
+        writeln!(out, "{}", explored.as_json(args))?;
+    } else {
+        explored.print(&subject, args, out)?;
+    }
+    Ok(ended(explored.coverage.failed, explored.interrupted))
+}
+
+/// What all scenarios of a call gave.
+struct Explored {
+    coverage: Coverage,
+    case: Case,
+    harness: Harness,
+    config: Utf8PathBuf,
+    seconds: f64,
+    interrupted: bool,
+}
+
+impl Explored {
+    /// The command that repeats a failure.
+    fn again(&self, failure: &sim::check::coverage::Failure, args: &SimulateArgs) -> String {
         let (before, schedule) = (args.before.name(), &failure.schedule);
         let between = failure.operator_action.map_or(String::new(), |between| {
             format!(" --operator-action {}", between.name())
         });
         let seed = args.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
-            "landfall simulate --config {path} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
+            "landfall simulate --config {} --before {before} --schedule '{schedule}'{between}  # landfall {}{seed}",
+            word(self.config.as_str()),
             env!("CARGO_PKG_VERSION")
         )
-    };
-    if args.json {
-        let trace = coverage.failures.first().map(|first| keep_trace(&harness, first));
-        let trace = trace.as_ref().map(|kept| match kept {
+    }
+
+    fn as_json(&self, args: &SimulateArgs) -> serde_json::Value {
+        let first = self.coverage.failures.first();
+        let trace = first.map(|first| keep_trace(&self.harness, first));
+        let trace = trace.map(|kept| match kept {
             Ok(path) => path.to_string(),
-            Err(failure) => failure.text.clone(),
+            Err(failure) => failure.text,
         });
-        let value = as_json(
-            &coverage,
-            case,
+        as_json(
+            &self.coverage,
+            self.case,
             args,
-            seconds,
-            interrupted,
+            self.seconds,
+            self.interrupted,
             trace.as_deref(),
-            again,
-        );
-        writeln!(out, "{value}")?;
-    } else {
+            |failure| self.again(failure, args),
+        )
+    }
+
+    fn print(&self, subject: &Subject, args: &SimulateArgs, out: &mut dyn Write) -> Result<(), Failure> {
+        let (coverage, seconds) = (&self.coverage, self.seconds);
         writeln!(
             out,
-            "host {}, {case}, landfall {}",
+            "host {}, {}, landfall {}",
             subject.host,
+            self.case,
             env!("CARGO_PKG_VERSION")
         )?;
         if !coverage.cells.is_empty() {
-            write!(out, "{}", Matrix(&coverage))?;
+            write!(out, "{}", Matrix(coverage))?;
         }
         for failure in coverage.failures.iter().take(FAILURES_SHOWN_MAX) {
-            writeln!(out, "broken: {failure}\n    again: {}", again(failure))?;
+            writeln!(out, "broken: {failure}\n    again: {}", self.again(failure, args))?;
         }
         // Behind what was found: a disk without room for it must not eat the result.
         if let Some(first) = coverage.failures.first() {
-            match keep_trace(&harness, first) {
+            match keep_trace(&self.harness, first) {
                 Ok(path) => writeln!(out, "details of the first failure: {path}")?,
                 Err(failure) => complain(&failure.text),
             }
         }
-        let so_far = if interrupted { "interrupted; so far: " } else { "" };
+        let so_far = if self.interrupted {
+            "interrupted; so far: "
+        } else {
+            ""
+        };
         let rate = coverage.runs as f64 / seconds.max(0.001);
         writeln!(
             out,
@@ -170,8 +207,8 @@ pub(super) fn command(args: &SimulateArgs, out: &mut dyn Write) -> Result<Exit, 
                 coverage.trace
             )?;
         }
+        Ok(())
     }
-    Ok(ended(coverage.failed, interrupted))
 }
 
 /// One scenario, line by line.

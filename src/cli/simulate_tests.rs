@@ -166,7 +166,7 @@ fn one_sort_of_fault_fills_one_column() {
 #[test]
 fn every_example_keeps_the_promise_whatever_is_done_between_two_runs() {
     let folder = format!("{}/docs/examples", env!("CARGO_MANIFEST_DIR"));
-    let mut told = 0;
+    let (mut told, mut impossible) = (0, 0);
     for entry in fs_err::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         for between in OperatorAction::ALL {
@@ -176,16 +176,16 @@ fn every_example_keeps_the_promise_whatever_is_done_between_two_runs() {
                     &name,
                     &["--schedule", &schedule, "--operator-action", between.name()],
                 );
-                assert!(
-                    matches!(exit, Ok(Exit::Ok)),
-                    "{name} {schedule} {}: {text}",
-                    between.name()
-                );
-                told += 1;
+                match exit {
+                    Ok(Exit::Ok) => told += 1,
+                    Err(failure) if failure.text.contains("not possible on the disk") => impossible += 1,
+                    Ok(_) | Err(_) => panic!("{name} {schedule} {}: {text}", between.name()),
+                }
             }
         }
     }
-    assert_eq!(told, 5 * 14 * 3);
+    assert_eq!(told + impossible, 5 * 14 * 3);
+    assert!(told > 5 * 12 * 3, "{impossible} of them are not possible");
 }
 
 /// What would not be told is refused, and no alarm is given for it.
@@ -205,6 +205,8 @@ fn a_schedule_that_says_more_than_is_told_is_refused() {
             "comes after the first run",
         ),
         ("0.9999:before:kill", "clock", "never reached"),
+        ("0.0:before:kill", "reinstall", "not possible on the disk"),
+        ("quiet", "edit", "not possible on the disk"),
     ] {
         let failure = done(&["--schedule", schedule, "--operator-action", between])
             .0
@@ -231,6 +233,15 @@ fn a_scenario_is_told_in_words_and_as_the_log_has_it() {
 fn a_fault_that_cannot_happen_where_the_schedule_has_it_is_refused() {
     for (schedule, why) in [
         ("0.17:lie", "cannot report success without effect"),
+        (
+            "0.60:around:disk-gone,0.61:before:kill",
+            "an earlier fault of the schedule",
+        ),
+        (
+            "0.60:around:disk-gone,0.61:stop",
+            "an earlier fault of the schedule",
+        ),
+        ("0.60:swap", "not looked for by its name any more"),
         ("0.21:strange", "no program runs there"),
         ("0.60:hang", "no program runs there"),
         ("0.17:net:refused", "does not need the network"),

@@ -5,6 +5,7 @@
 //! `cli::status` prints lines and JSON, and `cli::screen` makes the picture.
 
 use super::line::Line;
+use super::next_step::Told;
 use super::report::{Report, last_events};
 use super::screen::canvas::Canvas;
 use super::screen::{Beside, Picture, Seen, terminal};
@@ -20,7 +21,7 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 /// Draws until the run has ended.
 pub(super) fn on_screen(run_dir: &Utf8Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut canvas = Canvas::new(terminal::shows());
-    let mut beside = Beside::default();
+    let mut beside = Beside::told(Told::of(None, run_dir));
     loop {
         let report = Report::read(run_dir)?;
         let Some(run) = &report.run else {

@@ -25,6 +25,7 @@ pub enum Weight {
 }
 
 /// An event in words. Nothing of it spans lines, whatever an external program printed.
+#[expect(clippy::too_many_lines, reason = "one row for each kind of event")]
 pub fn of(event: &Event) -> (Weight, String) {
     let (weight, text) = match event {
         Event::Started {
@@ -104,6 +105,13 @@ pub fn of(event: &Event) -> (Weight, String) {
         Event::Landed { system, revision } => {
             (Weight::Alarm, format!("landed: {system} at revision {revision}"))
         }
+        Event::AlreadyLanded { system, revision } => (
+            Weight::Alarm,
+            format!("{ALREADY_FINISHED} (remove the installer's medium): {system} at revision {revision}"),
+        ),
+        Event::NothingToResume { why, next } => {
+            (Weight::Alarm, format!("nothing to resume: {why}; next: {next}"))
+        }
         Event::Stopped { phase, fault } => (
             Weight::Alarm,
             format!("{}: {fault} ({})", stopped(*phase), fault.class()),
@@ -111,6 +119,13 @@ pub fn of(event: &Event) -> (Weight, String) {
     };
     (weight, one_line(&text))
 }
+
+/// How a run ended that found its install finished.
+pub const ALREADY_FINISHED: &str = "this install is already finished; nothing was changed";
+/// How a run ended that told no end.
+pub const KILLED: &str = "the process ended without reporting a result (killed?)";
+/// What to do with a finished install.
+pub const START_IT: &str = "remove the installer's medium, then start the machine from its disk";
 
 /// The action that leads on from a phase, in words: `Partition disk`.
 pub fn action(phase: Phase) -> Option<String> {

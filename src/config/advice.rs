@@ -17,7 +17,7 @@ use std::str::FromStr;
 pub(super) const REVISION: &str =
     "write the whole id: git rev-parse NAME prints it, in a clone of the repository";
 const BRANCH: &str =
-    "write the name of a branch or tag as git ls-remote prints it, or a whole id into repository.revision";
+    "write the name of a branch or tag as git ls-remote prints it, or set repository.revision to a whole id";
 const SIZE: &str = "write a whole number and K, M, G, T or P, such as 512M or 8G";
 /// Git's names for what it looked at last.
 const HEADS: [&str; 6] = [
@@ -69,7 +69,7 @@ pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal>
         option if option.starts_with("extra_mount_dirs") => target_path(text),
         option if option.starts_with("system") && why.contains("store path") => store_path(text),
         option if option.starts_with("system") && why.contains("digest") => {
-            "write the digest that landfall image info FILE prints, in its 64 digits".to_owned()
+            "write all 64 digits of the digest that landfall image info FILE prints".to_owned()
         }
         _ => return None,
     };
@@ -125,7 +125,7 @@ fn name<T: FromStr>(text: &str, else_say: &str, max: usize) -> String {
     let letters = plain.chars().all(usual) && !plain.contains("//");
     match write::<T>(mended).filter(|_| letters && !mended.is_empty()) {
         Some(fix) if mended == plain => fix,
-        Some(fix) => format!("{fix}, or another name of these characters"),
+        Some(fix) => format!("{fix}, or another name with only these characters"),
         None => else_say.to_owned(),
     }
 }
@@ -149,7 +149,7 @@ fn revision(text: &str) -> String {
     }
     match text.parse::<RefName>() {
         Ok(name) if of_branch(&name).is_none() && !may_be_secret("", text) => format!(
-            "a branch or a tag belongs into repository.branch: write {} there and leave repository.revision out",
+            "put a branch or tag in repository.branch: write {} there, and leave repository.revision out",
             quoted(text)
         ),
         Ok(_) | Err(_) => REVISION.to_owned(),
@@ -167,15 +167,14 @@ fn branch(text: &str) -> String {
 /// What to write in place of a text that can be no branch's name.
 fn no_branch(text: &str) -> String {
     if text.is_empty() {
-        return "leave the option out for the branch that the remote's HEAD names".to_owned();
+        return "leave the option out to use the remote's default branch (HEAD)".to_owned();
     }
     if text.contains(['@', '^', '~', ':']) {
-        return "this is an expression of Git's, and no name: write the branch alone, or into repository.revision the id that \
-                git rev-parse prints for it"
+        return "this is a Git revision expression, not a branch name: write only the branch, or set repository.revision to the id that git rev-parse prints for it"
             .to_owned();
     }
     if text.ends_with('/') {
-        return "write the branch's name behind the slash".to_owned();
+        return "write the branch's name after the slash".to_owned();
     }
     let closed = text.trim_matches('/').replace("//", "/");
     if closed != text
@@ -192,15 +191,14 @@ pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
     let last = text.rsplit('/').next().unwrap_or_default();
     if HEADS.contains(&last) {
         return Some((
-            "it is Git's own name for a commit, and no branch".into(),
-            "leave the option out for the branch that the remote's HEAD names, or write a branch's name"
-                .into(),
+            "it is Git's own name for a commit, not a branch".into(),
+            "leave the option out to use the remote's default branch (HEAD), or write a branch's name".into(),
         ));
     }
     if text.parse::<Revision>().is_ok() {
         return Some((
             "it is the id of a commit".into(),
-            "write it into repository.revision, and leave repository.branch out".into(),
+            "set repository.revision to it, and leave repository.branch out".into(),
         ));
     }
     let tracking = ["refs/remotes/", "remotes/"]
@@ -214,8 +212,8 @@ pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
         });
     tracking.map(|branch| {
         (
-            "it is the name that a clone has for a branch of its remote".to_owned(),
-            format!("write {branch} (or refs/heads/{text}, if the branch itself is called so)"),
+            "it is a remote-tracking name (origin/…)".to_owned(),
+            format!("write {branch} (or refs/heads/{text}, if that is the branch's full name)"),
         )
     })
 }
@@ -281,7 +279,7 @@ fn clone_path(text: &str) -> String {
         .flatten()
         .find_map(|path| write::<ClonePath>(path))
         .unwrap_or_else(|| {
-            "leave it out to use the default, or write a path of its own, such as /mnt/etc/nixos".to_owned()
+            "leave it out to use the default, or write another path, such as /mnt/etc/nixos".to_owned()
         })
 }
 
@@ -290,7 +288,7 @@ fn target_path(text: &str) -> String {
     [path.clone(), format!("/{path}")]
         .iter()
         .find_map(|path| write::<TargetPath>(path))
-        .unwrap_or_else(|| "write the whole path on the target, such as /persist/home".to_owned())
+        .unwrap_or_else(|| "write an absolute path, such as /persist/home".to_owned())
 }
 
 fn store_path(text: &str) -> String {
@@ -298,7 +296,7 @@ fn store_path(text: &str) -> String {
     let top: Vec<&str> = path.split('/').take(4).collect();
     let top = top.join("/");
     match top.parse::<StorePath>() {
-        Ok(top) => format!("write {} alone", quoted(top.as_str())),
+        Ok(top) => format!("write only {}", quoted(top.as_str())),
         Err(_) => "write the path that readlink -f prints for the result of nix build, such as /nix/store/HASH-nixos-system-web".to_owned(),
     }
 }

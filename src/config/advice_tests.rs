@@ -26,7 +26,7 @@ fn every_refusal_says_what_to_write() {
         ("repository.branch", "a@{1}", "git rev-parse"),
         ("repository.branch", "main\n", "write \"main\""),
         ("repository.branch", "a//b", "write \"a/b\""),
-        ("repository.branch", "refs/heads/", "behind the slash"),
+        ("repository.branch", "refs/heads/", "after the slash"),
         ("repository.branch", "feature/ä", "git ls-remote"),
         ("host", "web ", "write \"web\""),
         ("host", "wéb", "nixosConfigurations"),
@@ -63,7 +63,7 @@ fn what_stands_at_an_end_is_told() {
     )
     .unwrap();
     assert!(
-        refusal.why.contains("host name \"web\\n\"") && refusal.why.contains("a line feed stands behind it"),
+        refusal.why.contains("host name \"web\\n\"") && refusal.why.contains("a line feed is after it"),
         "{}",
         refusal.why
     );

@@ -12,7 +12,7 @@ use super::{
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
-use landfall_states::names::{RefName, quoted};
+use landfall_states::names::{HostName, RefName, Size, quoted};
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 use landfall_states::remote::RemoteUrl;
@@ -69,6 +69,43 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ssh,
     } = config;
     let mut found = Vec::new();
+    host_name(host, &mut found);
+    labels(config, &mut found);
+    esp(*esp_size, &mut found);
+    encryption(luks, &mut found);
+    range(
+        "reinstall",
+        u64::from(*reinstall),
+        0,
+        u64::from(NONCE_MAX),
+        &mut found,
+    );
+    let Swap { enable: _, size: _ } = swap;
+    from_where(repository, &mut found);
+    places::problems(config, &mut found);
+    text::problems(config, &mut found);
+    post_mount(extra_post_mount_commands, &mut found);
+    let KeyMedium {
+        consent: _,
+        luks_passphrase: _,
+        record_key: _,
+    } = key_medium;
+    let Unattended { enable: _, disk } = unattended;
+    unattended_disk(disk.as_deref(), &mut found);
+    nix_settings(nix, &mut found);
+    budget(retry, &mut found);
+    range(
+        "ssh.generate_wait_s",
+        ssh.generate_wait_s,
+        1,
+        7 * 86_400,
+        &mut found,
+    );
+    found
+}
+
+/// A name in nixosConfigurations.
+fn host_name(host: &HostName, found: &mut Vec<Problem>) {
     if host.as_str().split('.').any(str::is_empty) {
         found.push(problem(
             "host",
@@ -76,17 +113,22 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             "write the name that the host has in nixosConfigurations, without a dot at its end or two in a row",
         ));
     }
-    labels(config, &mut found);
-    if esp_size.bytes() < ESP_BYTES_MIN {
+}
+
+fn esp(size: Size, found: &mut Vec<Problem>) {
+    if size.bytes() < ESP_BYTES_MIN {
         found.push(problem(
             "esp_size",
             format!(
-                "size \"{esp_size}\" is not allowed: FAT32 needs at least {}M",
+                "size \"{size}\" is not allowed: FAT32 needs at least {}M",
                 ESP_BYTES_MIN >> 20
             ),
             "leave it out (the default is 1G), or set at least 260M",
         ));
     }
+}
+
+fn encryption(luks: &Luks, found: &mut Vec<Problem>) {
     let Luks {
         enable: _,
         mapper_name: _,
@@ -107,20 +149,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         u64::from(*iteration_time_ms),
         100,
         60_000,
-        &mut found,
+        found,
     );
-    range(
-        "reinstall",
-        u64::from(*reinstall),
-        0,
-        u64::from(NONCE_MAX),
-        &mut found,
-    );
-    let Swap { enable: _, size: _ } = swap;
-    from_where(repository, &mut found);
-    places::problems(config, &mut found);
-    text::problems(config, &mut found);
-    for (index, command) in extra_post_mount_commands.iter().enumerate() {
+}
+
+/// Commands that run when the target is mounted.
+fn post_mount(commands: &[String], found: &mut Vec<Problem>) {
+    for (index, command) in commands.iter().enumerate() {
         if command.trim().is_empty() || command.contains('\0') {
             found.push(problem(
                 format!("extra_post_mount_commands[{index}]"),
@@ -136,12 +171,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ));
         }
     }
-    let KeyMedium {
-        consent: _,
-        luks_passphrase: _,
-        record_key: _,
-    } = key_medium;
-    let Unattended { enable: _, disk } = unattended;
+}
+
+fn unattended_disk(disk: Option<&str>, found: &mut Vec<Problem>) {
     if let Some(disk) = disk
         && let Some(why) = disk_name_objection(disk)
     {
@@ -154,16 +186,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             "use the name that `landfall disks` prints on that machine",
         ));
     }
-    nix_settings(nix, &mut found);
-    budget(retry, &mut found);
-    range(
-        "ssh.generate_wait_s",
-        ssh.generate_wait_s,
-        1,
-        7 * 86_400,
-        &mut found,
-    );
-    found
 }
 
 /// Whether a text can name a disk for good.
@@ -301,7 +323,7 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
                     quoted(&shown)
                 ),
                 if key.trim() != key {
-                    "remove the blanks before and after it"
+                    "remove the spaces before and after it"
                 } else if key.split_whitespace().count() > 1 {
                     "write each key as a separate entry"
                 } else {
@@ -383,7 +405,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut words = Vec::new();
     if config.host.as_str().eq_ignore_ascii_case("localhost") {
         words.push(
-            "host is localhost, which is what every machine calls itself: give the host a name of its own in nixosConfigurations"
+            "host is localhost, which every machine uses for itself: choose another name in nixosConfigurations"
                 .to_owned(),
         );
     }

@@ -16,7 +16,7 @@ pub(super) fn called(c: char) -> String {
         '\n' => "a line feed".into(),
         '\r' => "a carriage return".into(),
         '\t' => "a tab".into(),
-        c => format!("an invisible sign (U+{:04X})", u32::from(c)),
+        c => format!("an invisible character (U+{:04X})", u32::from(c)),
     }
 }
 
@@ -28,7 +28,7 @@ pub(super) fn edges(text: &str) -> Option<(String, &str)> {
     }
     let (sign, place) = match text.chars().next().filter(|c| is_edge(*c)) {
         Some(first) => (first, "before it"),
-        None => (text.chars().next_back()?, "behind it"),
+        None => (text.chars().next_back()?, "after it"),
     };
-    Some((format!("{} stands {place}", called(sign)), plain))
+    Some((format!("{} is {place}", called(sign)), plain))
 }

@@ -67,12 +67,12 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
             "use an absolute path on the installer, such as /run/media/nix-config".to_owned()
         }
         (None, _, _) => {
-            "write the address of the repository that it leads to, such as https://forge.example/OWNER/REPO, or an absolute path"
+            "write the address of that repository, such as https://forge.example/OWNER/REPO, or an absolute path"
                 .to_owned()
         }
     };
     Some(Objection {
-        why: format!("{kind}: is a flake reference of Nix; Git would use {kind} as the name of a server"),
+        why: format!("{kind}: begins a Nix flake reference; Git would use {kind} as the name of a server"),
         fix,
     })
 }
@@ -103,24 +103,22 @@ pub(super) fn no_repository(host: &str, path: &str) -> Option<Objection> {
             .filter(|part| !part.is_empty() && *part != "repos");
         let fix = match (parts.next(), parts.next()) {
             (Some(owner), Some(name)) if !forge.is_empty() => format!("write https://{forge}/{owner}/{name}"),
-            _ => {
-                "write the address that git clone is given, such as https://github.com/OWNER/REPO".to_owned()
-            }
+            _ => "write the address for git clone, such as https://github.com/OWNER/REPO".to_owned(),
         };
         return Some(Objection {
-            why: format!("{host} serves files, and no repositories"),
+            why: format!("{host} serves files, not repositories"),
             fix,
         });
     }
     let lower = path.to_ascii_lowercase();
     let end = ARCHIVES.iter().find(|end| lower.ends_with(*end))?;
     Some(Objection {
-        why: format!("it leads to a file ({end}), and Git clones repositories"),
+        why: format!("it leads to a file ({end}), not to a Git repository"),
         fix: if *end == ".bundle" {
-            "write the address of the repository, or carry the bundle along and name it in repository.bundle"
+            "write the address of the repository, or put the bundle in the installer and set repository.bundle"
                 .to_owned()
         } else {
-            "write the address that git clone is given, such as https://forge.example/OWNER/REPO".to_owned()
+            "write the address for git clone, such as https://forge.example/OWNER/REPO".to_owned()
         },
     })
 }

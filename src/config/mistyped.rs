@@ -11,7 +11,7 @@ use super::remote::{self, FORMS};
 use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::{is_account, is_authority, redacted};
+use landfall_states::remote::{REDACTED, is_account, is_authority, redacted};
 
 /// A form to write may be mistyped as well; so often it is looked at again.
 const AGAIN_MAX: u8 = 4;
@@ -19,9 +19,10 @@ const AGAIN_MAX: u8 = 4;
 const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];
-const PATH: &str = "write the whole path on the installer, from / on, such as /run/media/nix-config";
-const CREDENTIAL: &str = "leave out what stands before the @: a token is given as the credential landfall.repository-token, a key for \
-                          ssh as landfall.ssh-key";
+const PATH: &str = "write an absolute path on the installer, such as /run/media/nix-config";
+/// The account that forges have for ssh. No other one is told from a token where a form leaves open which is meant.
+const GIT: &str = "git";
+const CREDENTIAL: &str = "remove the part before the @; provide a token as credential landfall.repository-token, an ssh key as credential landfall.ssh-key";
 
 /// A text that is given for a remote, as it is shown, and what stands against it. What is taken has nothing.
 pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
@@ -47,7 +48,7 @@ pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
 /// A mistyped address, as far as it can be shown: what is wrong at its ends has to be seen.
 fn shown(text: &str) -> Option<String> {
     let plain = text.trim();
-    let bare = redacted(plain);
+    let bare = without_token_of_user(redacted(plain));
     let at = text
         .find(plain)
         .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
@@ -56,6 +57,19 @@ fn shown(text: &str) -> Option<String> {
         &text[..at],
         &text[at + plain.len()..]
     )))
+}
+
+/// Without what stands before the @ of an address that has neither a scheme nor ssh's colon: with `https://` it would be a token.
+fn without_token_of_user(text: String) -> String {
+    if text.contains("://") {
+        return text;
+    }
+    match text.split_once('@') {
+        Some((user, rest)) if user != GIT && !rest.split('/').next().unwrap_or_default().contains(':') => {
+            format!("{REDACTED}@{rest}")
+        }
+        Some(_) | None => text,
+    }
 }
 
 /// Why a text is refused as a remote, and what to write.
@@ -73,12 +87,12 @@ fn belongs(behind: &str) -> String {
         words += &match setting.split_once('=') {
             Some(("ref", value)) => named(value, "repository.branch"),
             Some(("rev", value)) => named(value, "repository.revision"),
-            Some(("dir", _)) => "; the flake must lie at the top of the repository".to_owned(),
+            Some(("dir", _)) => "; the flake must be at the top of the repository".to_owned(),
             _ => continue,
         };
     }
     if fragment.is_some_and(|attribute| !attribute.is_empty()) {
-        words += "; the name behind the # is that of the option host";
+        words += "; set host to the name after the #";
     }
     words
 }
@@ -88,10 +102,10 @@ fn named(value: &str, option: &str) -> String {
     let is_shown = value.parse::<RefName>().is_ok() && !refused::may_be_secret("repository.revision", value);
     match is_shown {
         true if value.parse::<Revision>().is_ok() => {
-            format!(", and {} into repository.revision", quoted(value))
+            format!(", and set repository.revision to {}", quoted(value))
         }
-        true => format!(", and {} into {option}", quoted(value)),
-        false => format!(", and the name behind it into {option}"),
+        true => format!(", and set {option} to {}", quoted(value)),
+        false => format!(", and set {option} to the name after it"),
     }
 }
 
@@ -117,12 +131,12 @@ impl Text {
             .find_map(|mark| text.strip_prefix(*mark)?.strip_suffix(*mark))
             .or_else(|| text.strip_prefix('<')?.strip_suffix('>'))
         {
-            return self.meant("it has quotation marks of its own around it", inner, "");
+            return self.meant("it has quotation marks around it", inner, "");
         }
         if let Some(sign) = text.chars().find(|c| c.is_control()) {
             return said(
                 &format!("it has {} in it", called(sign)),
-                "write the address alone, in one line",
+                "write only the address, on one line",
             );
         }
         if let Some(sign) = text.chars().find(|c| is_invisible(*c)) {
@@ -139,7 +153,11 @@ impl Text {
             return self.of_scheme(scheme, rest);
         }
         if let Some(form) = with_slashes(text) {
-            return self.meant("two slashes belong behind the colon of its scheme", &form, "");
+            return self.meant(
+                "exactly two slashes must follow the colon of the scheme",
+                &form,
+                "",
+            );
         }
         if let Some(objection) = self.of_path(text) {
             return objection;
@@ -180,7 +198,7 @@ impl Text {
             );
         }
         let (base, behind) = apart(rest);
-        let flake = "it is a flake reference of Nix";
+        let flake = "it is a Nix flake reference";
         match scheme {
             scheme if SCHEMES.contains(&scheme) => self.of_known(scheme, rest),
             "git+https" | "git+http" => {
@@ -191,21 +209,21 @@ impl Text {
             "ssh+git" | "git+git" => {
                 let plain = if scheme == "ssh+git" { "ssh" } else { "git" };
                 self.meant(
-                    "Git has no such scheme any more",
+                    "Git no longer supports this scheme",
                     &format!("{plain}://{rest}"),
                     "",
                 )
             }
             scheme if scheme.starts_with("tarball+") || scheme.starts_with("file+") => said(
-                "it is a flake reference of Nix for a file, and no repository",
-                "write the address of the repository that the file was made of, such as https://forge.example/OWNER/REPO",
+                "it is a Nix flake reference to a file, not to a repository",
+                "write the address of the repository that the file comes from, such as https://forge.example/OWNER/REPO",
             ),
             scheme if ["hg", "svn", "bzr"].iter().any(|other| scheme.starts_with(other)) => said(
-                "it is no repository of Git's",
+                "it is not a Git repository",
                 "write the address of a Git repository, such as https://forge.example/OWNER/REPO",
             ),
             _ => said(
-                "a repository is fetched by https://, http://, ssh://, git:// or file:// only",
+                "landfall fetches a repository only by https://, http://, ssh://, git:// or file://",
                 FORMS,
             ),
         }
@@ -216,7 +234,7 @@ impl Text {
         if scheme == "file" {
             return match rest.strip_prefix('/') {
                 None if !rest.is_empty() && !rest.contains('@') => self.meant(
-                    "behind file:// a path begins with a slash of its own",
+                    "after file:// the path must begin with a slash (file:///…)",
                     &format!("file:///{rest}"),
                     "",
                 ),
@@ -239,7 +257,7 @@ impl Text {
             let path = path.trim_start_matches('/');
             return if user.is_none() && path.contains('/') {
                 self.meant(
-                    "two slashes belong behind its scheme, and no more",
+                    "exactly two slashes must follow the colon of the scheme",
                     &format!("{scheme}://{path}"),
                     "",
                 )
@@ -256,39 +274,46 @@ impl Text {
         if !host.is_ascii() {
             return said(
                 "its server has letters outside ASCII",
-                "write the server's name as it stands in the DNS, beginning with xn--",
+                "write the server's name as the DNS has it, beginning with xn--",
             );
         }
+        let server = format!("{scheme}://{account}");
         if is_authority(host) {
             // What is wrong is in the path.
             let (path, behind) = apart(path);
-            let encoded: String = path
-                .bytes()
-                .map(|b| match b {
-                    b if b.is_ascii_graphic() => char::from(b).to_string(),
-                    b => format!("%{b:02X}"),
-                })
-                .collect();
             return self.meant(
-                "it has blanks or letters outside ASCII in its path",
-                &format!("{scheme}://{account}{host}{encoded}"),
+                "its path has spaces or letters outside ASCII",
+                &format!("{server}{host}{}", encoded(path)),
                 &belongs(behind),
             );
         }
+        self.of_host(&server, host, path)
+    }
+
+    /// Behind a scheme and an account: a host that is no name of a server, and a path.
+    fn of_host(self, server: &str, host: &str, path: &str) -> Objection {
         if host.contains(['[', ']', '%']) || host.matches(':').count() > 1 {
             let address = host.trim_matches(['[', ']']);
-            let form = |address: &str| format!("{scheme}://{account}[{address}]{path}");
+            let form = |address: &str| format!("{server}[{address}]{path}");
             if address.contains('%') {
                 return said(
-                    "its address of IPv6 has a zone, which neither Git nor ssh takes here",
+                    "its IPv6 address has a zone (%…), which Git and ssh do not accept here",
                     "write an address without %, or the server's name",
                 );
             }
             if address.parse::<std::net::Ipv6Addr>().is_ok() {
-                return self.meant("an address of IPv6 stands in brackets", &form(address), "");
+                return self.meant(
+                    "an IPv6 address must be in brackets: [fd00::1]",
+                    &form(address),
+                    "",
+                );
             }
         }
         match host.split_once(':') {
+            Some((host, port)) if is_authority(host) && !is_shown_port(server.contains('@'), port) => said(
+                "the port after the colon is not a number",
+                &format!("write {server}{host}/OWNER/REPO, or {server}{host}:PORT/OWNER/REPO"),
+            ),
             Some((host, port)) if is_authority(host) => {
                 let (digits, more) = port.split_once(':').unwrap_or((port, ""));
                 let is_port = digits.parse::<u16>().is_ok_and(|port| port > 0);
@@ -300,11 +325,11 @@ impl Text {
                 let why = if is_port {
                     "its server has two colons"
                 } else {
-                    "behind the server's colon stands a port, and this is no number"
+                    "the port after the colon is not a number"
                 };
-                self.meant(why, &format!("{scheme}://{account}{form}"), "")
+                self.meant(why, &format!("{server}{form}"), "")
             }
-            _ => said("its server is no name of one", FORMS),
+            _ => said("the server name is not valid", FORMS),
         }
     }
 
@@ -313,7 +338,7 @@ impl Text {
         let is_drive =
             text.len() > 2 && text.as_bytes()[1] == b':' && matches!(text.as_bytes()[2], b'\\' | b'/');
         if is_drive || text.contains('\\') && !text.contains('@') {
-            return Some(said("it is a path of Windows", PATH));
+            return Some(said("it is a Windows path", PATH));
         }
         if text.starts_with("//") {
             return Some(said("it begins with two slashes", PATH));
@@ -326,9 +351,9 @@ impl Text {
                 .parse::<RemoteUrl>()
                 .is_ok_and(|path| remote::objection(&path).is_none());
             return Some(said(
-                "nobody's home is meant while installing: ~ stands for none",
+                "~ has no meaning in the installer",
                 &if taken && !home.contains('@') {
-                    format!("write the whole path on the installer, such as {home}")
+                    format!("write an absolute path on the installer, such as {home}")
                 } else {
                     PATH.to_owned()
                 },
@@ -337,7 +362,7 @@ impl Text {
         let relative = text == "." || text == ".." || text.starts_with("./") || text.starts_with("../");
         if relative {
             return Some(said(
-                "it is a path from somewhere on, and there is no such place while installing",
+                "it is a relative path; the installer has no directory for it",
                 PATH,
             ));
         }
@@ -345,12 +370,15 @@ impl Text {
             let fix = if text == "/" {
                 PATH
             } else {
-                "rename it, or make a link to it, with letters of ASCII and no blanks"
+                "rename it, or make a link to it, with ASCII letters and no spaces"
             };
             return Some(if text.contains('@') {
-                said("it has an @ behind a colon, as a password may have", PATH)
+                said(
+                    "it has an @ after a colon, as an address with a password has",
+                    PATH,
+                )
             } else {
-                said("it is no path that is taken: signs of ASCII, without blanks", fix)
+                said("a path must have only ASCII characters, without spaces", fix)
             });
         }
         None
@@ -362,8 +390,8 @@ impl Text {
             let server = text.split([':', '/']).next().unwrap_or_default();
             return if text.contains('@') && server.bytes().any(|b| !b.is_ascii_graphic()) {
                 said(
-                    "it has blanks or letters outside ASCII before the path",
-                    "write the account and the server's name alone before the colon, such as git@forge.example:OWNER/REPO",
+                    "it has spaces or letters outside ASCII before the path",
+                    "write only the account and the server's name before the colon, such as git@forge.example:OWNER/REPO",
                 )
             } else {
                 not_ascii()
@@ -398,12 +426,11 @@ impl Text {
                 )
             } else {
                 said(
-                    "it has a password or a token before the @, or something that is no account",
+                    "it has a password or a token before the @, or something that is not an account name",
                     CREDENTIAL,
                 )
             };
         }
-        let account = user.map_or(String::new(), |user| format!("{user}@"));
         if !behind.is_empty() {
             let what = if behind.starts_with('#') {
                 "a fragment (#…)"
@@ -419,32 +446,45 @@ impl Text {
             let (why, form) = remote::without_brackets(user, host, path);
             return self.meant(&why, &form, "");
         }
-        let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
         match rest.split_once('/') {
-            // No colon, or one behind the first slash.
-            Some((host, path)) if !host.contains(':') => {
-                let is_host = user.is_some() || host.contains('.') || host == "localhost";
-                if is_host && user.is_some() {
-                    return self.meant(
-                        "a colon belongs between server and path",
-                        &format!("{account}{host}:{path}"),
-                        "",
-                    );
-                }
-                if is_host {
-                    return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
-                }
-                let owner = format!("https://github.com/{rest}");
-                return match owner.parse::<RemoteUrl>() {
-                    Ok(remote) if remote::objection(&remote).is_none() => said(
-                        "it names no server, and a path begins with /",
-                        &format!("write {remote}, if GitHub is meant, or a path of the installer from / on"),
-                    ),
-                    Ok(_) | Err(_) => said("it names no server, and a path begins with /", FORMS),
-                };
-            }
-            Some(_) | None => {}
+            Some((host, path)) if !host.contains(':') => self.without_colon(user, host, path),
+            Some(_) | None => self.of_server(user, rest),
         }
+    }
+
+    /// `user@host/path`: no colon, or one behind the first slash.
+    fn without_colon(self, user: Option<&str>, host: &str, path: &str) -> Objection {
+        if let Some(user) = user {
+            if user != GIT {
+                return self.meant(
+                    "a colon must be between server and path, and the part before the @ may be a token",
+                    &format!("{GIT}@{host}:{path}"),
+                    ", with the account that ssh logs in to; provide a token as credential landfall.repository-token",
+                );
+            }
+            return self.meant(
+                "a colon must be between server and path",
+                &format!("{user}@{host}:{path}"),
+                "",
+            );
+        }
+        if host.contains('.') || host == "localhost" {
+            return self.meant("it has no scheme", &format!("https://{host}/{path}"), "");
+        }
+        let owner = format!("https://github.com/{host}/{path}");
+        match owner.parse::<RemoteUrl>() {
+            Ok(remote) if remote::objection(&remote).is_none() => said(
+                "it names no server, and an absolute path begins with /",
+                &format!("write {remote} for a repository on GitHub, or an absolute path on the installer"),
+            ),
+            Ok(_) | Err(_) => said("it names no server, and an absolute path begins with /", FORMS),
+        }
+    }
+
+    /// `user@host:path`, or a part of that.
+    fn of_server(self, user: Option<&str>, rest: &str) -> Objection {
+        let (host, path) = rest.split_once(':').unwrap_or((rest, ""));
+        let account = user.map_or(String::new(), |user| format!("{user}@"));
         if host.is_empty() {
             return said("it names no server", FORMS);
         }
@@ -452,22 +492,31 @@ impl Text {
             return said("its server begins with -, which ssh reads as an option", FORMS);
         }
         if user.is_none() && !rest.contains(':') {
-            return said("it is one word: no address, and no path from / on", FORMS);
+            return said("it is neither an address nor an absolute path", FORMS);
         }
         if path.is_empty() {
+            let account = match rest.contains(':') {
+                true => account,
+                false => format!("{GIT}@"),
+            };
             return said(
                 "it names a server, but no repository",
                 &format!("write {account}{host}:OWNER/REPO"),
             );
         }
         if SCHEMES.contains(&host) {
-            return said("it has a scheme and no address", FORMS);
+            return said("the address after the scheme is missing", FORMS);
         }
         if user.is_none() && path.starts_with('/') {
-            return self.meant("it names no account for ssh", &format!("git@{rest}"), "");
+            return self.meant("it has no user name for ssh", &format!("git@{rest}"), "");
         }
-        said("its server is no name of one", FORMS)
+        said("the server name is not valid", FORMS)
     }
+}
+
+/// Whether what stands behind a server's colon can be repeated: a number, and what follows the account of ssh, which is a path there.
+fn is_shown_port(is_behind_account: bool, port: &str) -> bool {
+    is_behind_account || port.bytes().all(|b| b.is_ascii_digit() || b == b':')
 }
 
 fn said(why: &str, fix: &str) -> Objection {
@@ -479,9 +528,19 @@ fn said(why: &str, fix: &str) -> Objection {
 
 fn not_ascii() -> Objection {
     said(
-        "it has blanks or letters outside ASCII",
-        "rename the repository, or make a link to it, with letters of ASCII and no blanks",
+        "it has spaces or letters outside ASCII",
+        "rename the repository, or make a link to it, with ASCII letters and no spaces",
     )
+}
+
+/// A path with what is no sign of an address in codes.
+fn encoded(path: &str) -> String {
+    path.bytes()
+        .map(|b| match b {
+            b if b.is_ascii_graphic() => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect()
 }
 
 /// What stands before `?` and `#`, and what from there on.

@@ -149,7 +149,7 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         let what = if text.is_empty() {
             "it is empty"
         } else {
-            "it has only blanks"
+            "it has only spaces"
         };
         return Err(refuse(
             what.into(),

@@ -298,6 +298,7 @@ impl Refusal {
     }
 
     /// What ron says of what is there.
+    #[expect(clippy::too_many_lines, reason = "one row for each error of ron")]
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
         let of_type = |expected: &str| Refusal {
             why: format!(

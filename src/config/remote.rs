@@ -30,7 +30,7 @@ const PAGES: [&str; 12] = [
 ];
 
 /// What can be written at all.
-pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or a path of the installer from / on";
+pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forge.example:OWNER/REPO, or an absolute path on the installer";
 
 /// The reason against an address, if there is one.
 pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
@@ -70,14 +70,14 @@ fn of_codes(path: &str) -> Option<Objection> {
     };
     if path.split('%').skip(1).any(|code| !is_code(code)) {
         return refused(
-            "it has a % that begins no code of two hexadecimal digits",
-            "write %25 for the sign itself, or the code as a whole",
+            "it has a % without two hexadecimal digits after it",
+            "write %25 for a percent sign, or complete the code",
         );
     }
     if percent_decoded(path).chars().any(char::is_control) {
         return refused(
-            "it has a code of a control character in it (%00 to %1F, %7F)",
-            "leave out the code",
+            "it has the code of a control character (%00 to %1F, %7F)",
+            "remove the code",
         );
     }
     None
@@ -99,7 +99,7 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
             );
         }
         Some(Secret::Path) => return Some(of_secret("its path")),
-        Some(Secret::Host) => return Some(of_secret("the place of its server")),
+        Some(Secret::Host) => return Some(of_secret("its server name")),
         Some(Secret::Query(query)) => return Some(behind(query)),
         None => {}
     }
@@ -200,7 +200,7 @@ pub(super) fn without_brackets(user: Option<&str>, host: &str, path: &str) -> (S
         host.to_owned()
     };
     (
-        "brackets belong to an address of IPv6, and a port into an address with a scheme".to_owned(),
+        "brackets are only for an IPv6 address; for a port, write an ssh:// address".to_owned(),
         format!("ssh://{account}{host}/{path}"),
     )
 }
@@ -263,8 +263,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
     let Some(objection) = server::ssh_objection(host, path) else {
         let is_meant = user.is_none() && server::has_one_account(host);
         return is_meant.then(|| Objection {
-            why: "it names no account: ssh would take the one of this machine, and forges take git alone"
-                .into(),
+            why: "it has no user: ssh would use the local user name, and forges accept only git@".into(),
             fix: format!("write git@{host}:{path}"),
         });
     };
@@ -387,6 +386,11 @@ mod tests {
             ("https://a@canary@forge.example/o", "password", "credential"),
             ("http://canary@forge.example/o", "password", "credential"),
             ("ssh://git:canary@forge.example/o/r", "password", "credential"),
+            (
+                "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@forge.example/o/r",
+                "token",
+                "landfall.ssh-key",
+            ),
             ("ssh://git%3Acanary@forge.example/o/r", "password", "credential"),
             (
                 "git+ssh://git%3acanary@forge.example/o/r",
@@ -479,6 +483,8 @@ mod tests {
             "http://forge.example/o/r",
             "ssh://git@forge.example:2222/o/r",
             "git+ssh://me@forge.example/o/r",
+            // The account of a key at AWS CodeCommit looks like a token, and is none.
+            "ssh://APKAEIBAERJR2EXAMPLE@git-codecommit.us-east-1.amazonaws.com/v1/repos/x",
             "git://forge.example/r",
             "git@forge.example:o/r",
             "git@forge.example:/srv/o/r",

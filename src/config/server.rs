@@ -109,7 +109,7 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
     let two = OF_TWO_PARTS.contains(&&*host);
     if (two || OF_MORE_PARTS.contains(&&*host)) && parts.len() == 1 {
         return refused(
-            format!("repositories of {host} are OWNER/NAME, and this has only one of them"),
+            format!("repositories of {host} are OWNER/NAME, but this has only one part"),
             "write the owner and the repository, such as https://forge.example/OWNER/REPO",
         );
     }

@@ -12,7 +12,7 @@ use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use landfall_states::remote::{is_account, is_authority, percent_decoded};
+use landfall_states::remote::{WIDE_AT, is_account, is_authority, percent_decoded};
 use landfall_states::secret_token;
 
 /// What stands in a URL and may be a secret.
@@ -97,7 +97,7 @@ pub(super) fn secret<'a>(
     let by_ssh = scheme.contains("ssh");
     // A password may have what ends the authority in it: what is left of it there is no host.
     let is_host = host.is_empty() && scheme == "file" || is_authority(host);
-    if user.is_some_and(|user| !by_ssh || !is_account(user)) || !is_host {
+    if user.is_some_and(|user| !by_ssh || !is_account(user) || secret_token::has_token(user)) || !is_host {
         return Some(Secret::User);
     }
     if secret_token::has_token(host) {
@@ -153,15 +153,6 @@ pub(super) fn is_public_key(text: &str) -> bool {
 
 /// What stands against the URL of a binary cache: why, and what to do instead.
 pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
-    let refused = |shown: String, why: &str, fix: &str| {
-        Some((
-            format!(
-                "binary cache {} is not allowed: {why}",
-                refused::shown("", &shown)
-            ),
-            fix.to_owned(),
-        ))
-    };
     let form = "each entry must be one URL, such as https://cache.example";
     let one = "write each cache as a separate entry";
     if let Some((edge, plain)) = edges(url) {
@@ -170,37 +161,64 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         } else {
             "…"
         };
-        return refused(shown.to_owned(), &edge, &meant(plain));
+        return Some(refused(shown.to_owned(), &edge, &meant(plain)));
     }
     if url.chars().any(|c| c.is_whitespace() || !c.is_ascii_graphic()) {
         // Where a text has several URLs, what is between them may be a part of a password.
-        let shown = if url.contains(['@', '?', '#']) {
+        let shown = if url.contains(['@', '?', '#']) || url.contains(WIDE_AT) {
             String::from("…")
         } else {
             url.to_owned()
         };
-        return refused(shown, form, one);
+        return Some(refused(shown, form, one));
     }
     let Some((scheme, rest)) = url.split_once("://") else {
         let shown = url
             .split(['@', '?', '#'])
             .next()
-            .filter(|all| all.len() == url.len());
-        return refused(shown.unwrap_or("…").to_owned(), form, &without_scheme(url));
+            .filter(|all| all.len() == url.len() && !may_have_password(url));
+        return Some(refused(
+            shown.unwrap_or("…").to_owned(),
+            form,
+            &without_scheme(url),
+        ));
     };
-    let hidden = || format!("{}://…", scheme.split(':').next().unwrap_or_default());
     if !SCHEMES.contains(&scheme) {
-        return refused(
-            hidden(),
+        let lower = scheme.to_ascii_lowercase();
+        return Some(refused(
+            hidden(scheme),
             "the address of a cache must begin with https://, http://, s3://, ssh://, ssh-ng:// or file://",
-            &if SCHEMES.contains(&&*scheme.to_ascii_lowercase()) {
-                meant(&format!("{}://{rest}", scheme.to_ascii_lowercase()))
+            &if SCHEMES.contains(&&*lower) {
+                meant(&format!("{lower}://{rest}"))
             } else {
                 FORM.to_owned()
             },
-        );
+        ));
     }
-    let nothing_of_a_secret = match scheme {
+    match secret(scheme, rest, is_setting) {
+        Some(found) => Some(of_secret(found, scheme, rest)),
+        None => of_address(url, scheme, rest),
+    }
+}
+
+fn refused(shown: String, why: &str, fix: &str) -> (String, String) {
+    (
+        format!(
+            "binary cache {} is not allowed: {why}",
+            refused::shown("", &shown)
+        ),
+        fix.to_owned(),
+    )
+}
+
+/// An address of which only the scheme is shown.
+fn hidden(scheme: &str) -> String {
+    format!("{}://…", scheme.split(':').next().unwrap_or_default())
+}
+
+/// Where a login belongs, by the address's scheme.
+fn without_login(scheme: &str) -> &'static str {
+    match scheme {
         "s3" => {
             "remove the part before the @; put the access key into /root/.aws/credentials of the installer, and name its profile with ?profile=NAME"
         }
@@ -208,98 +226,118 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         _ => {
             "remove the part before the @; put it into /etc/nix/netrc of the installer (machine HOST login USER password PASSWORD), or into the file that netrc-file in its nix.conf names"
         }
-    };
-    let of_token = "leave out the token: put it into the file /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or \
-                    into another one that its nix.conf names with netrc-file";
+    }
+}
+
+/// The parts of what stands behind a scheme: server, path, and what follows the path.
+fn parts(rest: &str) -> (&str, &str, &str) {
     let (address, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
-    match secret(scheme, rest, is_setting) {
-        Some(Secret::User) if host.is_empty() => refused(
-            hidden(),
-            if scheme == "s3" {
+    (host, path, query)
+}
+
+/// What stands against an address that has, or may have, a secret in it.
+fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
+    let of_token = "remove the token; put it into /etc/nix/netrc of the installer (machine HOST login USER password TOKEN), or into the file that netrc-file in its nix.conf names";
+    let (host, path, query) = parts(rest);
+    let (is_s3, is_file) = (scheme == "s3", scheme == "file");
+    match found {
+        Secret::User if host.is_empty() => refused(
+            hidden(scheme),
+            if is_s3 {
                 "it names no bucket"
             } else {
                 "it names no server"
             },
-            if scheme == "s3" {
-                "write s3://BUCKET, and its settings (region=REGION) behind a ?"
+            if is_s3 {
+                "write s3://BUCKET, and its settings (region=REGION) after a ?"
             } else {
                 FORM
             },
         ),
-        Some(Secret::User) if !rest.contains('@') => refused(
-            hidden(),
-            "its server is no name of one; the address is shown in logs and on command lines",
-            if scheme == "file" {
+        Secret::User if !rest.contains('@') => refused(
+            hidden(scheme),
+            "the server name is not valid; the address is shown in logs and on command lines",
+            if is_file {
                 "write file:// and the whole path, such as file:///mnt/cache"
             } else {
                 FORM
             },
         ),
-        Some(Secret::User) => refused(
-            hidden(),
+        Secret::User => refused(
+            hidden(scheme),
             "it contains a user name, a password or a token, or an invalid host; the address is shown in logs and on command lines",
-            nothing_of_a_secret,
+            without_login(scheme),
         ),
-        Some(Secret::Host) => refused(
-            hidden(),
-            "it has a token in the place of its server; the address is shown in logs and on command lines",
+        Secret::Host => refused(
+            hidden(scheme),
+            "it has a token in its server name; the address is shown in logs and on command lines",
             of_token,
         ),
-        Some(Secret::Path) => refused(
-            hidden(),
+        Secret::Path => refused(
+            hidden(scheme),
             "it contains a token in its path; the address is shown in logs and on command lines",
             of_token,
         ),
-        Some(Secret::Query(_)) if is_of_known_names(query) => refused(
-            format!("{scheme}://{address}"),
-            "a setting behind its ? has a value that Nix does not take",
-            "write a whole number where Nix wants one (priority, compression-level), true or false where it wants that (trusted, \
-             want-mass-query), or leave the setting out",
+        Secret::Query(_) if is_of_known_names(query) => refused(
+            format!("{scheme}://{host}{path}"),
+            "a setting after the ? has a value that Nix does not accept",
+            "write a whole number (for priority or compression-level), true or false (for trusted or want-mass-query), or leave the setting out",
         ),
-        Some(Secret::Query(_)) => refused(
-            format!("{scheme}://{address}"),
+        Secret::Query(_) => refused(
+            format!("{scheme}://{host}{path}"),
             "the part after ? or # is not a setting for reading a store (such as ?priority=40 or ?compression=zstd), and may be a token; the address is shown in logs and on command lines",
             "remove it; put a login or a token into /etc/nix/netrc of the installer, or into the file that netrc-file in its nix.conf names",
         ),
-        // Nothing of the path of a cache has this sign, and a password may end in it.
-        None if rest.contains('@') && !(scheme.contains("ssh") && rest.matches('@').count() == 1) => refused(
-            hidden(),
-            "it has an @ in its path, possibly from a password that is not URL-encoded",
-            nothing_of_a_secret,
-        ),
-        None if scheme == "file" && !host.is_empty() => refused(
-            url.to_owned(),
-            "behind file:// a path begins with a slash of its own",
-            &meant(&format!("file:///{rest}")),
-        ),
-        None if matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") => {
-            let (_, host) = host.rsplit_once('@').unwrap_or(("", host));
-            if let Some(Objection { why, fix }) = server::authority_objection(host) {
-                return refused(url.to_owned(), &why, &fix);
-            }
-            if let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| is_file_of_a_cache(file)) {
-                return refused(
-                    url.to_owned(),
-                    "it is the address of a file of a cache",
-                    &meant(&format!(
-                        "{scheme}://{}",
-                        address.trim_end_matches(file).trim_end_matches('/')
-                    )),
-                );
-            }
-            let name = path.trim_matches('/');
-            let of_cachix = matches!(host, "cachix.org" | "app.cachix.org" | "www.cachix.org");
-            (of_cachix && !name.is_empty()).then_some(())?;
-            let name = name.rsplit('/').next().unwrap_or_default();
-            refused(
-                url.to_owned(),
-                "it is a page about a cache",
-                &meant(&format!("https://{name}.cachix.org")),
-            )
-        }
-        None => None,
     }
+}
+
+/// What stands against an address without a secret.
+fn of_address(url: &str, scheme: &str, rest: &str) -> Option<(String, String)> {
+    let (host, path, _) = parts(rest);
+    let is_ssh = scheme.contains("ssh");
+    // Nothing of the path of a cache has this sign, and a password may end in it.
+    if rest.contains('@') && !(is_ssh && rest.matches('@').count() == 1) {
+        return Some(refused(
+            hidden(scheme),
+            "it has an @ in its path, possibly from a password that is not URL-encoded",
+            without_login(scheme),
+        ));
+    }
+    if scheme == "file" && !host.is_empty() {
+        return Some(refused(
+            url.to_owned(),
+            "after file:// the path must begin with a slash (file:///…)",
+            &meant(&format!("file:///{rest}")),
+        ));
+    }
+    if !matches!(scheme, "http" | "https" | "ssh" | "ssh-ng") {
+        return None;
+    }
+    let address = format!("{host}{path}");
+    let (_, host) = host.rsplit_once('@').unwrap_or(("", host));
+    if let Some(Objection { why, fix }) = server::authority_objection(host) {
+        return Some(refused(url.to_owned(), &why, &fix));
+    }
+    if let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| is_file_of_a_cache(file)) {
+        return Some(refused(
+            url.to_owned(),
+            "it is the address of a file in a cache, not of the cache",
+            &meant(&format!(
+                "{scheme}://{}",
+                address.trim_end_matches(file).trim_end_matches('/')
+            )),
+        ));
+    }
+    let name = path.trim_matches('/');
+    let of_cachix = matches!(host, "cachix.org" | "app.cachix.org" | "www.cachix.org");
+    (of_cachix && !name.is_empty()).then_some(())?;
+    let name = name.rsplit('/').next().unwrap_or_default();
+    Some(refused(
+        url.to_owned(),
+        "it is a web page about a cache, not the cache",
+        &meant(&format!("https://{name}.cachix.org")),
+    ))
 }
 
 /// What can be written at all.
@@ -313,18 +351,27 @@ fn meant(form: &str) -> String {
     }
 }
 
+/// Whether a text without a scheme has something behind the colon of its first part that is no port, and may be a password.
+fn may_have_password(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    let is_kind =
+        |head: &str| SCHEMES.contains(&head) || ["channel", "flake", "github", "gitlab"].contains(&head);
+    first
+        .split_once(':')
+        .is_some_and(|(head, behind)| !is_kind(head) && behind.bytes().any(|b| !b.is_ascii_digit()))
+}
+
 /// What to write for a cache that is named without a scheme.
 fn without_scheme(text: &str) -> String {
     let store = text.split(['?', ':']).next().unwrap_or_default();
     if matches!(store, "daemon" | "auto" | "local" | "unix") {
-        return "leave it out: it is a store of this machine, and no cache".to_owned();
+        return "leave it out: it is a store on this machine, not a cache".to_owned();
     }
     if ["channel:", "nixpkgs", "github:", "flake:"]
         .iter()
         .any(|head| text.starts_with(head))
     {
-        return "leave it out, or write the cache that has what is built from it: that of NixOS's channels is https://cache.nixos.org"
-            .to_owned();
+        return "this is not a cache: leave it out, or write https://cache.nixos.org".to_owned();
     }
     if text.contains(['@', '?', '#', '\\']) {
         return FORM.to_owned();
@@ -405,6 +452,10 @@ mod tests {
             "https:user:canary@cache.example",
             "ftp://user:canary@cache.example",
             "https://u:canary@a.example https://b.example",
+            "https://u:canary\u{ff20}cache.example",
+            "cache.example:canary/x",
+            "https://cache.example:canary/x",
+            "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@cache.example",
             "https://cache.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
             "https://cache.example/x/glpat-canaryabcdefghijklm",
             "https://cache.example/%3Ftoken=canary",

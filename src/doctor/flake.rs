@@ -6,11 +6,11 @@
 
 use super::{Outcome, Scene};
 use crate::real::disk::usage::shell;
+use crate::real::nix::operator::{NotTheFlake, not_the_flake};
 use crate::real::process::command::{Ended, Program};
 use crate::real::process::limits::Memory;
-use crate::real::tool_errors::{self, Places};
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{Cause, FaultClass};
+use landfall_states::fault::{FaultClass, Remedy};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -147,9 +147,17 @@ fn here(ended: &Ended, said: &[String]) -> Option<Outcome> {
             *next,
         ));
     }
-    let fault = tool_errors::nix_plain("nix eval", ended.how(), &ended.stderr, Places(&[]));
-    let is_known = !matches!(fault.cause(), None | Some(Cause::Unknown));
-    (is_known && fault.class != FaultClass::Permanent).then(|| fault.into())
+    // The next step of the fault is an installer's; here nothing is installed.
+    not_the_flake(ended).map(
+        |NotTheFlake {
+             fault,
+             helps,
+             reason: _,
+         }| {
+            let next = Remedy::words(format!("{helps}, then run landfall doctor again"));
+            fault.with_next(next).into()
+        },
+    )
 }
 
 /// A name as an attribute in a path of attributes.
@@ -163,7 +171,7 @@ async fn evaluated(
     attribute: &str,
     function: &str,
 ) -> Result<Ended, NoAnswer> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
         .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
         .args(["--option", "eval-cache", "false"])
@@ -326,7 +334,9 @@ mod tests {
         }
         let network =
             class("error: unable to download 'https://x.example/y': Couldn't resolve host name (6)");
-        assert_eq!(network.map(|(class, _)| class), Some(FaultClass::Transient));
+        let next =
+            "check the network, or the address of the input in flake.nix, then run landfall doctor again";
+        assert_eq!(network, Some((FaultClass::Transient, next.to_owned())));
         for flake in ["error: undefined variable 'pkgs'", "error: attribute 'x' missing"] {
             assert_eq!(class(flake), None, "{flake}");
         }

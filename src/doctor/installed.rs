@@ -249,8 +249,13 @@ async fn bearers(scene: &Scene) -> Result<Vec<(Label, Vec<String>)>, Outcome> {
     if !scene.is_live() {
         return Ok(vec![]);
     }
-    let listed =
-        Program::new("lsblk").args(["--json", "--list", "--paths", "--output", "NAME,LABEL,PARTLABEL"]);
+    let listed = Program::that_looks("lsblk").args([
+        "--json",
+        "--list",
+        "--paths",
+        "--output",
+        "NAME,LABEL,PARTLABEL",
+    ]);
     let ended = scene.hands.run(listed).await?;
     if !ended.success() {
         return Err(Outcome::skipped(format!("lsblk: {}", ended.said().trim())));

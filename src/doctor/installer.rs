@@ -36,6 +36,13 @@ pub enum LastRun {
     Running,
     /// It landed.
     Landed,
+    /// It found no install to continue.
+    NothingToResume {
+        /// Why.
+        why: String,
+        /// What to do.
+        next: String,
+    },
     /// It stopped with this.
     Stopped(Finding),
     /// Its process ended and reported no result.
@@ -356,7 +363,7 @@ pub(super) async fn clock(scene: &Scene) -> Outcome {
 
 pub(super) async fn disks(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not this machine's");
+        return Outcome::skipped("this container cannot see the machine's disks");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;
@@ -409,7 +416,7 @@ type Carried<'a> = (String, [Option<&'a [u8]>; 2]);
 
 pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
     if !scene.is_live() {
-        return Outcome::skipped("the disks are not this machine's");
+        return Outcome::skipped("this container cannot see the machine's disks");
     }
     if let Err(outcome) = scene.root_alone() {
         return outcome;
@@ -515,7 +522,7 @@ pub(super) async fn service(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     let unit = format!("{host}-auto-install.service");
-    let asked = Program::new("systemctl")
+    let asked = Program::that_looks("systemctl")
         .args([
             "show",
             "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus",
@@ -571,6 +578,12 @@ fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
             what,
             "the process of the last run ended and reported no result (killed?)",
             start_again,
+        ),
+        ("inactive", Some(LastRun::NothingToResume { why, next })) => Outcome::wrong(
+            FaultClass::NeedsChange,
+            what,
+            format!("the last run found nothing to resume: {why}"),
+            next.clone(),
         ),
         ("inactive", None) => Outcome::wrong(
             FaultClass::Transient,

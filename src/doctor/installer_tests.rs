@@ -270,7 +270,7 @@ fn disks_of_which_none_is_chosen_are_a_finding_with_the_reason_of_each() {
     let of_choice = Fault::of(
         landfall_states::fault::Kind::NoChoice {
             reason: "no disk may be chosen".into(),
-            disks: vec!["/dev/vdb virtio, LF0001, 8.0 GiB: cannot be: it is mounted".into()],
+            disks: vec!["/dev/vdb virtio, LF0001, 8.0 GiB: not usable: it is mounted".into()],
         },
         Remedy::Command("landfall disks".into()),
     );
@@ -372,6 +372,17 @@ fn the_service_says_its_last_failure() {
             .why
             .contains("killed?")
     );
+    let nothing = LastRun::NothingToResume {
+        why: "sda holds no install of web".into(),
+        next: "landfall install".into(),
+    };
+    let found = wrong(&said("inactive", "success"), Some(&nothing));
+    assert!(
+        found.why.contains("nothing to resume: sda holds"),
+        "{}",
+        found.why
+    );
+    assert_eq!(found.next, "landfall install");
     // Started again, it is at work.
     for active in ["activating", "active"] {
         let outcome = judge_service("web.service", &said(active, "success"), Some(&stopped));

@@ -240,7 +240,7 @@ async fn all_caches(scene: &Scene, config: &Config) -> (Vec<String>, Vec<String>
 
 /// What Nix is set to; `None`: it does not say.
 async fn nix_setting(scene: &Scene, name: &str) -> Option<Vec<String>> {
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args([
             "--extra-experimental-features",
             "nix-command",
@@ -331,7 +331,7 @@ pub(super) async fn portal(scene: &Scene) -> Outcome {
                     Some(how) => Outcome::wrong(
                         FaultClass::NeedsChange,
                         format!("captive portal: {url}"),
-                        format!("something between here and {server} {how}"),
+                        format!("a device on the way to {server} {how}"),
                         "open that address in a browser on the same network and log in there, or use another network (nmtui)",
                     ),
                 };
@@ -446,7 +446,7 @@ pub(super) async fn cache_keys(scene: &Scene) -> Outcome {
             Some(info) => match info.proved_by(&keys) {
                 Some(key) => proved.push(format!("{} by {key}", shown(cache))),
                 None => flaws.push(match info.signers().as_slice() {
-                    [] => format!("{}: it signs nothing", shown(cache)),
+                    [] => format!("{}: the cache has no signatures", shown(cache)),
                     names => format!("{}: signed by {}", shown(cache), quoted(&names.join(", "))),
                 }),
             },

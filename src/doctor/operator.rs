@@ -39,7 +39,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         Err(outcome) => return outcome,
     };
     // Git takes no lock for looking, and nothing of the repository's is run.
-    let asked = Program::new("git")
+    let asked = Program::that_looks("git")
         .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
         .args([
             "-C",
@@ -125,7 +125,7 @@ pub(super) async fn flake(scene: &Scene) -> Outcome {
             FaultClass::NeedsChange,
             what,
             "it has no nixosConfigurations",
-            "name the flake of the hosts: landfall doctor --flake DIR; or make a new one: nix flake init --template",
+            "name the flake of the hosts: landfall doctor --flake DIR; or make a new one: nix flake init --template git+https://…/landfall (where landfall comes from)",
         ),
         Ok(hosts) => Outcome::fine(format!("{what} has the hosts {}", hosts.join(", "))),
         Err(no) => no.outcome(&what, &shown_more(dir)),
@@ -540,7 +540,7 @@ pub(super) async fn version(scene: &Scene) -> Outcome {
                 FaultClass::NeedsChange,
                 "landfall",
                 format!("this is landfall {here}, and {package} has {version}{pinned}"),
-                "run nix flake update landfall, and build the image again; or use the installer's version: nix run .#landfall",
+                "run nix flake update landfall, and build the image again; or use the installer's version, in the flake's directory: nix run --inputs-from . landfall",
             )
         }
     }

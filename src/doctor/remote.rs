@@ -71,7 +71,7 @@ async fn credential(scene: &Scene, config: &Config, name: &str) -> Option<Utf8Pa
         Utf8PathBuf::from(format!("/run/credentials/{unit}/landfall.{name}")),
         Utf8PathBuf::from(format!("/run/credentials/@system/landfall.{name}")),
     ];
-    let asked = Program::new("systemctl")
+    let asked = Program::that_looks("systemctl")
         .args(["show", "--property=LoadCredential", "--value", &unit])
         .deadline(Duration::from_secs(10));
     // Without systemd there is no service that could be given one.

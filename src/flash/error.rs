@@ -234,6 +234,9 @@ fn has_no_room(error: &io::Error) -> bool {
 
 /// A remedy of the install's, for a command that is no install.
 fn of_flash(next: &str) -> String {
+    if next == Remedy::replace_device().to_string() {
+        return "use another stick, then run the same command".to_owned();
+    }
     next.replace("sudo landfall resume", "the same command with sudo")
         .replace("then: landfall resume", "then run the same command")
         .replace("landfall resume", "the same command")

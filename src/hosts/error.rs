@@ -95,14 +95,14 @@ pub enum HostError {
         reason: String,
     },
     /// Nix does not evaluate it as it stands.
-    #[error("{what}: Nix cannot evaluate it: {reason}\n    next: {}", next_of(.command))]
+    #[error("{what}: Nix cannot evaluate it: {reason}\n    next: {next}")]
     Evaluate {
         /// What.
         what: String,
         /// The last lines of Nix.
         reason: String,
-        /// What shows all of it.
-        command: String,
+        /// What to do.
+        next: String,
     },
     /// The flake has a form that is not edited.
     #[error(
@@ -247,12 +247,4 @@ impl From<Fault> for HostError {
     fn from(fault: Fault) -> Self {
         HostError::Program(Box::new(fault))
     }
-}
-
-/// What Nix is run for: repairing what is missing, or seeing more.
-fn next_of(command: &str) -> String {
-    if command.starts_with("nix flake lock") {
-        return format!("{command}, then run the command again");
-    }
-    format!("correct it ({command} shows the whole message)")
 }

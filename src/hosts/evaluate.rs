@@ -7,7 +7,7 @@
 
 use super::error::HostError;
 use super::names::quoted;
-use super::programs::{Programs, Repository, Tracked};
+use super::programs::{Programs, Repository, Tracked, Unevaluated};
 use super::rules::Rules;
 use super::scratch::{self, Scratch};
 use crate::safe_open::{self, Links, Refused};
@@ -139,7 +139,7 @@ impl<'a> Copy<'a> {
     }
 
     /// The names of the flake's outputs; or why it does not evaluate.
-    pub(crate) fn names(&self, system: &str) -> Result<Result<Names, String>, HostError> {
+    pub(crate) fn names(&self, system: &str) -> Result<Result<Names, Unevaluated>, HostError> {
         let expression = format!(
             r#"let
   tried = value: let result = builtins.tryEval value; in if result.success then result.value else null;
@@ -161,11 +161,11 @@ builtins.mapAttrs of {flake}.outputs"#,
         );
         let said = match self.programs.evaluated(&expression)? {
             Ok(said) => said,
-            Err(reason) => return Ok(Err(self.said(&reason))),
+            Err(why) => return Ok(Err(self.shown(why))),
         };
         let value = match serde_json::from_str(&said) {
             Ok(value) => value,
-            Err(e) => return Ok(Err(format!("the output of Nix is not JSON: {e}"))),
+            Err(e) => return Ok(Err(no_json(&e))),
         };
         let mut found = Names::new();
         collect(&value, &mut vec![], &mut found);
@@ -173,17 +173,15 @@ builtins.mapAttrs of {flake}.outputs"#,
     }
 
     /// The host's own name, as its configuration has it; or why it does not evaluate.
-    pub(crate) fn host_name(&self, host: &str) -> Result<Result<String, String>, HostError> {
+    pub(crate) fn host_name(&self, host: &str) -> Result<Result<String, Unevaluated>, HostError> {
         let host = quoted(host);
         let expression = format!(
             "{}.outputs.nixosConfigurations.{host}.config.networking.hostName",
             self.flake()
         );
         Ok(match self.programs.evaluated(&expression)? {
-            Ok(said) => {
-                serde_json::from_str(&said).map_err(|e| format!("the output of Nix is not JSON: {e}"))
-            }
-            Err(reason) => Err(self.said(&reason)),
+            Ok(said) => serde_json::from_str(&said).map_err(|e| no_json(&e)),
+            Err(why) => Err(self.shown(why)),
         })
     }
 
@@ -204,8 +202,22 @@ builtins.mapAttrs of {flake}.outputs"#,
         );
         Ok(match self.programs.evaluated(&expression)? {
             Ok(said) => serde_json::from_str(&said).map_err(|e| format!("it is not a set of rules: {e}")),
-            Err(reason) => Err(self.said(&reason)),
+            Err(why) => Err(self.said(&why.reason)),
         })
+    }
+
+    fn shown(&self, Unevaluated { reason, helps }: Unevaluated) -> Unevaluated {
+        Unevaluated {
+            reason: self.said(&reason),
+            helps,
+        }
+    }
+}
+
+fn no_json(error: &serde_json::Error) -> Unevaluated {
+    Unevaluated {
+        reason: format!("the output of Nix is not JSON: {error}"),
+        helps: None,
     }
 }
 
@@ -246,6 +258,20 @@ fn is_of(name: &str, host: &str) -> bool {
     })
 }
 
+fn has(names: &Names, path: &[&str]) -> bool {
+    names.contains(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>())
+}
+
+/// Whether the flake has the installer of a host.
+pub(crate) fn has_installer(names: &Names, host: &str, system: &str) -> bool {
+    let is_there = |name: &String| {
+        ["packages", "legacyPackages"]
+            .iter()
+            .any(|output| has(names, &[output, system, name]))
+    };
+    super::flake::installer_names(host).iter().all(is_there)
+}
+
 /// Judges what differs. Whatever of the flake is made for each host has the host's name in its own.
 pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str) -> Difference {
     let shown = |path: &Vec<String>| path.join(".");
@@ -257,18 +283,10 @@ pub(crate) fn difference(before: &Names, after: &Names, host: &str, system: &str
         return Difference::Other(gone);
     }
     let new: Vec<&Vec<String>> = after.difference(before).collect();
-    let is_there =
-        |path: &[&str]| after.contains(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
-    if !is_there(&["nixosConfigurations", host]) {
+    if !has(after, &["nixosConfigurations", host]) {
         return Difference::NoHost;
     }
-    let wanted = super::flake::installer_names(host);
-    let has_installer = |name: &String| {
-        ["packages", "legacyPackages"]
-            .iter()
-            .any(|output| is_there(&[output, system, name]))
-    };
-    if !wanted.iter().all(has_installer) {
+    if !has_installer(after, host, system) {
         return Difference::NoInstaller;
     }
     // The sets that hold them may be new, too.

@@ -25,6 +25,8 @@ const NAME: &str = "\u{1}";
 pub(crate) trait Tree {
     /// Whether something has this name.
     fn has(&self, path: &str) -> bool;
+    /// What a file says.
+    fn text(&self, path: &str) -> Option<String>;
     /// The names in a folder.
     fn list(&self, path: &str) -> Vec<String>;
 }
@@ -72,6 +74,10 @@ pub(crate) struct Candidate {
     pub(crate) is_by_folder: bool,
     /// The only neighbour, and the names of its own values that the host's lines have, too.
     pub(crate) copied: Option<(String, Vec<String>)>,
+    /// Hosts of whose lines the new one has nothing.
+    pub(crate) unlike: Vec<String>,
+    /// Where the flake has hosts: first where the new one is put, and then where it is not.
+    pub(crate) places: Vec<String>,
     /// What the flake has in place of the system that is wanted.
     pub(crate) other_system: Option<OtherSystem>,
 }
@@ -126,19 +132,29 @@ pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
             })
         })
     };
+    // Below `flake` in a module of flake-parts.
+    let prefix: String = outline
+        .and_then(|outline| outline.sets.last())
+        .map(|set| set.prefix.iter().map(|part| format!("{part}.")).collect())
+        .unwrap_or_default();
+    let is_call = outline.is_some_and(|outline| outline.sets.is_empty());
     let mut lines = vec![];
     let mut add = |output: &str, path: &str, body: Vec<String>| {
         let mut all = vec![format!("{path} = {}", body.first().cloned().unwrap_or_default())];
         all.extend(body.into_iter().skip(1));
-        if is_whole(output) {
+        if is_call {
+            lines.push(format!("  {output} = (outputs.{output} or {{ }}) // {{"));
+            lines.extend(indented(indented(all)));
+            lines.push("  };".to_owned());
+        } else if is_whole(output) {
             lines.push(format!(
-                "{output} = ( … ) // {{    # … is what stands for {output} now"
+                "{prefix}{output} = ( … ) // {{    # … is the present value of {output}"
             ));
             lines.extend(indented(all));
             lines.push("};".to_owned());
         } else {
             let first = all.remove(0);
-            lines.push(format!("{output}.{first}"));
+            lines.push(format!("{prefix}{output}.{first}"));
             lines.extend(all);
         }
     };
@@ -146,7 +162,12 @@ pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
     system.extend(system_lines(&landfall, &files));
     system.push("};".to_owned());
     add("nixosConfigurations", &name, system);
-    let mut packages = vec![format!("{landfall}.lib.mkInstallerPackages {{")];
+    // Beside those of this system that a call gives.
+    let others = match is_call {
+        true => format!("(outputs.packages.{} or {{ }}) // ", wanted.system),
+        false => String::new(),
+    };
+    let mut packages = vec![format!("{others}{landfall}.lib.mkInstallerPackages {{")];
     packages.extend(indented(entry(wanted, &this, &files)));
     packages.push("};".to_owned());
     // Beside `packages`, which may have others of this system: `nix build` looks there, too.
@@ -156,6 +177,10 @@ pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
         "packages"
     };
     add(output, wanted.system, packages);
+    if is_call {
+        lines.insert(0, "let outputs = ( … ); in outputs // {    # … is what the outputs are now; these lines come into its place".to_owned());
+        lines.push("}".to_owned());
+    }
     lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 
@@ -200,6 +225,8 @@ struct HostEdit {
     is_sure: bool,
     names_agenix: bool,
     copied: Option<(String, Vec<String>)>,
+    unlike: Vec<String>,
+    places: Vec<String>,
     other_system: Option<OtherSystem>,
 }
 
@@ -219,6 +246,7 @@ pub(crate) fn candidates(
         wanted,
         tree,
         differ: RefCell::default(),
+        open: RefCell::default(),
     };
     let mut found = vec![];
     for host in writer.hosts() {
@@ -235,14 +263,21 @@ pub(crate) fn candidates(
                 names_agenix: host.names_agenix,
                 is_by_folder: host.insertion.is_none(),
                 copied: host.copied.clone(),
+                unlike: host.unlike.clone(),
+                places: host.places.clone(),
                 other_system: host.other_system.clone().or_else(|| writer.other_system()),
             });
         }
     }
+    if let Some(places) = writer.open.take() {
+        return Err(format!(
+            "its hosts stand in several places ({}), and landfall cannot tell to which of them the new host belongs",
+            places.join(", ")
+        ));
+    }
     if let (true, Some([one, other])) = (found.is_empty(), writer.differ.take()) {
         return Err(format!(
-            "its hosts stand in a table, where {one} and {other} differ in more than their names, so that none of them says how another is \
-             written"
+            "its hosts are in a table, and {one} and {other} differ in more than their names, so landfall does not know how to write the new entry"
         ));
     }
     if found.is_empty() {
@@ -258,6 +293,8 @@ struct Writer<'a> {
     tree: &'a dyn Tree,
     /// Neighbours in a table that have no form in common.
     differ: RefCell<Option<[String; 2]>>,
+    /// Several places of hosts, of which none is that of a new one.
+    open: RefCell<Option<Vec<String>>>,
 }
 
 impl Writer<'_> {
@@ -298,12 +335,18 @@ impl Writer<'_> {
                     set.inherits("nixosConfigurations")
                         .then(|| syntax::looked_up(set.set.syntax(), "nixosConfigurations"))?
                 });
-            if let Some(place) = whole.as_ref().and_then(place::place) {
-                found.extend(self.at(&place, None));
+            match whole.as_ref().and_then(place::places) {
+                Some(places) if places.is_open => *self.open.borrow_mut() = Some(places.called()),
+                Some(places) => found.extend(self.at(&places.place, None).into_iter().map(|mut edit| {
+                    edit.places = places.called();
+                    edit
+                })),
+                None => {}
             }
         }
         for folder in place::folders_read(self.outline) {
-            found.extend(self.in_folder(&folder, is_somewhere));
+            // Nothing but an evaluation can say that hosts are read there.
+            found.extend(self.in_folder(&folder, false));
         }
         if !is_somewhere {
             found.extend(self.known_folders());
@@ -327,7 +370,7 @@ impl Writer<'_> {
 
     fn at(&self, place: &Place, after: Option<&SyntaxNode>) -> Vec<HostEdit> {
         match place {
-            Place::Folder(folder) => self.in_folder(folder, true),
+            Place::Folder { path, is_sure } => self.in_folder(path, *is_sure),
             Place::Names { list, is_sure } => {
                 let item = super::names::quoted(self.wanted.name);
                 let files = self.files_by_name();
@@ -383,6 +426,8 @@ impl Writer<'_> {
             is_sure,
             names_agenix: self.text.contains("agenix.nixosModules"),
             copied: None,
+            unlike: vec![],
+            places: vec![],
             other_system: None,
         }
     }
@@ -414,6 +459,8 @@ impl Writer<'_> {
             is_sure,
             names_agenix: false,
             copied: None,
+            unlike: hosts_below(bindings, prefix),
+            places: vec![],
             other_system: None,
         })
     }
@@ -436,8 +483,7 @@ impl Writer<'_> {
 
     /// The value that all neighbours have but for their names, and the host's files that follow from it.
     fn as_its_neighbours(&self, bindings: &Bindings, prefix: &[String]) -> Option<Neighbours> {
-        let mut common: Option<String> = None;
-        let mut neighbours = vec![];
+        let mut values = vec![];
         for entry in bindings.values() {
             let path = names(&entry.attrpath()?)?;
             let Some(rest) = path.strip_prefix(prefix) else {
@@ -452,11 +498,18 @@ impl Writer<'_> {
             if has_long_string(value.syntax()) {
                 return None;
             }
-            neighbours.push(host.clone());
-            let text = renamed(value.syntax(), host);
+            values.push((host.clone(), value));
+        }
+        let is_alone = values.len() == 1;
+        let mut common: Option<String> = None;
+        for (host, value) in &values {
+            // Where a second host has it, too, a path with the name in it is the host's.
+            let text = renamed(value.syntax(), host, &|path| {
+                !is_alone || self.is_of_host(path, host)
+            });
             match &common {
                 Some(known) if *known != text => {
-                    let first = neighbours.first().cloned().unwrap_or_default();
+                    let first = values.first().map(|(first, _)| first.clone()).unwrap_or_default();
                     *self.differ.borrow_mut() = Some([first, host.clone()]);
                     return None;
                 }
@@ -485,8 +538,10 @@ impl Writer<'_> {
             [one] => HostFiles::at(format!("{}/default.nix", one.trim_end_matches('/')), name),
             _ => return None,
         };
-        let copied = match neighbours.as_slice() {
-            [one] => Some((one.clone(), own_values(&common))).filter(|(_, names)| !names.is_empty()),
+        let copied = match values.as_slice() {
+            [(one, _)] => {
+                Some((one.clone(), own_values(&common, one))).filter(|(_, names)| !names.is_empty())
+            }
             _ => None,
         };
         Some(Neighbours {
@@ -495,6 +550,30 @@ impl Writer<'_> {
             copied,
             other_system: other.map(OtherSystem::Neighbours),
         })
+    }
+
+    /// Whether a path with a host's name in it is the host's, and not one of a module that is called like it.
+    fn is_of_host(&self, path: &str, host: &str) -> bool {
+        let path = path.trim_start_matches("./").trim_end_matches('/');
+        if path.split('/').rev().skip(1).any(|part| OF_HOSTS.contains(&part)) {
+            return true;
+        }
+        let names_it = |file: String| {
+            let text = self.tree.text(&file).unwrap_or_default();
+            text.contains("hostName") && text.contains(&format!("\"{host}\""))
+        };
+        let is_file = path.ends_with(".nix");
+        let has = |file: &str| self.tree.has(&format!("{path}/{file}"));
+        match is_file {
+            true => names_it(path.to_owned()),
+            false => {
+                has("installer.nix")
+                    || has("hardware-configuration.nix")
+                    || ["default.nix", "configuration.nix"]
+                        .iter()
+                        .any(|file| names_it(format!("{path}/{file}")))
+            }
+        }
     }
 
     /// A host that is there as soon as its files are.
@@ -545,6 +624,33 @@ impl Writer<'_> {
             .map(|main| self.edit(None, HostFiles::at(main, name), true))
             .collect()
     }
+}
+
+/// Folders that have a folder or a file for each host.
+const OF_HOSTS: [&str; 12] = [
+    "hosts",
+    "host",
+    "machines",
+    "machine",
+    "systems",
+    "nodes",
+    "servers",
+    "clients",
+    "laptops",
+    "desktops",
+    "computers",
+    "nixos-configurations",
+];
+
+/// The names of the hosts in a set.
+fn hosts_below(bindings: &Bindings, prefix: &[String]) -> Vec<String> {
+    let mut found = vec![];
+    for entry in bindings.values() {
+        let path = entry.attrpath().and_then(|path| names(&path)).unwrap_or_default();
+        let host = path.strip_prefix(prefix).and_then(<[String]>::first);
+        found.extend(host.filter(|host| !found.contains(*host)).cloned());
+    }
+    found
 }
 
 /// What a host is made with as its neighbours are.

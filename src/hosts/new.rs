@@ -16,8 +16,8 @@ use super::error::HostError;
 use super::evaluate::{Copy, Names};
 use super::flake::{self, Tree, Wanted};
 use super::keys::Keys;
-use super::place::{Outline, Place, place};
-use super::programs::{Programs, Repository};
+use super::place::{Outline, Place, places};
+use super::programs::{Programs, Repository, Unevaluated};
 use super::syntax;
 use super::templates::Layout;
 use super::transaction::{Change, Workplace, contents};
@@ -76,12 +76,12 @@ pub struct Request {
 
 /// What is to be done.
 pub enum Prepared {
-    /// The host is there, as this command makes it.
-    There(Keys),
+    /// The host is there, as this command makes it; with its files in which a person has something to change.
+    There(Keys, Vec<Utf8PathBuf>),
     /// A run that was cut off is to be finished first (`dry_run` only).
     Unfinished(String),
-    /// A run that was cut off was finished.
-    Finished(Keys),
+    /// A run that was cut off was finished; with the same files.
+    Finished(Keys, Vec<Utf8PathBuf>),
     /// This.
     Ready(Box<Plan>),
 }
@@ -102,11 +102,36 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The new attributes of the flake, as Nix says; `None`: nobody evaluated it.
     pub attributes: Option<Vec<String>>,
+    /// Files that belong to the host, and are not added to Git with the others.
+    pub unstaged: Vec<String>,
     commit: bool,
     workplace: Option<Workplace>,
 }
 
+/// What marks a line that a person has to change.
+const CHANGE: &str = "# CHANGE";
+
+/// Those of the files in which a person has something to change.
+fn to_change<'a>(root: &Utf8Path, files: impl Iterator<Item = &'a Utf8Path>) -> Vec<Utf8PathBuf> {
+    let is_marked = |path: &&Utf8Path| {
+        let bytes = contents(root, path).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(CHANGE)
+    };
+    files.filter(is_marked).map(Utf8Path::to_owned).collect()
+}
+
 impl Plan {
+    /// Files of the host in which a person has something to change.
+    pub fn to_change(&self) -> Vec<Utf8PathBuf> {
+        let is_marked =
+            |change: &&Change| change.is_of_host && String::from_utf8_lossy(&change.new).contains(CHANGE);
+        self.changes
+            .iter()
+            .filter(is_marked)
+            .map(|change| change.path.clone())
+            .collect()
+    }
+
     /// Writes keys and files, and tells Git.
     ///
     /// # Errors
@@ -136,7 +161,7 @@ fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
                 true => folder_for_link(root, folder),
                 false => "name it by the directory that the link points to".to_owned(),
             };
-            ("a link, and Git does not track files behind a link", next)
+            ("a link, and Git does not track files below a link", next)
         } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
             let next = match change.is_of_host {
                 true => {
@@ -144,7 +169,7 @@ fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), HostError> {
                 }
                 false => "change it there, and leave it out here (--no-rekey, --rules FILE)",
             };
-            ("a repository of its own (a submodule?)", next.to_owned())
+            ("another repository (a submodule?)", next.to_owned())
         } else {
             continue;
         };
@@ -184,6 +209,10 @@ struct Disk<'a>(&'a Utf8Path);
 impl Tree for Disk<'_> {
     fn has(&self, path: &str) -> bool {
         fs::symlink_metadata(self.0.join(path)).is_ok()
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        String::from_utf8(contents(self.0, Utf8Path::new(path)).ok()??).ok()
     }
 
     fn list(&self, path: &str) -> Vec<String> {
@@ -313,7 +342,9 @@ pub fn prepare<C: Callbacks>(
                 }
                 workplace.finish(&journal, programs)?;
                 if is_same {
-                    return Ok(Prepared::Finished(keys));
+                    let files = journal.files.iter().filter(|entry| entry.is_of_host);
+                    let files = files.map(|entry| entry.path.as_path());
+                    return Ok(Prepared::Finished(keys, to_change(&repository.root, files)));
                 }
                 if !journal.commit {
                     return Err(HostError::OtherFinished(journal.host));
@@ -429,7 +460,13 @@ impl Work<'_> {
             return self.already(is_bound, found, &hosts);
         }
         let begun = self.begun(&hosts).map_err(|error| self.with_kept_keys(error))?;
-        let written = self.written((&text, &outline), &candidates, before.as_ref(), &begun.secrets)?;
+        let written = self.written(
+            (&text, &outline),
+            &candidates,
+            before.as_ref(),
+            &begun.secrets,
+            is_bound,
+        )?;
         let secrets = self
             .ended(begun, &written, callbacks)
             .map_err(|error| self.with_kept_keys(error))?;
@@ -444,6 +481,11 @@ impl Work<'_> {
             format!("host {host}: its interrupted run is now finished; its files are written and committed")
         }));
         let attributes = written.attributes.clone();
+        let unstaged = match self.request.edit_flake {
+            true => vec![],
+            false if !is_bound => vec![FLAKE.to_owned()],
+            false => self.programs.dirty(&root, &[FLAKE])?,
+        };
         let changes = changes(&root, written, secrets)?;
         self.refuse_files(&changes)?;
         Ok(Prepared::Ready(Box::new(Plan {
@@ -453,6 +495,7 @@ impl Work<'_> {
             rekeyed,
             notes,
             attributes,
+            unstaged,
             commit: self.request.commit,
             keys: self.keys,
             workplace,
@@ -517,15 +560,23 @@ impl Work<'_> {
         let Some(copy) = &self.copy else { return Ok(None) };
         match copy.names(&self.request.system)? {
             Ok(names) => Ok(Some(names)),
-            Err(reason) => Err(HostError::Evaluate {
-                what: self.repository.root.join(FLAKE).to_string(),
-                command: if reason.contains("lock file") {
-                    "nix flake lock && git add flake.lock".to_owned()
-                } else {
-                    "nix flake show".to_owned()
-                },
-                reason,
-            }),
+            Err(why) => Err(self.unevaluated(why)),
+        }
+    }
+
+    /// That Nix cannot evaluate the flake: because of the network or this computer, or because of the flake itself.
+    fn unevaluated(&self, Unevaluated { reason, helps }: Unevaluated) -> HostError {
+        let next = match helps {
+            Some(helps) => format!("{helps}, then run the command again"),
+            None if reason.contains("lock file") => {
+                "nix flake lock && git add flake.lock, then run the command again".to_owned()
+            }
+            None => "correct it (nix flake show shows the whole message)".to_owned(),
+        };
+        HostError::Evaluate {
+            what: self.repository.root.join(FLAKE).to_string(),
+            reason,
+            next,
         }
     }
 
@@ -546,8 +597,10 @@ impl Work<'_> {
                 match rest.as_deref() {
                     Some([host, ..]) => found.push(host.clone()),
                     _ => {
-                        if let Some(place) = entry.value().as_ref().and_then(place) {
-                            found.extend(self.hosts_at(&place));
+                        if let Some(places) = entry.value().as_ref().and_then(places) {
+                            let others = places.others.iter().map(|(_, other)| other);
+                            let all = std::iter::once(&places.place).chain(others);
+                            found.extend(all.flat_map(|place| self.hosts_at(place)));
                         }
                     }
                 }
@@ -575,10 +628,10 @@ impl Work<'_> {
                     })
                     .collect()
             }
-            Place::Folder(folder) => {
+            Place::Folder { path, .. } => {
                 let name = |entry: String| entry.strip_suffix(".nix").map(str::to_owned).unwrap_or(entry);
                 Disk(&self.repository.root)
-                    .list(folder)
+                    .list(path)
                     .into_iter()
                     .map(name)
                     .collect()

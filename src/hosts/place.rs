@@ -251,11 +251,61 @@ pub(crate) enum Place {
     /// In a list of names.
     Names { list: ast::List, is_sure: bool },
     /// In a folder that is read.
-    Folder(String),
+    Folder {
+        path: String,
+        /// Certain by the names of what is called alone.
+        is_sure: bool,
+    },
 }
 
 /// Where the hosts of an expression stand.
-pub(crate) fn place(expr: &Expr) -> Option<Place> {
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The one for a new host.
+    pub(crate) place: Place,
+    /// What it is called.
+    called: String,
+    /// The others, by what they are called.
+    pub(crate) others: Vec<(String, Place)>,
+    /// Nothing says which of them is for a new host.
+    pub(crate) is_open: bool,
+}
+
+impl Places {
+    fn of(place: Place, expr: &Expr) -> Places {
+        let text = expr.syntax().text().to_string();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let cut: String = words.join(" ").chars().take(CALLED_CHARS_MAX).collect();
+        Places {
+            place,
+            called: if cut.len() < words.join(" ").len() {
+                format!("{cut}…")
+            } else {
+                cut
+            },
+            others: vec![],
+            is_open: false,
+        }
+    }
+
+    /// What each is called, the one for a new host first.
+    pub(crate) fn called(&self) -> Vec<String> {
+        let others = self.others.iter().map(|(called, _)| called.clone());
+        std::iter::once(self.called.clone()).chain(others).collect()
+    }
+
+    fn beside(mut self, other: Places) -> Places {
+        self.others.push((other.called, other.place));
+        self.others.extend(other.others);
+        self
+    }
+}
+
+/// Characters of an expression that are shown of it.
+const CALLED_CHARS_MAX: usize = 40;
+
+/// Where the hosts of an expression stand.
+pub(crate) fn places(expr: &Expr) -> Option<Places> {
     resolve(
         expr.clone(),
         Context {
@@ -272,47 +322,63 @@ struct Context {
     is_sure: bool,
 }
 
-fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Place> {
+fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Places> {
     if depth > DEPTH_MAX {
         return None;
     }
     let expr = result(expr);
     let Context { is_table, is_sure } = context;
     match &expr {
-        Expr::AttrSet(set) => Some(Place::Set {
-            bindings: Bindings::Set(set.clone()),
-            prefix: vec![],
-            is_table,
-            is_sure,
-        }),
+        Expr::AttrSet(set) => {
+            let place = Place::Set {
+                bindings: Bindings::Set(set.clone()),
+                prefix: vec![],
+                is_table,
+                is_sure,
+            };
+            Some(Places::of(place, &expr))
+        }
         Expr::List(list) if is_table => {
             let is_name = |item: Expr| matches!(item, Expr::Str(text) if syntax::string(&text).is_some());
-            list.items().all(is_name).then(|| Place::Names {
+            let place = Place::Names {
                 list: list.clone(),
                 is_sure,
-            })
+            };
+            list.items().all(is_name).then(|| Places::of(place, &expr))
         }
         Expr::BinOp(op) if matches!(op.operator(), Some(BinOpKind::Update | BinOpKind::Concat)) => {
-            // One that is written there rather than one that is made.
-            let sides: Vec<Expr> = [op.rhs(), op.lhs()].into_iter().flatten().map(result).collect();
-            let literal = sides
-                .iter()
-                .find(|side| matches!(side, Expr::AttrSet(_) | Expr::List(_)))
-                .cloned();
-            literal
-                .into_iter()
-                .chain(sides)
-                .find_map(|side| resolve(side, context, depth + 1))
+            let (left, right) = (result(op.lhs()?), result(op.rhs()?));
+            let is_written = |side: &Expr| matches!(side, Expr::AttrSet(_) | Expr::List(_));
+            // One that is written there rather than one that is made; of two of a kind nobody can say.
+            let (first, second) = match is_written(&left) && !is_written(&right) {
+                true => (left, right),
+                false => (right, left),
+            };
+            let is_told = is_written(&first) && !is_written(&second);
+            let first = resolve(first, context, depth + 1);
+            match (first, resolve(second, context, depth + 1)) {
+                (Some(first), Some(second)) => {
+                    let is_open = !is_told || first.is_open;
+                    let both = first.beside(second);
+                    Some(Places { is_open, ..both })
+                }
+                (first, second) => first.or(second),
+            }
         }
         Expr::Ident(ident) => {
             let value = looked_up(ident.syntax(), &ident.to_string())?;
-            resolve(value, context, depth + 1)
+            let mut found = resolve(value, context, depth + 1)?;
+            if found.others.is_empty() {
+                found.called = ident.to_string();
+            }
+            Some(found)
         }
         Expr::Apply(apply) => {
             let (head, arguments) = call(apply);
             let function = head.as_ref().and_then(called).unwrap_or_default();
             if function == "readDir" {
-                return folder(arguments.first()?);
+                let path = folder(arguments.first()?)?;
+                return Some(Places::of(Place::Folder { path, is_sure }, &expr));
             }
             let known = [
                 "mapAttrs",
@@ -331,9 +397,19 @@ fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Place> {
                 .into_iter()
                 .rev()
                 .filter(|argument| !matches!(result(argument.clone()), Expr::Lambda(_)));
-            not_functions
-                .filter_map(|argument| resolve(argument, inner, depth + 1))
-                .find(|found| !is_settings(found))
+            let found = not_functions.filter_map(|argument| {
+                let is_named = matches!(result(argument.clone()), Expr::Ident(_));
+                Some((is_named, resolve(argument, inner, depth + 1)?))
+            });
+            let mut found = found.filter(|(_, found)| !is_settings(&found.place));
+            let (_, mut first) = found.next()?;
+            // A set that is written there are settings of the function.
+            for (is_named, other) in found {
+                if is_named || !matches!(other.place, Place::Set { .. }) {
+                    first = first.beside(other);
+                }
+            }
+            Some(first)
         }
         _ => None,
     }
@@ -345,15 +421,14 @@ fn is_settings(place: &Place) -> bool {
         Place::Set {
             bindings, is_table, ..
         } => *is_table && bindings.values().is_empty() && !bindings.is_empty(),
-        Place::Names { .. } | Place::Folder(_) => false,
+        Place::Names { .. } | Place::Folder { .. } => false,
     }
 }
 
-fn folder(argument: &Expr) -> Option<Place> {
+fn folder(argument: &Expr) -> Option<String> {
     let text = bare(argument.clone()).syntax().text().to_string();
-    let path = text.strip_prefix("./")?;
-    let path = path.trim_end_matches('/');
-    (!path.contains("${")).then(|| Place::Folder(path.to_owned()))
+    let path = text.strip_prefix("./")?.trim_end_matches('/').to_owned();
+    (!path.contains("${")).then_some(path)
 }
 
 /// The folders that a flake reads, wherever it does.
@@ -362,7 +437,7 @@ pub(crate) fn folders_read(outline: &Outline) -> Vec<String> {
     for apply in outline.nodes().filter_map(ast::Apply::cast) {
         let (head, arguments) = call(&apply);
         if head.as_ref().and_then(called).as_deref() == Some("readDir")
-            && let Some(Place::Folder(path)) = arguments.first().and_then(folder)
+            && let Some(path) = arguments.first().and_then(folder)
             && !found.contains(&path)
         {
             found.push(path);

@@ -7,6 +7,7 @@
 use super::error::HostError;
 use crate::event::Reporter;
 use crate::real::disk::usage::shell;
+use crate::real::nix::operator::{not_the_flake, of_git};
 use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
@@ -76,6 +77,15 @@ pub(crate) struct Tracked {
     pub(crate) path: Utf8PathBuf,
     /// A sparse checkout does not have it.
     pub(crate) is_left_out: bool,
+}
+
+/// What helps where Git cannot say what is in a repository: a filter that fails, an index that is damaged.
+fn unread(root: &Utf8Path) -> String {
+    let git = format!("git -C {}", shell(root.as_str()));
+    format!(
+        "correct what Git names ({git} status shows it; {git} config --show-origin --get-regexp '^filter' lists filters), then run the \
+         command again"
+    )
 }
 
 impl Programs {
@@ -168,7 +178,7 @@ impl Programs {
         let ended = self.git_done(
             root,
             &["ls-files", "-z", "-v", "--stage", "--cached"],
-            "git status",
+            &unread(root),
         )?;
         let entry = |entry: &str| {
             let (stage, path) = entry.split_once('\t')?;
@@ -190,7 +200,7 @@ impl Programs {
         let mut args = vec!["ls-files", "-z", "-v", "--cached", "--"];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let ended = self.git_done(root, &args, "git status")?;
+        let ended = self.git_done(root, &args, &unread(root))?;
         let hidden = |entry: &str| {
             let (tag, path) = entry.split_once(' ')?;
             (tag == "S" || tag.chars().all(|c| c.is_ascii_lowercase())).then(|| path.to_owned())
@@ -214,7 +224,7 @@ impl Programs {
         ];
         let literal: Vec<String> = files.iter().map(|file| literal(file)).collect();
         args.extend(literal.iter().map(String::as_str));
-        let ended = self.git_done(root, &args, "git status")?;
+        let ended = self.git_done(root, &args, &unread(root))?;
         Ok(ended
             .stdout
             .split('\0')
@@ -296,7 +306,7 @@ impl Programs {
     }
 
     /// What Nix makes of an expression, as JSON; or its last lines.
-    pub(crate) fn evaluated(&self, expression: &str) -> Result<Result<String, String>, HostError> {
+    pub(crate) fn evaluated(&self, expression: &str) -> Result<Result<String, Unevaluated>, HostError> {
         let program = Program::new("nix")
             .args([
                 "--extra-experimental-features",
@@ -313,8 +323,30 @@ impl Programs {
         Ok(if ended.success() {
             Ok(ended.stdout)
         } else {
-            Err(cause(&ended))
+            Err(unevaluated(&ended))
         })
+    }
+}
+
+/// Why Nix could not evaluate an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unevaluated {
+    /// Its reason.
+    pub(crate) reason: String,
+    /// What to change on this computer, where the flake is not the cause.
+    pub(crate) helps: Option<&'static str>,
+}
+
+fn unevaluated(ended: &Ended) -> Unevaluated {
+    match not_the_flake(ended) {
+        Some(found) => Unevaluated {
+            reason: Shown::line(&found.reason).into(),
+            helps: Some(found.helps),
+        },
+        None => Unevaluated {
+            reason: cause(ended),
+            helps: None,
+        },
     }
 }
 
@@ -365,13 +397,18 @@ fn no_repository(dir: &Utf8Path, ended: &Ended) -> HostError {
     }
 }
 
-/// What Nix says last is what went wrong; before it stand the places that led there.
+/// What Nix says last is what went wrong; before it stand the places that led there. Of a program that Nix started and that failed, the
+/// program's own last line is the reason.
 fn cause(ended: &Ended) -> String {
     let mut said = ended
         .stderr
         .lines()
         .filter_map(|line| line.trim().strip_prefix("error: "));
     match said.next_back() {
+        Some(said) if said.starts_with("program '") => {
+            let own = of_git(&ended.stderr).map_or(String::new(), |line| format!("{line}; "));
+            Shown::line(&format!("{own}{said}")).into()
+        }
         Some(said) => Shown::line(said).into(),
         None => ended.tail(),
     }

@@ -7,6 +7,7 @@
 
 use super::literal::{self, Read, Value};
 use super::names::{attribute, is_identifier, quoted};
+use super::place::result;
 use super::syntax::{self, Bindings, Insertion, call, called, names};
 use camino::{Utf8Path, Utf8PathBuf};
 use rnix::ast::{self, Expr};
@@ -25,6 +26,23 @@ const ALL_HOSTS: [&str; 10] = [
     "allMachines",
     "hostKeys",
     "systemKeys",
+];
+/// Names that a set, or a list, of users has.
+const ALL_USERS: [&str; 14] = [
+    "users",
+    "admins",
+    "operators",
+    "people",
+    "humans",
+    "owners",
+    "team",
+    "ops",
+    "user",
+    "admin",
+    "allUsers",
+    "allAdmins",
+    "userKeys",
+    "adminKeys",
 ];
 /// What a public key begins with.
 const KEYS: [&str; 5] = ["age1", "ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
@@ -98,6 +116,8 @@ pub(crate) enum NotWritten {
     Form(Utf8PathBuf, String),
     /// The name has another key.
     Taken(Utf8PathBuf, String),
+    /// Several sets have keys of hosts; `NewKey::like` tells them apart.
+    Several(Utf8PathBuf, String),
 }
 
 /// The rules file and what it imports, with the new key in them.
@@ -113,49 +133,16 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         .enumerate()
         .flat_map(|(n, file)| file.groups(n))
         .collect();
-    for group in &groups {
-        for (name, public) in &group.keys {
-            let same_key = same(public, key.public);
-            if same_key && name == key.host {
-                return Ok(WithKey::default());
-            }
-            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
-                let reason = if same_key {
-                    format!("this key already belongs to {name}")
-                } else {
-                    format!("{name} has another key there: {public}")
-                };
-                return Err(NotWritten::Taken(files[group.file].path.clone(), reason));
-            }
-        }
-    }
-    // Somebody wrote it there: under another name, or into the lists themselves.
-    if files.iter().any(|file| file.has(key.public)) {
+    // Somebody may have written it there: under another name, or into the lists themselves.
+    if is_key_of_host(&groups, &files, key)? || files.iter().any(|file| file.has(key.public)) {
         return Ok(WithKey::default());
     }
     let is_read_whole = files
         .iter()
         .any(|file| WHOLE.iter().any(|word| file.text.contains(word)));
-    let group = chosen(&groups, key.hosts, is_read_whole)
-        .map_err(|reason| NotWritten::Form(rules.to_owned(), reason))?;
+    let group = chosen(&groups, key, is_read_whole, rules)?;
     let mut insertions: Vec<Vec<Insertion>> = files.iter().map(|_| vec![]).collect();
-    let file = &files[group.file];
-    if group.binds(key.host) {
-        return Err(NotWritten::Form(
-            file.path.clone(),
-            format!("the name {} has another meaning beside the keys", key.host),
-        ));
-    }
-    let path: Vec<String> = group
-        .prefix
-        .iter()
-        .map(String::as_str)
-        .chain([key.host])
-        .map(attribute)
-        .collect();
-    let line = format!("{} = {};", path.join("."), quoted(key.public));
-    let bound = group.bindings.bind(&file.text, &[line], group.last.as_ref());
-    insertions[group.file].extend(bound);
+    insertions[group.file].extend(bound(group, &files[group.file], key)?);
     let mut of_some = vec![];
     for (n, file) in files.iter().enumerate() {
         let like = key
@@ -186,6 +173,46 @@ pub(crate) fn with_key(rules: &Utf8Path, key: NewKey<'_>, read: Read<'_>) -> Res
         }
     }
     Ok(WithKey { edited, of_some })
+}
+
+/// Whether the host has this key already. Another host's key, or another key of this host, is refused.
+fn is_key_of_host(groups: &[Group], files: &[File], key: NewKey<'_>) -> Result<bool, NotWritten> {
+    for group in groups {
+        for (name, public) in &group.keys {
+            let same_key = same(public, key.public);
+            if same_key && name == key.host {
+                return Ok(true);
+            }
+            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
+                let reason = if same_key {
+                    format!("this key already belongs to {name}")
+                } else {
+                    format!("{name} has another key there: {public}")
+                };
+                return Err(NotWritten::Taken(files[group.file].path.clone(), reason));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The key with its name, beside the others of a group.
+fn bound(group: &Group, file: &File, key: NewKey<'_>) -> Result<Option<Insertion>, NotWritten> {
+    if group.binds(key.host) {
+        return Err(NotWritten::Form(
+            file.path.clone(),
+            format!("the name {} has another meaning beside the keys", key.host),
+        ));
+    }
+    let path: Vec<String> = group
+        .prefix
+        .iter()
+        .map(String::as_str)
+        .chain([key.host])
+        .map(attribute)
+        .collect();
+    let line = format!("{} = {};", path.join("."), quoted(key.public));
+    Ok(group.bindings.bind(&file.text, &[line], group.last.as_ref()))
 }
 
 /// Keys are the same by their first two words; the third is a comment.
@@ -227,6 +254,68 @@ fn related(rules: &Utf8Path, read: Read<'_>) -> Result<Vec<Utf8PathBuf>, NotWrit
     Ok(found)
 }
 
+/// What a file is that may have the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It gives secrets their public keys.
+    Rules,
+    /// It names keys, and has no secret yet.
+    NoSecretYet,
+    /// It is text and no Nix.
+    NotNix,
+    /// Something else: a function (a module of NixOS), keys alone, data.
+    Other,
+}
+
+/// What a file is, by its form.
+pub(crate) fn kind(path: &Utf8Path, read: Read<'_>) -> Kind {
+    // Text has no NUL; what git-crypt wrote has.
+    let Some(text) = read(path).filter(|text| !text.contains('\0')) else {
+        return Kind::Other;
+    };
+    let Ok(expr) = syntax::parse(&text) else {
+        return Kind::NotNix;
+    };
+    let value = result(expr.clone());
+    if matches!(value, Expr::Lambda(_)) {
+        return Kind::Other;
+    }
+    let has_rules = |path: &Utf8PathBuf| {
+        let text = read(path).unwrap_or_default();
+        syntax::parse(&text).is_ok_and(|expr| gives_keys(&expr))
+    };
+    if related(path, read).unwrap_or_default().iter().any(has_rules) {
+        return Kind::Rules;
+    }
+    match (&expr, value) {
+        (Expr::LetIn(_) | Expr::With(_), Expr::AttrSet(set)) if Bindings::Set(set.clone()).is_empty() => {
+            Kind::NoSecretYet
+        }
+        _ => Kind::Other,
+    }
+}
+
+/// Whether something there has `publicKeys`.
+fn gives_keys(expr: &Expr) -> bool {
+    let is_it =
+        |attr: Option<ast::Attr>| attr.and_then(|attr| syntax::name(&attr)).as_deref() == Some("publicKeys");
+    expr.syntax().descendants().any(|node| {
+        let bound = ast::AttrpathValue::cast(node.clone()).and_then(|entry| entry.attrpath());
+        let inherited = ast::Inherit::cast(node);
+        bound.is_some_and(|path| is_it(path.attrs().last()))
+            || inherited.is_some_and(|inherit| inherit.attrs().any(|attr| is_it(Some(attr))))
+    })
+}
+
+/// Whether one file reads the other.
+pub(crate) fn imports(file: &Utf8Path, other: &Utf8Path, read: Read<'_>) -> bool {
+    file != other
+        && related(file, read)
+            .unwrap_or_default()
+            .iter()
+            .any(|path| path == other)
+}
+
 struct File {
     path: Utf8PathBuf,
     text: String,
@@ -246,6 +335,12 @@ struct Group {
 }
 
 impl Group {
+    fn is_called(&self, names: &[&str]) -> bool {
+        self.called
+            .as_deref()
+            .is_some_and(|called| names.contains(&called))
+    }
+
     /// Whether a name stands there for something.
     fn binds(&self, name: &str) -> bool {
         let is_it = |path: Vec<String>| {
@@ -282,6 +377,30 @@ impl File {
         strings
             .filter_map(|text| syntax::string(&text))
             .any(|text| text.lines().any(|line| same(line, public)))
+    }
+
+    /// The names in what is bound to one of these names.
+    fn named_in(&self, called: &[&str]) -> Vec<String> {
+        let entries = self
+            .expr
+            .syntax()
+            .descendants()
+            .filter_map(ast::AttrpathValue::cast);
+        let is_it = |entry: &ast::AttrpathValue| {
+            let path = entry.attrpath().and_then(|path| names(&path));
+            matches!(path.as_deref(), Some([name]) if called.contains(&name.as_str()))
+        };
+        let values = entries.filter(is_it).filter_map(|entry| entry.value());
+        values
+            .flat_map(|value| {
+                value
+                    .syntax()
+                    .descendants()
+                    .filter_map(ast::Ident::cast)
+                    .collect::<Vec<_>>()
+            })
+            .map(|ident| ident.to_string())
+            .collect()
     }
 
     fn groups(&self, n: usize) -> Vec<Group> {
@@ -365,9 +484,19 @@ impl File {
         let of_hosts: Vec<&String> = in_lists
             .chain(key.hosts.iter().filter(|host| is_key(host)))
             .collect();
+        // Of several empty lists none says that it waits for the first host.
+        let are_several_empty = self
+            .expr
+            .syntax()
+            .descendants()
+            .filter_map(ast::List::cast)
+            .filter(|list| list.items().next().is_none())
+            .count()
+            > 1;
         let mut found = Lists::default();
         for (name, list, members) in &lists {
-            if !of_hosts.iter().all(|host| members.contains(host)) {
+            if !of_hosts.iter().all(|host| members.contains(host)) || members.is_empty() && are_several_empty
+            {
                 found.some.push(name.clone());
             } else if let Some(insertion) = syntax::append(&self.text, list, key.host, None) {
                 found.all.push((list.syntax().text_range(), insertion));
@@ -448,32 +577,133 @@ fn name_of(set: &rnix::SyntaxNode) -> Option<String> {
 /// What makes a list of all that is in a set, whatever it is called there.
 const WHOLE: [&str; 3] = ["attrValues", "mapAttrs", "attrsToList"];
 
-/// The group of the hosts' keys. One of which nothing says that it is theirs is taken where it only gives names to keys, and not where
-/// a key in it could be one of users.
-fn chosen<'a>(groups: &'a [Group], hosts: &[String], is_read_whole: bool) -> Result<&'a Group, String> {
-    let worth = |group: &Group| {
-        let is_named = group
-            .called
-            .as_deref()
-            .is_some_and(|called| ALL_HOSTS.contains(&called));
-        let has_host = group.keys.iter().any(|(name, _)| hosts.contains(name));
-        (has_host, is_named)
-    };
-    let Some(best) = groups.iter().map(worth).max() else {
-        return Err("it has no set or let of public keys written as strings".to_owned());
-    };
-    let mut of_best = groups.iter().filter(|group| worth(group) == best);
-    match (of_best.next(), of_best.next()) {
-        (Some(group), None) if best == (false, false) && (is_read_whole || group.called.is_some()) => {
-            Err(format!(
-                "landfall cannot tell whether the keys in {} belong to hosts",
-                group.called.as_deref().unwrap_or("it")
-            ))
+/// The group of the hosts' keys: the one that has the host of `--like`, or the only one that has a host, or the only one with a name of all
+/// hosts. One of which nothing says that it is theirs is taken where it only gives names to keys, and not where a key in it could be one
+/// of users.
+fn chosen<'a>(
+    groups: &'a [Group],
+    key: NewKey<'_>,
+    is_read_whole: bool,
+    rules: &Utf8Path,
+) -> Result<&'a Group, NotWritten> {
+    let form = |reason: String| NotWritten::Form(rules.to_owned(), reason);
+    let has = |group: &Group, host: &str| group.keys.iter().any(|(name, _)| name == host);
+    let of_like = groups
+        .iter()
+        .filter(|group| key.like.is_some_and(|like| has(group, like)));
+    let with_host = groups
+        .iter()
+        .filter(|group| key.hosts.iter().any(|host| has(group, host)));
+    let named = groups.iter().filter(|group| group.is_called(&ALL_HOSTS));
+    for found in [of_like.collect::<Vec<_>>(), with_host.collect(), named.collect()] {
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(one),
+            several => {
+                let shown: Vec<&str> = several
+                    .iter()
+                    .filter_map(|group| group.called.as_deref())
+                    .collect();
+                let shown = if shown.len() == several.len() {
+                    format!(" ({})", shown.join(", "))
+                } else {
+                    String::new()
+                };
+                return Err(NotWritten::Several(
+                    rules.to_owned(),
+                    format!(
+                        "it has several sets of keys of hosts{shown}, and landfall cannot tell which one the new host belongs to"
+                    ),
+                ));
+            }
         }
-        (Some(group), None) => Ok(group),
-        _ => Err(
+    }
+    match groups {
+        [] => Err(form(
+            "it has no set or let of public keys written as strings".to_owned(),
+        )),
+        [group] if is_read_whole || group.called.is_some() => Err(form(format!(
+            "landfall cannot tell whether the keys in {} belong to hosts",
+            group.called.as_deref().unwrap_or("it")
+        ))),
+        [group] => Ok(group),
+        _ => Err(form(
             "it has several sets of public keys, and landfall cannot tell which one is for hosts".to_owned(),
-        ),
+        )),
+    }
+}
+
+/// Whose the keys of the rules are, as far as their names say so.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    /// Keys of hosts, by their names.
+    hosts: Vec<(String, String)>,
+    users: Vec<String>,
+    /// Names of all keys.
+    names: Vec<(String, String)>,
+    /// Every host of the flake has a key of its name: a key of which nothing is known is none of theirs.
+    is_complete: bool,
+}
+
+impl Owners {
+    /// Reads the rules and what they import.
+    pub(crate) fn of(rules: &Utf8Path, new: &str, hosts: &[String], read: Read<'_>) -> Owners {
+        let mut files = vec![];
+        for path in related(rules, read).unwrap_or_default() {
+            let text = read(&path).unwrap_or_default();
+            if let Ok(expr) = syntax::parse(&text) {
+                files.push(File { path, text, expr });
+            }
+        }
+        let groups: Vec<Group> = files
+            .iter()
+            .enumerate()
+            .flat_map(|(n, file)| file.groups(n))
+            .collect();
+        let in_lists = |called: &[&str]| {
+            files
+                .iter()
+                .flat_map(|file| file.named_in(called))
+                .collect::<Vec<_>>()
+        };
+        let (host_lists, user_lists) = (in_lists(&ALL_HOSTS), in_lists(&ALL_USERS));
+        let is_host = |name: &String| name != new && hosts.contains(name);
+        let mut found = Owners::default();
+        for group in &groups {
+            let is_of_users = group.is_called(&ALL_USERS);
+            // A set with a name, and not a `let` with all keys in it.
+            let is_of_hosts = group.is_called(&ALL_HOSTS)
+                || group.called.is_some() && !is_of_users && group.keys.iter().any(|(name, _)| is_host(name));
+            for (name, key) in &group.keys {
+                found.names.push((name.clone(), key.clone()));
+                if is_host(name) || is_of_hosts || host_lists.contains(name) {
+                    found.hosts.push((name.clone(), key.clone()));
+                } else if is_of_users || user_lists.contains(name) {
+                    found.users.push(key.clone());
+                }
+            }
+        }
+        let has_key = |host: &String| found.names.iter().any(|(name, _)| name == host);
+        let mut others = hosts.iter().filter(|host| *host != new).peekable();
+        found.is_complete = others.peek().is_some() && others.all(has_key);
+        found
+    }
+
+    /// A key that is, or may be, another host's, and cannot read what this rule is for; by its name.
+    pub(crate) fn without(&self, rule: &Rule, before: &Rules, new: &str) -> Option<String> {
+        let has = |keys: &[String], key: &str| keys.iter().any(|known| same(known, key));
+        let may_read = |key: &str| has(&rule.public_keys, key) || same(key, new);
+        if let Some((name, _)) = self.hosts.iter().find(|(_, key)| !may_read(key)) {
+            return Some(name.clone());
+        }
+        let mut unknown = before
+            .values()
+            .flat_map(|rule| &rule.public_keys)
+            .filter(|_| !self.is_complete)
+            .filter(|key| !may_read(key) && !has(&self.users, key));
+        let key = unknown.next()?;
+        let named = self.names.iter().find(|(_, known)| same(known, key));
+        Some(named.map_or(key, |(name, _)| name).clone())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new() -> Result<Scratch, HostError> {
         let above = above()?;
-        let named = |e: &std::io::Error| HostError::file(above.to_string_lossy().into_owned(), e);
+        let named = |e: &std::io::Error| of_temporary(&above, e);
         remove_leftovers(&above);
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -86,6 +87,22 @@ fn plain(path: PathBuf) -> Option<Utf8PathBuf> {
         .filter(|path| path.is_absolute() && path.as_str().bytes().all(is_plain))
 }
 
+/// The folder of temporary files is none.
+fn of_temporary(path: &Path, error: &std::io::Error) -> HostError {
+    let path = path.to_string_lossy().into_owned();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => HostError::File {
+            path: path.into(),
+            reason: format!(
+                "it is the directory for temporary files (TMPDIR): {}",
+                crate::os_error::said(error)
+            ),
+            next: "name a directory that exists with TMPDIR (export TMPDIR=/tmp)",
+        },
+        _ => HostError::file(path, error),
+    }
+}
+
 fn unnamed(path: &Path) -> HostError {
     HostError::File {
         path: path.to_string_lossy().into_owned().into(),
@@ -103,7 +120,7 @@ fn above() -> Result<PathBuf, HostError> {
         true => found(Path::new("/tmp")),
         false => found(&named),
     };
-    let first = first.map_err(|e| HostError::file(named.to_string_lossy().into_owned(), &e))?;
+    let first = first.map_err(|e| of_temporary(&named, &e))?;
     let usual = USUAL.iter().filter_map(|path| found(Path::new(path)).ok());
     let mut fitting = std::iter::once(first).chain(usual).filter_map(plain);
     fitting.next().map(PathBuf::from).ok_or_else(|| unnamed(&named))

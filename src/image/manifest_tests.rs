@@ -83,6 +83,11 @@ fn every_flipped_bit_of_a_header_is_damage_or_foreign_and_never_newer() {
         Header::decode(&header().encode_as(2)),
         Err(Error::Newer { version: 2 })
     ));
+    // No landfall made that one, so there is none to look for.
+    assert!(matches!(
+        Header::decode(&header().encode_as(0)),
+        Err(Error::Damaged(why)) if why.contains("format 0")
+    ));
 }
 
 #[test]

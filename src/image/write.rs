@@ -30,7 +30,7 @@ use uuid::Uuid;
 /// written, and no third one: so what a cut can take is what was written in twice this time.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
 
-/// Chunks in a row that differ, after which a resumed run stops comparing: nothing was written behind them.
+/// Chunks in a row that differ, after which a resumed run stops comparing: nothing was written after them.
 const MISSES_MAX: u32 = 16;
 
 /// Another id and label for the superblock, so that a filesystem which is being written is known as such.

@@ -3,6 +3,7 @@
 //! The answer comes from the kernel (`/proc`), never from a file. Nothing but the text of a refusal depends on it. Source: proc(5),
 //! `fd`, `fdinfo` (`lock:`), and `/proc/net/unix`.
 
+use camino::Utf8PathBuf;
 use fs_err as fs;
 use landfall_states::untrusted_text::Shown;
 use std::os::unix::fs::MetadataExt;
@@ -71,6 +72,15 @@ fn command(folder: &Path) -> String {
     };
     let begin: String = line.chars().take(SHOWN_MAX).collect();
     Shown::name(&begin).into()
+}
+
+/// The run directory of a run: where the file `lock` is that it has open. `None`: it has none, or is somebody else's.
+pub fn run_dir_of(pid: u32) -> Option<Utf8PathBuf> {
+    let folder = PathBuf::from(format!("/proc/{pid}/fd"));
+    entries(&folder)
+        .filter_map(|fd| fs::read_link(fd).ok())
+        .filter(|to| to.file_name().is_some_and(|name| name == "lock"))
+        .find_map(|to| Utf8PathBuf::from_path_buf(to.parent()?.to_owned()).ok())
 }
 
 /// The processes that hold the lock on this byte of a file, which is known by the numbers of its filesystem and of itself.

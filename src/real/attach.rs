@@ -12,16 +12,15 @@ use crate::real::mount::attached::{
 };
 use crate::real::mount::hooks;
 use crate::real::mount::table::{At, at, leftovers};
-use crate::real::process::command::Program;
-use crate::real::volume::block_io::{device_number, flush, io_fault, tool_fault};
+use crate::real::volume::block_io::{device_number, flush, io_fault};
+use crate::real::volume::filesystems::{Checked, check_root, damaged_root};
 use crate::real::volume::luks::{self, Mapped};
 use crate::real::volume::{build_swap, cryptsetup, device_mapper, esp};
 use crate::real::{MOUNT_ROOT, Real};
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{DeviceFault, Fault, FaultClass, Kind, PlaceFault, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, Kind, PlaceFault, Remedy};
 use landfall_states::plan::Role;
 use nix::mount::MsFlags;
-use std::time::Duration;
 use sys_mount::MountFlags;
 
 impl Real {
@@ -209,7 +208,14 @@ impl Real {
         }
         self.refuse_mounted(&device)?;
         if !read_only {
-            self.check_root(&device).await?;
+            let repair = self.attached.root_damaged;
+            match check_root(&device, repair, &self.reporter, &self.stop).await? {
+                Checked::Sound => {}
+                Checked::Damaged(ended) => {
+                    self.attached.root_damaged = true;
+                    return Err(damaged_root(&device, ended));
+                }
+            }
         }
         let place = target_dir()?;
         // Also when it is for reading: after an unclean stop the kernel replays the journal first.
@@ -230,27 +236,6 @@ impl Real {
             flags,
             data: "errors=remount-ro",
         })
-    }
-
-    /// Replays the journal and repairs what may be repaired without asking. On a clean filesystem it looks at the superblock
-    /// and ends at once.
-    async fn check_root(&self, device: &Utf8Path) -> Result<(), Fault> {
-        let ended = Program::new("e2fsck")
-            .args(["-p", device.as_str()])
-            .deadline(Duration::from_secs(3_600))
-            .run(&self.reporter, &self.stop)
-            .await?;
-        // e2fsck(8): 0 no errors, 1 errors corrected; anything else leaves errors or did not check.
-        match ended.code {
-            Some(0 | 1) => Ok(()),
-            Some(4) => Err(Fault::program(
-                FaultClass::NeedsChange,
-                format!("root filesystem {device}"),
-                ended.how(),
-                Remedy::change(format!("repair it by hand: e2fsck -f {device}")),
-            )),
-            Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
-        }
     }
 
     /// Whether a device is mounted anywhere.

@@ -108,7 +108,7 @@ async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision
         "flake",
         "metadata",
     ];
-    let asked = Program::new("nix")
+    let asked = Program::that_looks("nix")
         .args(args)
         .arg(format!("git+file:///nonexistent?rev={revision}"));
     let said = hands.run(asked).await?.said();
@@ -299,7 +299,7 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
         "-S",
         system.as_str(),
     ];
-    let ended = hands.run(Program::new("nix").args(args)).await?;
+    let ended = hands.run(Program::that_looks("nix").args(args)).await?;
     let ended = ended.or_fault(|how| {
         StoreFault::SystemMissing {
             system: system.to_string(),

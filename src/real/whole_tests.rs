@@ -13,7 +13,7 @@ use crate::real::secrets::credentials::Vault;
 use crate::real::volume::block_io::flush;
 use crate::real::volume::build_swap;
 use crate::real::volume::luks;
-use crate::world::Perform;
+use crate::world::{Perform, World};
 use camino::Utf8Path;
 use fs_err as fs;
 use landfall_states::actions::land::Land;
@@ -118,6 +118,41 @@ async fn shell(what: &str) -> String {
         .unwrap();
     assert!(ended.success(), "{what}: {}", ended.how());
     ended.stdout
+}
+
+/// A directory of the root filesystem whose block is lost: the kernel says so to whoever looks, and the next look but one repairs it.
+async fn damaged_root(r: &mut Real) {
+    r.attach(Attach::Target).await.unwrap();
+    fs::create_dir_all("/mnt/damaged").unwrap();
+    fs::write("/mnt/damaged/file", "x").unwrap();
+    let device = shell("findmnt -no SOURCE /mnt").await;
+    let device = device.trim();
+    r.release().await.unwrap();
+    // The container, if there is one, is open again.
+    r.attach(Attach::Target).await.unwrap();
+    shell("umount /mnt/boot; umount /mnt").await;
+    let block = shell(&format!("debugfs -R 'blocks damaged' {device} 2>/dev/null")).await;
+    let block = block.trim();
+    shell(&format!(
+        "dd if=/dev/zero of={device} bs=4096 seek={block} count=1 conv=notrunc,fsync 2>/dev/null"
+    ))
+    .await;
+    r.attach(Attach::Target).await.unwrap();
+    let fault = fs::read_dir("/mnt/damaged")
+        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+        .unwrap_err();
+    assert_eq!(
+        crate::os_error::fault("look", &fault).class,
+        FaultClass::Transient,
+        "{fault}"
+    );
+    assert!(!r.has_seen_damage());
+    let fault = r.attach(Attach::Target).await.unwrap_err();
+    eprintln!("{fault}; {}", fault.next());
+    assert!(r.has_seen_damage() && fault.class == FaultClass::Transient);
+    r.attach(Attach::Target).await.unwrap();
+    assert!(!Utf8Path::new("/mnt/damaged/file").exists());
+    r.release().await.unwrap();
 }
 
 async fn to_formatted(real: &mut Real) -> u32 {
@@ -303,6 +338,8 @@ fn whole_disk() {
         r.attach(Attach::Checkpoint).await.unwrap();
         assert_eq!(r.read_slot_on_esp(1).await.unwrap(), [b'd'; 4096]);
         assert_eq!(r.read_slot_on_esp(0).await.unwrap(), [b'c'; 4096]);
+
+        damaged_root(&mut r).await;
 
         fs::create_dir_all("/run/landfall").unwrap();
         fs::write("/run/landfall/log.jsonl", "{\"event\":\"reached\",\"phase\":\"Anchored\",\"took_ms\":7}\n").unwrap();

@@ -141,6 +141,10 @@ impl World for Real {
         }
     }
 
+    fn has_seen_damage(&self) -> bool {
+        self.attached.root_damaged
+    }
+
     fn seed(&self) -> u64 {
         u64::from(std::process::id()) ^ self.now_ms()
     }

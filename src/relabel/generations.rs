@@ -212,7 +212,7 @@ pub fn boot_by_initrds(plan: &mut Plan, facts: &Facts, root: &Root) -> Result<Ve
                 None => unseen.push(Left {
                     what: generation.name(),
                     why: format!(
-                        "its initrd could not be unpacked, so landfall cannot tell whether it looks for {}; if it does, it will not boot any more",
+                        "its initrd could not be unpacked, so landfall cannot tell whether it looks for {}; if it does, it will no longer boot",
                         change.bearer.link(old)
                     ),
                 }),

@@ -134,7 +134,7 @@ fn unknown(what: &str) -> impl FnOnce(String) -> RelabelError {
 
 /// What is on a device now, asked of the device itself.
 pub(super) async fn probe(device: &mut Device) -> Result<(), RelabelError> {
-    let ended = run(Program::new("blkid").args(["-p", "-o", "export", device.node.as_str()])).await?;
+    let ended = run(Program::that_looks("blkid").args(["-p", "-o", "export", device.node.as_str()])).await?;
     (device.content, device.entry, device.doubt) = (None, None, None);
     match ended.code {
         Some(0) => (device.content, device.entry) = facts::content(&ended.stdout),
@@ -147,7 +147,7 @@ pub(super) async fn probe(device: &mut Device) -> Result<(), RelabelError> {
 
 /// Every block device, and what is on it.
 async fn devices() -> Result<Vec<Device>, RelabelError> {
-    let ended = run(Program::new("lsblk").args(LSBLK_ARGS)).await?;
+    let ended = run(Program::that_looks("lsblk").args(LSBLK_ARGS)).await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
     let ended = match ended.code {
         Some(32 | 64) => ended,

@@ -102,7 +102,7 @@ impl Making<'_> {
                         format!("{} is a ZFS dataset, which has its name from the pool", line.spec),
                     ),
                     "bcachefs" => self.left(what, "this command does not relabel bcachefs"),
-                    _ if is_swap => self.left(line.spec.clone(), "a swap file has no label of its own"),
+                    _ if is_swap => self.left(line.spec.clone(), "a swap file has no label"),
                     _ => {}
                 }
                 continue;

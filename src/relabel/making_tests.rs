@@ -550,7 +550,7 @@ fn what_is_not_asked_for_or_not_understood_is_named_and_left_alone() {
         /usb: no attached device is /dev/disk/by-uuid/gone
         /fast (/dev/sda4): this command does not relabel f2fs
         swap (/dev/mapper/dev-sda5): it is swap with a random key, which is made again at each boot
-        /swapfile: a swap file has no label of its own"#]]
+        /swapfile: a swap file has no label"#]]
     .assert_eq(&left(&plan));
     let wanted = Wanted {
         more: [("/data".to_owned(), "data-web".to_owned())].into(),

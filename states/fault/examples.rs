@@ -8,6 +8,7 @@ use super::fault::{
 };
 
 /// A fault of every kind that is about one thing.
+#[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
 pub(crate) fn examples(text: &dyn Fn(&str) -> String) -> Vec<Fault> {
     let os = || Os {
         doing: None,

@@ -531,10 +531,10 @@ impl Os {
     fn meaning(&self) -> (FaultClass, Remedy) {
         use errno::*;
         match self.errno {
-            // A filesystem turns read-only when its device has reported errors.
-            Some(EIO | EREMOTEIO | ENODATA | EILSEQ | EBADMSG | EUCLEAN | EROFS) => {
-                (FaultClass::Hardware, Remedy::replace_device())
-            }
+            Some(EIO | EREMOTEIO | ENODATA | EILSEQ) => (FaultClass::Hardware, Remedy::replace_device()),
+            Some(EROFS) => (FaultClass::Hardware, Remedy::turned_read_only()),
+            // The filesystem is damaged, and says nothing of its device. Attached again, it is checked and repaired.
+            Some(EBADMSG | EUCLEAN) => (FaultClass::Transient, Remedy::resume()),
             // The device went away while it was in use. What it took of the last writes is for the next run to find out.
             Some(ENXIO | ENODEV) => (FaultClass::Hardware, Remedy::attach_again()),
             Some(ENOMEDIUM) => (FaultClass::NeedsChange, Remedy::attach_again()),

@@ -69,7 +69,15 @@ impl Remedy {
     }
     /// A device is broken.
     pub fn replace_device() -> Self {
-        Remedy::Words("replace the device, then landfall resume".into())
+        Remedy::Words(
+            "replace the disk, then: landfall install (a new disk starts from the beginning)".into(),
+        )
+    }
+    /// The kernel lets nobody write to a filesystem any more.
+    pub fn turned_read_only() -> Self {
+        Remedy::Words(
+            "dmesg shows the reason: if the device reports errors, replace it; otherwise landfall resume, which checks and repairs the filesystem".into(),
+        )
     }
     /// A device is gone.
     pub fn attach_again() -> Self {

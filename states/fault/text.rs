@@ -81,6 +81,7 @@ impl fmt::Display for Ended {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
 fn words(kind: &Kind) -> Words {
     let of = |what: &str, why: &str| Words::of(what, why);
     match kind {
@@ -101,8 +102,7 @@ fn words(kind: &Kind) -> Words {
             Words::of(on, format!("{}: {said}{ended}", cause.explained()))
         }
         Kind::SameEnding { last } => Words {
-            behind: " (the attempt before ended the same way: another one without a change would, too)"
-                .into(),
+            behind: " (the previous attempt ended the same way; a retry without a change would too)".into(),
             ..words(last)
         },
         Kind::ProgramLimit {
@@ -111,7 +111,7 @@ fn words(kind: &Kind) -> Words {
             limit_s,
         } => {
             let how = match limit {
-                Limit::Silence => "it said nothing for too long",
+                Limit::Silence => "it printed nothing for too long",
                 Limit::Deadline | Limit::Phase | Limit::Total => "it did not end in time",
             };
             Words::of(
@@ -127,18 +127,24 @@ fn words(kind: &Kind) -> Words {
         } => {
             let wanted = expected
                 .as_ref()
-                .map_or(String::new(), |wanted| format!("; wanted is {wanted}"));
-            Words::of(disk, format!("it is another disk now: {found}{wanted}"))
+                .map_or(String::new(), |wanted| format!(", expected {wanted}"));
+            Words::of(disk, format!("this is a different disk: found {found}{wanted}"))
         }
         Kind::Twins { disk, devices } => Words::of(
             disk,
-            format!("{} all say that they are this disk", devices.join(" and ")),
+            format!(
+                "{} {} report this identity",
+                devices.join(" and "),
+                if devices.len() == 2 { "both" } else { "all" }
+            ),
         ),
-        Kind::TableChanged { disk, differences } => {
-            Words::of(format!("partition table of {disk}"), "it was changed since").listing(differences)
-        }
+        Kind::TableChanged { disk, differences } => Words::of(
+            format!("partition table of {disk}"),
+            "it changed after this install wrote it",
+        )
+        .listing(differences),
         Kind::InUse { on, by } => of(on, "it is in use").listing(by),
-        Kind::LeftAttached { on, what } => of(on, "a former run left something attached").listing(what),
+        Kind::LeftAttached { on, what } => of(on, "an earlier run left these mounted or open").listing(what),
         Kind::ForeignPartition { number, name, found } => Words::of(
             format!("partition {number} ({name})"),
             format!("it holds something that this install did not make: {found}"),

@@ -1,5 +1,7 @@
-//! What the head of a file says, and where a file is expected: names in heads and in the failure model lead to modules and items that
-//! exist; every folder is in ARCHITECTURE.md; every saved failure of proptest has its source.
+//! What the head of a file says, and where a file is expected.
+//!
+//! Heads have no labels, and name modules and items that exist; every folder is in ARCHITECTURE.md; every saved failure of proptest has
+//! its source.
 
 use super::{assert_tidy, files, is_word, root, rust};
 use fs_err as fs;
@@ -207,42 +209,6 @@ fn heads_name_what_exists() {
     ] {
         assert_eq!(lost(&names, "src/a.rs", good), Vec::<String>::new(), "{good}");
     }
-}
-
-/// Tests that a document cites, `file::test`, and that no such file has.
-fn uncovered(names: &Names, text: &str) -> Vec<String> {
-    quoted(text)
-        .into_iter()
-        .map(|word| word.trim_end_matches("::"))
-        .filter(|word| is_path(word) && *word != "file::test")
-        .filter(|word| word.contains("::"))
-        .filter(|word| !names.have(word))
-        .map(|word| format!("cites `{word}`, which does not exist"))
-        .collect()
-}
-
-#[test]
-fn the_failure_model_cites_tests_that_exist() {
-    let names = Names::of(&rust(&FOLDERS));
-    let model = files(&["docs/design", "ARCHITECTURE.md"], &["md"]);
-    assert!(model.iter().any(|(name, _)| name.ends_with("failure-model.md")));
-    let lines: Vec<(String, String)> = model
-        .iter()
-        .flat_map(|(name, text)| {
-            text.lines()
-                .enumerate()
-                .map(move |(at, line)| (format!("{name}:{}", at + 1), line.to_owned()))
-        })
-        .collect();
-    assert_tidy(&lines, |_, text| uncovered(&names, text));
-
-    let few = [("src/os_error.rs".to_owned(), "fn a_number() {}".to_owned())];
-    let names = Names::of(&few);
-    for bad in ["| EIO | `block::a_number` |", "`os_error::a_word`"] {
-        assert_eq!(uncovered(&names, bad).len(), 1, "{bad}");
-    }
-    let good = "`os_error::a_number`, `os_error::` tests, `file::test`, `tests/a.rs`, `Kind::Os`";
-    assert_eq!(uncovered(&names, good), Vec::<String>::new());
 }
 
 /// Folders with sources that a text does not name, as `src/real/disk/` in backticks.

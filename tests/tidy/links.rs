@@ -306,3 +306,74 @@ fn every_source_that_a_document_names_is_there() {
         0
     );
 }
+
+/// Tests that a document names as `module::test`, or as `module::` for all of a module.
+fn tests_named(text: &str) -> BTreeSet<(String, String)> {
+    let is_name = |part: &str| {
+        part.chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| {
+            let (path, test) = code.rsplit_once("::")?;
+            let module = path.rsplit("::").next()?;
+            (is_name(test) && path.split("::").all(|part| !part.is_empty() && is_name(part)))
+                .then(|| (module.to_owned(), test.to_owned()))
+        })
+        .collect()
+}
+
+/// Whether a source is the module of this name: by its file, by its folder, or as the file of its tests.
+fn is_module(file: &str, module: &str) -> bool {
+    let mut parts = file.trim_end_matches(".rs").rsplit('/');
+    let name = match parts.next() {
+        Some("mod") => parts.next(),
+        name => name,
+    };
+    name.is_some_and(|name| name == module || name.strip_suffix("_tests") == Some(module))
+}
+
+/// Named tests that no source has.
+fn tests_gone(text: &str, sources: &[(String, String)]) -> Vec<String> {
+    // In the legend of the failure model it stands for any test.
+    let stands_for_any = ("file".to_owned(), "test".to_owned());
+    tests_named(text)
+        .into_iter()
+        .filter(|named| *named != stands_for_any)
+        .filter(|(module, test)| {
+            !sources.iter().any(|(file, source)| {
+                let has = match test.is_empty() {
+                    true => ["#[test]", "#[tokio::test", "proptest!", "_tests.rs\"]"]
+                        .iter()
+                        .any(|mark| source.contains(mark)),
+                    false => source.contains(&format!("fn {test}(")),
+                };
+                is_module(file, module) && has
+            })
+        })
+        .map(|(module, test)| format!("{module}::{test}"))
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_failure_model_names_is_there() {
+    let sources = files(&["src", "states", "tests"], &["rs"]);
+    let model = super::fs::read_to_string(root().join("docs/design/failure-model.md")).unwrap();
+    let count = tests_named(&model).len();
+    assert!(count > 150, "only {count} names were found");
+    assert_eq!(tests_gone(&model, &sources), Vec::<String>::new());
+    // The controls: a module that is gone, a test that is gone, and one of another module.
+    let sources = [(
+        "src/real/git/mod.rs".to_owned(),
+        "#[test]\nfn it_holds() {}".to_owned(),
+    )];
+    assert_eq!(
+        tests_gone(
+            "`git::it_holds` `git::`, `git::Name`, `rooted::`, `git::it_fails`, `other::it_holds`",
+            &sources
+        ),
+        ["git::it_fails", "other::it_holds", "rooted::"]
+    );
+}

@@ -1,7 +1,7 @@
 //! Makes docs/reference/messages.md: every message with its exit code, its class and what to do. A part of `tidy.rs`.
 //!
 //! The rows come from the typed values: one example of every kind of fault and of every error of a command. A kind without an example
-//! fails the test. Texts that are not typed values (the configuration, the checks of `landfall doctor`) are read from the sources.
+//! fails the test. What to do for a general kind is read from the calls that make it. Refusals of a configuration are made by refusing one.
 
 #[path = "../../states/fault/examples.rs"]
 mod examples;
@@ -9,7 +9,8 @@ mod examples;
 mod of_commands;
 
 use super::documents::kinds_in;
-use super::words::literals;
+use super::refusals::{Refused, refused};
+use super::remedies::{remedies, remedies_of_file};
 use super::{root, rust};
 use expect_test::expect_file;
 use fs_err as fs;
@@ -56,13 +57,55 @@ fn placeholder(field: &str) -> String {
     field.to_uppercase()
 }
 
-/// A fault of every kind that is not about one thing.
-fn general() -> Vec<Fault> {
+/// A fault of every kind that is not about one thing, with everything that the program gives to do for it.
+fn general() -> Vec<(Fault, Vec<String>)> {
+    let sources: Vec<(String, String)> = rust(&["src", "states"])
+        .into_iter()
+        .filter(|(name, _)| {
+            !name.ends_with("_tests.rs")
+                && !name.starts_with("src/sim/")
+                && !name.starts_with("states/fault/text")
+        })
+        .collect();
+    let by_kind = |fault: &Fault| {
+        let debug = format!("{:?}", fault.kind);
+        let variant: String = debug.chars().take_while(|c| c.is_alphanumeric()).collect();
+        match &*fault.kind {
+            Kind::Recovery { .. } => remedies_of_file(&sources, "states/recovery.rs"),
+            Kind::Program { .. } => remedies(&sources, "Fault::program("),
+            Kind::SameEnding { .. } | Kind::RetriesSpent { .. } => {
+                vec!["as for the error that is named".to_owned()]
+            }
+            Kind::Os { .. }
+            | Kind::Ending { .. }
+            | Kind::ReadBack { .. }
+            | Kind::Defect { .. }
+            | Kind::Other { .. } => {
+                vec![fault.next()]
+            }
+            _ => remedies(&sources, &format!("Kind::{variant} {{")),
+        }
+    };
+    kinds_of_no_thing()
+        .into_iter()
+        .map(|fault| {
+            let remedies = by_kind(&fault);
+            assert!(
+                !remedies.is_empty(),
+                "nothing to do is found for {:?}",
+                fault.kind
+            );
+            (fault, remedies)
+        })
+        .collect()
+}
+
+fn kinds_of_no_thing() -> Vec<Fault> {
     let text = |field: &str| placeholder(field);
     let list = || vec![text("first"), text("second")];
     let ended = || Ended {
         program: text("program"),
-        code: Some(1),
+        code: Some(151),
         last_lines: vec![text("last_line")],
         note: None,
     };
@@ -104,12 +147,12 @@ fn general() -> Vec<Fault> {
         of(Kind::ProgramLimit {
             program: text("program"),
             limit: Limit::Silence,
-            limit_s: 60,
+            limit_s: 152,
         }),
         of(Kind::ProgramLimit {
             program: text("program"),
             limit: Limit::Deadline,
-            limit_s: 60,
+            limit_s: 152,
         }),
         Fault::read_back(text("on"), text("found")),
         of(Kind::OtherDisk {
@@ -134,7 +177,7 @@ fn general() -> Vec<Fault> {
             what: list(),
         }),
         of(Kind::ForeignPartition {
-            number: 2,
+            number: 153,
             name: text("name"),
             found: text("found"),
         }),
@@ -145,7 +188,7 @@ fn general() -> Vec<Fault> {
         }),
         of(Kind::AmbiguousName {
             name: text("name"),
-            count: 2,
+            count: 154,
             disks: list(),
         }),
         of(Kind::DiskRefused {
@@ -167,12 +210,12 @@ fn general() -> Vec<Fault> {
         of(Kind::AttemptLimit {
             phase: Phase::Cloned,
             limit: Limit::Total,
-            made: 9,
-            max: 9,
+            made: 155,
+            max: 156,
         }),
         of(Kind::RetriesSpent {
             last: last(),
-            retries: 10,
+            retries: 157,
         }),
         of(Kind::Stopped {
             by: Some(text("signal")),
@@ -212,11 +255,10 @@ fn without_message(kinds: &BTreeSet<String>, messages: &[Message]) -> Vec<String
 /// Every message that is made of a typed value.
 pub fn messages() -> Vec<Message> {
     let mut all = vec![];
-    all.extend(
-        general()
-            .iter()
-            .map(|fault| of_fault("Faults: general", name(fault), fault)),
-    );
+    all.extend(general().iter().map(|(fault, remedies)| Message {
+        next: remedies.join("\n"),
+        ..of_fault("Faults: general", name(fault), fault)
+    }));
     let of_things = examples::examples(&placeholder);
     all.extend(
         of_things
@@ -226,7 +268,7 @@ pub fn messages() -> Vec<Message> {
     for cause in Cause::ALL {
         let ended = Ended {
             program: "PROGRAM".into(),
-            code: Some(1),
+            code: Some(151),
             last_lines: vec!["LAST_LINE".into()],
             note: None,
         };
@@ -254,41 +296,76 @@ fn cell(text: &str) -> String {
         .join("<br>")
 }
 
-/// Texts of these sources that people read, each once.
-fn texts_of(folders: &[&str]) -> Vec<String> {
-    let mut texts = BTreeSet::new();
-    for (name, source) in rust(folders) {
-        if name.ends_with("_tests.rs") {
-            continue;
+/// The numbers of the examples. They are no limits of the program, so the page has letters in their place.
+const NUMBERS: std::ops::RangeInclusive<u64> = 101..=199;
+const LETTERS: [&str; 12] = ["N", "M", "K", "L", "P", "Q", "R", "S", "T", "U", "V", "W"];
+
+/// A text with letters in place of the numbers of an example, and words in place of its times.
+fn lettered(text: &str) -> String {
+    // The clock of the example stands at its number of seconds.
+    let text = text
+        .replace(
+            "1970-01-01T00:01:42Z, which is 1 second too",
+            "TIME, which is SPAN too",
+        )
+        .replace("1970-01-01T00:01:43Z", "FIRST")
+        .replace("1970-01-01T00:01:44Z", "LAST")
+        .replace("00000000-0000-0000-0000-000000000000", "PARTUUID")
+        .replace("exit code 1:", "exit code N:");
+    let mut seen: Vec<u64> = vec![];
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (digits, after) = from.split_at(end);
+        out.push_str(before);
+        let alone = !before.ends_with(|c: char| c.is_alphanumeric() || c == '-' || c == '.')
+            && !after.starts_with(|c: char| c.is_alphanumeric());
+        match digits
+            .parse::<u64>()
+            .ok()
+            .filter(|number| alone && NUMBERS.contains(number))
+        {
+            Some(number) => {
+                let index = seen.iter().position(|known| *known == number).unwrap_or_else(|| {
+                    seen.push(number);
+                    seen.len() - 1
+                });
+                out.push_str(LETTERS[index]);
+            }
+            None => out.push_str(digits),
         }
-        let is_text = |text: &String| {
-            text.split_whitespace()
-                .filter(|word| word.chars().all(|c| c.is_ascii_lowercase()))
-                .count()
-                > 2
-                && !text.contains(" = ")
-                && !text.contains(": value:")
-        };
-        texts.extend(
-            literals(&source)
-                .into_iter()
-                .map(|(_, text)| text)
-                .filter(is_text),
-        );
+        rest = after;
     }
-    texts.into_iter().collect()
+    out + rest
+}
+
+#[test]
+fn numbers_of_examples_are_letters() {
+    assert_eq!(
+        lettered("it has 105 bytes of 106, and 105 %: 4096"),
+        "it has N bytes of M, and N %: 4096"
+    );
+    assert_eq!(lettered("SHA-256, 0600, sda101"), "SHA-256, 0600, sda101");
 }
 
 fn page() -> String {
     let mut page = String::from(
         "# Messages\n\n\
-         Every message of landfall, with the code that landfall ends with ([exit codes](exit-codes.md)), the class of the fault, and \
-         what to do. `tests/tidy.rs` makes this page from the program's own values. Words in CAPITALS stand for values. A fault of the \
-         class *transient* is retried; the exit code counts when the retries of a run are used up. In the events of a run, a fault has \
-         the name in the first column ([faults](faults.md)).\n",
+         The messages of landfall, with the code that landfall ends with ([exit codes](exit-codes.md)), the class of the fault, and what to \
+         do. `tests/tidy.rs` makes this page from the program's own values. Words in CAPITALS and single letters (N, M, K) stand for \
+         values. A fault of the class *transient* is retried; the exit code counts when the retries of a run are used up. In the events of a \
+         run, a fault has the name in the first column ([faults](faults.md)).\n\n\
+         Several lines under *what to do* are for different situations: the program shows one of them, and sometimes a more exact one. \
+         `landfall resume` is shown as `landfall install` until an install has started. Notices, which need no action, are not listed.\n",
     );
     let mut part = "";
     for message in messages() {
+        // Only the simulation makes this one.
+        if message.kind == "other" {
+            continue;
+        }
         if message.part != part {
             part = message.part;
             page += &format!(
@@ -307,20 +384,32 @@ fn page() -> String {
         page += &format!(
             "| `{kind}` | {} | {class} | {} | {} |\n",
             exit.code(),
-            cell(&text),
-            cell(&next)
+            cell(&lettered(&text)),
+            cell(&lettered(&next))
         );
     }
     page += "\n## Configuration\n\n\
-         A refused configuration ends with exit code 2, before anything is changed. The message names the file, the option, its line and \
-         column, the value, and the reason; the next line says what to do. `landfall check FILE` shows all problems at once. The texts, \
-         with {…} for values:\n\n";
-    for text in texts_of(&["src/config", "src/config.rs"]) {
-        page += &format!("- {}\n", cell(&text));
+         A refused configuration ends with exit code 2, before anything is changed. The message names the file, the line and column, the \
+         option and the reason; the next line says what to do. `landfall check FILE` shows all problems at once. Each row is a value that \
+         is refused, and what landfall says of it. A value that may be a secret is not repeated.\n\n\
+         | option | value | message | what to do |\n|---|---|---|---|\n";
+    for Refused {
+        option,
+        value,
+        why,
+        next,
+    } in refused()
+    {
+        let value = value
+            .replace('\n', "\\n")
+            .replace('\u{feff}', "\\ufeff")
+            .replace('|', "\\|");
+        page += &format!("| `{option}` | `{value}` | {} | {} |\n", cell(&why), cell(&next));
     }
     page += "\n## Checks of `landfall doctor`\n\n\
-         The exit code is that of the worst finding, by its class. A check of which something is wrong shows the thing, what is wrong, \
-         and the command that helps.\n\n| check | where | what it examines |\n|---|---|---|\n";
+         The exit code is that of the worst finding, by its class. A check that finds something wrong shows the thing, what is wrong, and \
+         the command that helps. The symptoms and what to do: [troubleshooting](../operate/troubleshooting.md).\n\n\
+         | check | where | what it examines |\n|---|---|---|\n";
     for check in &CHECKS {
         page += &format!(
             "| `{}` | {} | {} |\n",
@@ -328,13 +417,6 @@ fn page() -> String {
             check.place,
             cell(check.looks_at)
         );
-    }
-    page += "\nThe texts of findings, with {…} for values:\n\n";
-    let tables: BTreeSet<&str> = CHECKS.iter().map(|check| check.looks_at).collect();
-    for text in texts_of(&["src/doctor"]) {
-        if !tables.contains(text.as_str()) {
-            page += &format!("- {}\n", cell(&text));
-        }
     }
     page
 }

@@ -44,20 +44,20 @@ fn verdicts() -> Vec<Verdict> {
     [
         Cause::ImageChanged,
         Cause::Wraps {
-            written: 2,
-            read: 1,
-            real_bytes: 3,
+            written: 162,
+            read: 161,
+            real_bytes: 163,
         },
-        Cause::EndsAt(4),
+        Cause::EndsAt(164),
         Cause::Unsteady,
         Cause::Lost,
     ]
     .into_iter()
     .map(|cause| Verdict {
-        first: 5,
-        bytes: 6,
-        chunks: (7, 8),
-        says_bytes: 9,
+        first: 165,
+        bytes: 166,
+        chunks: (167, 168),
+        says_bytes: 169,
         cause,
     })
     .collect()
@@ -77,14 +77,14 @@ fn of_flash() -> Vec<(&'static str, FlashError)> {
         })),
         FlashError::Source {
             path: path(),
-            at: 1,
+            at: 171,
             error: error(),
         },
         FlashError::Packed {
             path: path(),
             packing: "PACKING",
             reason: text("reason"),
-            at: 1,
+            at: 171,
         },
         FlashError::NoImage {
             path: path(),
@@ -101,33 +101,36 @@ fn of_flash() -> Vec<(&'static str, FlashError)> {
             list: text("list"),
             reason: text("reason"),
         },
-        FlashError::Changed { path: path(), at: 1 },
+        FlashError::Changed {
+            path: path(),
+            at: 171,
+        },
         FlashError::TooSmall {
             stick: stick(),
-            has_bytes: 1,
-            wanted_bytes: 2,
+            has_bytes: 171,
+            wanted_bytes: 172,
             is_all: true,
         },
         FlashError::Stick {
             stick: stick(),
             doing: "written",
-            at: 1,
+            at: 171,
             error: error(),
         },
         FlashError::Gone {
             stick: stick(),
-            at: 1,
-            total_bytes: 2,
+            at: 171,
+            total_bytes: 172,
             again: again(),
         },
         FlashError::Stopped {
-            at: 1,
-            total_bytes: 2,
+            at: 171,
+            total_bytes: 172,
             again: again(),
         },
         FlashError::KeysLeft {
             stick: stick(),
-            at: 1,
+            at: 171,
             again: again(),
         },
         FlashError::StoppedBefore { doing: text("step") },
@@ -242,9 +245,15 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
             reason: reason(),
         },
         HostError::Evaluate {
-            what: text("attribute"),
+            what: text("flake"),
+            reason: format!("the network failed: {}", reason()),
+            next: "check the network, or the address of the input in flake.nix, then run the command again"
+                .into(),
+        },
+        HostError::Evaluate {
+            what: text("flake"),
             reason: reason(),
-            command: text("command"),
+            next: "correct it (nix flake show shows the whole message)".into(),
         },
         HostError::Declined {
             name: text("host"),
@@ -335,7 +344,7 @@ fn of_relabel() -> Vec<(&'static str, RelabelError)> {
         },
         RelabelError::Nix {
             file: file(),
-            why: NixError::Syntax { line: 1 },
+            why: NixError::Syntax { line: 171 },
         },
         RelabelError::Nix {
             file: file(),
@@ -361,10 +370,10 @@ fn of_relabel() -> Vec<(&'static str, RelabelError)> {
         table(TableError::Copy { copy: "first" }),
         table(TableError::Differ),
         table(TableError::NoPartition {
-            number: 1,
+            number: 171,
             partuuid: Uuid::nil(),
         }),
-        table(TableError::NoRoom { sectors: 1 }),
+        table(TableError::NoRoom { sectors: 171 }),
         table(TableError::ReadBack),
         RelabelError::Link {
             link: text("link"),
@@ -454,8 +463,8 @@ fn problems() -> Vec<(&'static str, Problem)> {
         Problem::SwapFull {
             what: what(),
             device: device(),
-            used: 1,
-            room: 2,
+            used: 171,
+            room: 172,
         },
     ];
     let name = |problem: &Problem| match problem {
@@ -478,8 +487,11 @@ fn of_images() -> Vec<(&'static str, ImageError)> {
     let part = || text("part");
     let all = vec![
         ImageError::Foreign,
-        ImageError::Truncated { found: 1, wanted: 2 },
-        ImageError::Newer { version: 2 },
+        ImageError::Truncated {
+            found: 171,
+            wanted: 172,
+        },
+        ImageError::Newer { version: 171 },
         ImageError::Damaged(text("reason")),
         ImageError::SourceRead {
             part: part(),
@@ -488,8 +500,8 @@ fn of_images() -> Vec<(&'static str, ImageError)> {
         ImageError::SourceBytes { part: part() },
         ImageError::Target {
             verb: Verb::Write,
-            at: 1,
-            bytes: 2,
+            at: 171,
+            bytes: 172,
             error: error(),
         },
         ImageError::TargetBytes { part: part() },
@@ -500,7 +512,10 @@ fn of_images() -> Vec<(&'static str, ImageError)> {
         ImageError::Differs { part: part() },
         ImageError::Missing,
         ImageError::NoFile("FIFO"),
-        ImageError::TooSmall { found: 1, wanted: 2 },
+        ImageError::TooSmall {
+            found: 171,
+            wanted: 172,
+        },
         ImageError::NotExt4(text("reason")),
         ImageError::Io {
             what: text("file"),

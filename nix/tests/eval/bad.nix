@@ -31,7 +31,7 @@ in
   "rootImageDigest too short" = typed "rootImageDigest" "5c39" "pattern";
   "efi label too long" = typed "labels.efi" "ESP-HOST-012" "1 to 11 characters";
   "efi label with a dot" = typed "labels.efi" "ESP.WEB" "no dot, which mkfs.vfat refuses";
-  "root label with a space" = typed "labels.root" "root web" "without blanks";
+  "root label with a space" = typed "labels.root" "root web" "without spaces";
   "root label in quotes" = typed "labels.root" "'root'" "A-Z a-z 0-9 . _ -";
   "root label of the medium with keys" = typed "labels.root" "lf-keys" "root label";
   "ESP too small" = typed "espSize" "259M" "260M";

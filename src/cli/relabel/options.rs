@@ -66,7 +66,7 @@ pub(super) fn checked(args: &RelabelArgs) -> Result<(), Failure> {
     for (at, (what, label)) in args.label.iter().enumerate() {
         if what == "/" {
             return refused(format!(
-                "--label /={label}: the label of / has an option of its own\n    next: --root {}",
+                "--label /={label}: the label of / is set by another option\n    next: --root {}",
                 shell(label)
             ));
         }

@@ -131,6 +131,46 @@ fn landed() -> Picture {
     picture(&events, 80_000)
 }
 
+fn already_landed() -> Picture {
+    let mut events = started();
+    events.truncate(1);
+    events.push(Event::AlreadyLanded {
+        system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-26.05".into(),
+        revision: "0123456789abcdef0123456789abcdef01234567".into(),
+    });
+    picture(&events, 80_000)
+}
+
+fn nothing_to_resume() -> Picture {
+    let mut events = started();
+    events.truncate(1);
+    events.push(Event::NothingToResume {
+        why: "sda holds no install of web".into(),
+        next: "landfall install".into(),
+    });
+    picture(&events, 80_000)
+}
+
+/// A run that ended in good order is not shown as one that was killed.
+#[test]
+fn a_run_without_work_says_so() {
+    let (already, nothing) = (already_landed(), nothing_to_resume());
+    assert_eq!(
+        (already.mood, already.headline),
+        (Mood::Landed, "ALREADY INSTALLED")
+    );
+    assert!(already.phases.iter().all(|(_, state)| *state == PhaseState::Done));
+    assert_eq!(nothing.headline, "NOTHING TO RESUME");
+    assert!(nothing.phases.iter().all(|(_, state)| *state == PhaseState::ToDo));
+    // The control: the same run without the event was killed.
+    let mut status = Status::begin(1, 20_000);
+    status.take(&started()[0], 20_000);
+    assert_eq!(
+        Picture::of(&status, false, 80_000, &Beside::default()).headline,
+        "STOPPED"
+    );
+}
+
 fn room(width: usize, height: usize) -> Room {
     Room {
         width,
@@ -172,6 +212,8 @@ fn pictures() {
         ("waiting", waiting()),
         ("failed", failed()),
         ("landed", landed()),
+        ("already-landed", already_landed()),
+        ("nothing-to-resume", nothing_to_resume()),
     ] {
         for (width, height) in SIZES {
             let room = room(width, height);
@@ -201,6 +243,8 @@ fn what_must_be_known_is_there() {
                 (waiting(), "the next try, in 1 min 1 s"),
                 (failed(), "next: landfall resume"),
                 (landed(), "LANDED web"),
+                (already_landed(), "ALREADY INSTALLED web"),
+                (nothing_to_resume(), "next: landfall install"),
             ] {
                 let text = at(&picture);
                 assert!(text.contains(words), "{words} at {width}x{height}:\n{text}");
@@ -276,7 +320,7 @@ fn any_picture() -> impl Strategy<Value = Picture> {
         any::<u64>(),
         any::<Option<u64>>(),
     );
-    (0..6_usize, words, figures, 0..11_usize, any::<Option<u32>>()).prop_map(
+    (0..8_usize, words, figures, 0..11_usize, any::<Option<u32>>()).prop_map(
         |(sort, mut words, (done, total, age_ms, phase_age_ms), at, attempt)| {
             let mut word = || words.pop().unwrap_or_default();
             let state = |index: usize| match index.cmp(&at) {
@@ -291,6 +335,8 @@ fn any_picture() -> impl Strategy<Value = Picture> {
                 (Mood::Failed, "FAILED"),
                 (Mood::Landed, "LANDED"),
                 (Mood::Failed, "STOPPED"),
+                (Mood::Landed, "ALREADY INSTALLED"),
+                (Mood::Failed, "NOTHING TO RESUME"),
             ][sort];
             Picture {
                 mood,

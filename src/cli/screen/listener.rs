@@ -10,6 +10,7 @@ use super::canvas::{Canvas, Shows, Size};
 use super::terminal::SIZE;
 use super::{Beside, Mood, Picture, Seen};
 use crate::cli::line::{Clock, Patient, plain_line};
+use crate::cli::next_step::Told;
 use crate::cli::run_status::{Ending, Status};
 use crate::event::{Event, Listener};
 use std::io::Write;
@@ -93,12 +94,25 @@ impl Screen {
         clock: impl Fn() -> Clock,
         verbose: bool,
     ) -> std::io::Result<Screen> {
+        Screen::of_run(place, clock, verbose, Told::default())
+    }
+
+    /// The same of a run whose next step is typed so.
+    ///
+    /// # Errors
+    /// The thread does not start.
+    pub(in crate::cli) fn of_run<W: Write + Send + 'static>(
+        place: Place<W>,
+        clock: impl Fn() -> Clock,
+        verbose: bool,
+        told: Told,
+    ) -> std::io::Result<Screen> {
         let theirs = clock();
         let clock = clock();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 status: Status::begin(std::process::id(), clock()),
-                beside: Beside::default(),
+                beside: Beside::told(told),
                 told: 1,
                 drawn: 0,
                 questions: 0,
@@ -146,7 +160,7 @@ impl Listener for Screen {
                 state.questions += 1;
                 self.shared.drawn(state);
             }
-            Event::Landed { .. } | Event::Stopped { .. } => {
+            event if event.is_end() => {
                 state.is_over = true;
                 self.shared.drawn(state);
             }
@@ -199,7 +213,11 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
         });
         let is_over = state.is_over;
         let has_ending = state.status.ending.is_some();
-        let stopped = matches!(state.status.ending, Some(Ending::Stopped { .. }));
+        // What the command says on standard error as well.
+        let is_laid_out = match state.status.ending {
+            Some(Ending::Stopped { .. } | Ending::NothingToResume { .. }) => true,
+            Some(Ending::Landed { .. } | Ending::AlreadyLanded { .. }) | None => false,
+        };
         drop(state);
         let later = if later.is_empty() { later } else { later + "\r\n" };
         let text = if is_ended {
@@ -210,7 +228,7 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
                 picture = picture.without_ending();
             }
             let mut below = 0;
-            if stopped && is_told_below {
+            if is_laid_out && is_told_below {
                 let columns = usize::from(size.0.max(1));
                 let lines = |text: &String| (text.chars().count() + 10).div_ceil(columns);
                 // What stopped, and where the log is.

@@ -107,6 +107,42 @@ fn a_run_that_tells_no_ending_is_not_at_work_any_more() {
     }
 }
 
+/// The log is that of the run that is shown, wherever it is.
+#[test]
+fn the_log_of_a_failure_is_that_of_its_run_directory() {
+    use camino::Utf8Path;
+    for (dir, log) in [
+        ("/run/x", "landfall log --run-dir /run/x"),
+        (crate::real::RUN_DIR, "landfall log\r"),
+    ] {
+        let tape = Tape::default();
+        let told = Told::of(None, Utf8Path::new(dir));
+        let mut screen =
+            Screen::of_run(place(tape.clone(), false), crate::cli::line::clock, false, told).unwrap();
+        screen.take(&stopped());
+        // Whatever ends the line there.
+        let text = tape.text().replace("\x1b[K", "");
+        assert!(text.contains(log), "{text:?}");
+    }
+}
+
+#[test]
+fn what_ends_without_work_is_told_below_like_a_failure() {
+    let nothing = Event::NothingToResume {
+        why: "sda holds no install of web".into(),
+        next: "landfall install".into(),
+    };
+    for is_told_below in [false, true] {
+        let tape = Tape::default();
+        let mut screen =
+            Screen::on(place(tape.clone(), is_told_below), crate::cli::line::clock, false).unwrap();
+        screen.take(&nothing);
+        let text = tape.text();
+        assert!(text.contains("NOTHING TO RESUME"), "{text}");
+        assert_eq!(text.contains("no install of web"), !is_told_below, "{text}");
+    }
+}
+
 #[test]
 fn a_terminal_that_takes_nothing_holds_up_no_install() {
     struct Stuck;

@@ -16,6 +16,7 @@ pub mod terminal;
 mod text;
 
 use super::line::Speed;
+use super::next_step::Told;
 use super::run_status::{Count, Ending, Status};
 use super::words::{self, Weight};
 use crate::event::{Event, FaultTold};
@@ -63,12 +64,13 @@ pub type Phases = [(Phase, PhaseState); Phase::ALL.len()];
 /// How far a run is. `alive`: its process is there.
 pub fn phases(run: &Status, alive: bool) -> Phases {
     let reached = match run.ending {
-        Some(Ending::Landed { .. }) => Some(Phase::Landed),
-        Some(Ending::Stopped { .. }) | None => run.phase,
+        Some(Ending::Landed { .. } | Ending::AlreadyLanded { .. }) => Some(Phase::Landed),
+        Some(Ending::Stopped { .. } | Ending::NothingToResume { .. }) | None => run.phase,
     };
     let next = reached.map_or(0, |phase| phase as usize + 1);
     let at = match (&run.ending, alive) {
         (None, true) => PhaseState::Running,
+        (Some(Ending::NothingToResume { .. }), _) => PhaseState::ToDo,
         (None, false) | (Some(_), _) => PhaseState::Failed,
     };
     Phase::ALL.map(|phase| {
@@ -138,7 +140,7 @@ pub struct Seen {
 impl Seen {
     /// As a line of the events; `None`: it is shown elsewhere, or is a detail that was not asked for.
     pub fn of(at_ms: u64, event: &Event, verbose: bool) -> Option<Seen> {
-        if let Event::Asking { .. } | Event::Landed { .. } | Event::Stopped { .. } = event {
+        if event.is_end() || matches!(event, Event::Asking { .. }) {
             return None;
         }
         let (weight, text) = words::of(event);
@@ -201,6 +203,8 @@ pub struct Beside {
     pub explained: Option<String>,
     /// What is to be scanned.
     pub scan: Option<String>,
+    /// What the next step is typed with.
+    told: Told,
     speed: Speed,
     behind_count: String,
     /// The newest fault: what failed, and its line among the events.
@@ -208,6 +212,14 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Of a run whose next step is typed so.
+    pub(super) fn told(told: Told) -> Beside {
+        Beside {
+            told,
+            ..Beside::default()
+        }
+    }
+
     /// One more event; the status has taken it already.
     pub fn take(&mut self, event: &Event, now_ms: u64, status: &Status, verbose: bool) {
         match event {
@@ -268,6 +280,8 @@ impl Picture {
     pub fn of(run: &Status, alive: bool, now_ms: u64, beside: &Beside) -> Picture {
         let (mood, headline) = match &run.ending {
             Some(Ending::Landed { .. }) => (Mood::Landed, "LANDED"),
+            Some(Ending::AlreadyLanded { .. }) => (Mood::Landed, "ALREADY INSTALLED"),
+            Some(Ending::NothingToResume { .. }) => (Mood::Failed, "NOTHING TO RESUME"),
             Some(Ending::Stopped { .. }) => (Mood::Failed, "FAILED"),
             None if !alive => (Mood::Failed, "STOPPED"),
             None if run.asking.is_some() => (Mood::Asking, "QUESTION"),
@@ -298,14 +312,14 @@ impl Picture {
             },
             question: question.map(|prompt| beside.explained.clone().unwrap_or(prompt)),
             scan: beside.scan.clone(),
-            ending: ending(run, alive),
+            ending: ending(run, alive, &beside.told),
             events: beside.events.iter().cloned().collect(),
         }
     }
 }
 
 impl Picture {
-    /// The last one of a run that told no ending: it had landed before, or there was nothing to do, and says so itself.
+    /// The last one of a run that told no ending: the command says itself what kept it from its work.
     pub fn without_ending(mut self) -> Picture {
         let has_landed = self.phases.iter().all(|(_, state)| *state == PhaseState::Done);
         (self.mood, self.headline) = if has_landed {
@@ -324,34 +338,31 @@ impl Picture {
 }
 
 /// How a run ended, laid out; empty while it goes on.
-pub fn ending(run: &Status, alive: bool) -> Vec<(&'static str, String)> {
+pub(super) fn ending(run: &Status, alive: bool, told: &Told) -> Vec<(&'static str, String)> {
     match &run.ending {
-        Some(Ending::Landed { system, revision }) => vec![
+        Some(Ending::Landed { system, revision } | Ending::AlreadyLanded { system, revision }) => vec![
             ("system", system.clone()),
             ("commit", revision.clone()),
-            (
-                "next",
-                "remove the installer's medium, then start the machine from its disk".to_owned(),
-            ),
+            ("next", words::START_IT.to_owned()),
         ],
-        Some(Ending::Stopped { fault, .. }) => laid_out(fault),
+        Some(Ending::NothingToResume { why, next }) => {
+            vec![("why", why.clone()), ("next", told.in_words(next))]
+        }
+        Some(Ending::Stopped { fault, .. }) => laid_out(fault, told),
         None if !alive => vec![
-            (
-                "why",
-                "the process ended without reporting a result (killed?)".to_owned(),
-            ),
-            ("next", "landfall resume".to_owned()),
+            ("why", words::KILLED.to_owned()),
+            ("next", told.command("resume")),
         ],
         None => vec![],
     }
 }
 
-fn laid_out(fault: &FaultTold) -> Vec<(&'static str, String)> {
+fn laid_out(fault: &FaultTold, told: &Told) -> Vec<(&'static str, String)> {
     let record = &fault.record;
     vec![
         ("what", record.what.clone()),
         ("why", format!("{} ({})", record.why, record.class)),
-        ("next", record.next.clone()),
-        ("log", "landfall log".to_owned()),
+        ("next", told.in_words(&record.next)),
+        ("log", told.in_words("landfall log")),
     ]
 }

@@ -32,7 +32,8 @@ impl Writer<'_> {
             if head.as_ref().and_then(called).as_deref() != Some("mkInstallerPackages") {
                 continue;
             }
-            let place = arguments.first().and_then(place::place);
+            let places = arguments.first().and_then(place::places);
+            let place = places.filter(|places| !places.is_open).map(|places| places.place);
             match place {
                 Some(Place::Set {
                     bindings,

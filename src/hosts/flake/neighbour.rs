@@ -1,6 +1,7 @@
 //! The lines of a neighbour, as a template for a new host.
 //!
-//! Where the neighbour's name is a word, there is a mark for the new name. Everything else that may belong to that one
+//! Where the neighbour's name is a word, there is a mark for the new name, but not in a path of which nothing says that it belongs
+//! to the host. Everything else that may belong to that one
 //! machine is reported, unless a second neighbour has it too.
 //!
 //! `hosts::flake` chooses the neighbour.
@@ -56,9 +57,9 @@ pub(super) fn of_system(value: &str, wanted: &str) -> (String, Option<String>) {
     }
 }
 
-/// What may be of one host alone: texts, numbers, truths, paths from the root, and what is named after hardware. By the name that is
-/// bound to it, or as it stands.
-pub(super) fn own_values(value: &str) -> Vec<String> {
+/// What may be of one host alone: texts, numbers, truths, paths from the root, and what is named after hardware or after the host. By the
+/// name that is bound to it, or as it stands.
+pub(super) fn own_values(value: &str, host: &str) -> Vec<String> {
     let Ok(parsed) = syntax::parse(&value.replace(NAME, PARSED_NAME)) else {
         return vec![];
     };
@@ -72,7 +73,8 @@ pub(super) fn own_values(value: &str) -> Vec<String> {
             .any(|above| above.kind() == SyntaxKind::NODE_ATTRPATH);
         let path = names_above(&node);
         let is_shared = path.iter().any(|name| SHARED.contains(&name.as_str()));
-        if is_in_name || !is_own(&expr, is_shared) {
+        let is_named_so = is_named_after(&expr, host);
+        if is_in_name || !is_named_so && !is_own(&expr, is_shared) {
             continue;
         }
         let bound = path.join(".");
@@ -82,14 +84,61 @@ pub(super) fn own_values(value: &str) -> Vec<String> {
         );
         let shown = match bound.as_str() {
             "" => node.text().to_string(),
-            _ if is_shared => node.text().to_string(),
+            _ if is_shared || is_named_so => node.text().to_string(),
             _ => bound,
         };
+        let shown = shown.replace(PARSED_NAME, "NAME");
         if !is_known && !found.contains(&shown) {
             found.push(shown);
         }
     }
+    let inherited = parsed.syntax().descendants().filter_map(ast::Inherit::cast);
+    for attr in inherited.flat_map(|inherit| inherit.attrs().collect::<Vec<_>>()) {
+        let name = attr.syntax().text().to_string();
+        if has_word(&name, host) && !found.contains(&name) {
+            found.push(name);
+        }
+    }
     found
+}
+
+/// Parts of the names of files that describe one machine.
+const OF_MACHINE: [&str; 3] = ["hardware", "disk", "configuration.nix"];
+
+/// A path, or a name of something, that is called after the host or after a machine's hardware.
+fn is_named_after(expr: &Expr, host: &str) -> bool {
+    let text = expr.syntax().text().to_string();
+    let is_of_machine = || {
+        OF_MACHINE
+            .iter()
+            .any(|part| text.to_ascii_lowercase().contains(part))
+    };
+    let is_adapted = text.contains(PARSED_NAME);
+    match expr {
+        Expr::Path(_) => has_word(&text, host) || !is_adapted && is_of_machine(),
+        // `"${self}/hardware-configuration.nix"`
+        Expr::Str(text_of) => {
+            syntax::string(text_of).is_none() && (has_word(&text, host) || !is_adapted && is_of_machine())
+        }
+        Expr::Ident(_) | Expr::Select(_) => has_word(&text, host),
+        _ => false,
+    }
+}
+
+/// Whether a word stands in a name, as a part of it that begins and ends by case or by a sign: `web` in `webModules`, `my-web`, `ofWeb`.
+fn has_word(text: &str, word: &str) -> bool {
+    let (lower, word) = (text.to_ascii_lowercase(), word.to_ascii_lowercase());
+    lower.match_indices(&word).any(|(at, found)| {
+        let first = text.get(at..).and_then(|rest| rest.chars().next());
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        let behind = text
+            .get(at + found.len()..)
+            .and_then(|behind| behind.chars().next());
+        let begins = before.is_none_or(|c| {
+            !c.is_alphanumeric() || c.is_lowercase() && first.is_some_and(char::is_uppercase)
+        });
+        begins && behind.is_none_or(|c| !c.is_lowercase())
+    })
 }
 
 /// The names of the bindings that a value is in, the outermost first.
@@ -125,9 +174,10 @@ fn is_own(expr: &Expr, is_shared: bool) -> bool {
     }
 }
 
-/// The text of a neighbour's value, with a mark where its name is a word of a path, of a string, or of a path of attributes.
-pub(super) fn renamed(node: &SyntaxNode, host: &str) -> String {
-    let plain = syntax::without_comments(node);
+/// The text of a neighbour's value, with a mark where its name is a word of a string, of a path of attributes, or of a path of files that is
+/// the host's. Line ends are those of Unix.
+pub(super) fn renamed(node: &SyntaxNode, host: &str, is_of_host: &dyn Fn(&str) -> bool) -> String {
+    let plain = syntax::without_comments(node).replace('\r', "");
     let parsed = rnix::Root::parse(&plain);
     let mut out = String::new();
     for token in parsed
@@ -136,10 +186,28 @@ pub(super) fn renamed(node: &SyntaxNode, host: &str) -> String {
         .filter_map(rowan::NodeOrToken::into_token)
     {
         let is_name = match token.kind() {
-            SyntaxKind::TOKEN_STRING_CONTENT | SyntaxKind::TOKEN_PATH => true,
-            SyntaxKind::TOKEN_IDENT => token
-                .parent_ancestors()
-                .any(|node| node.kind() == SyntaxKind::NODE_ATTRPATH),
+            SyntaxKind::TOKEN_PATH => is_of_host(token.text()),
+            SyntaxKind::TOKEN_STRING_CONTENT => match whole_path(&token) {
+                Some(path) => is_of_host(&path),
+                None => true,
+            },
+            SyntaxKind::TOKEN_IDENT => {
+                let mut above = token.parent_ancestors();
+                let path = above.find(|node| node.kind() == SyntaxKind::NODE_ATTRPATH);
+                let selected = path
+                    .as_ref()
+                    .and_then(SyntaxNode::parent)
+                    .and_then(ast::Select::cast);
+                match (path, selected) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    // `nixosModules.web` as a path: it is the host's below `hosts` alone.
+                    (Some(_), Some(select)) => {
+                        let whole = select.syntax().text().to_string().replace('.', "/");
+                        is_of_host(&whole)
+                    }
+                }
+            }
             _ => false,
         };
         if is_name {
@@ -149,6 +217,23 @@ pub(super) fn renamed(node: &SyntaxNode, host: &str) -> String {
         }
     }
     out
+}
+
+/// A text of several names as a path of files: `./modules + "/web.nix"`, `"${self}/modules/web.nix"`.
+fn whole_path(token: &rnix::SyntaxToken) -> Option<String> {
+    let text = token.text();
+    if !text.contains('/') {
+        return None;
+    }
+    let string = token.parent()?;
+    let sum = string.parent().and_then(ast::BinOp::cast);
+    let left = sum
+        .and_then(|sum| sum.lhs())
+        .filter(|left| left.syntax() != &string);
+    let before = left
+        .map(|left| left.syntax().text().to_string())
+        .unwrap_or_default();
+    Some(format!("{}{text}", before.trim_end_matches('/')))
 }
 
 fn word_replaced(text: &str, word: &str) -> String {
@@ -188,6 +273,19 @@ mod tests {
             ("{ url = https://forge.example/x; }", "url"),
             ("f { modules = [ hw.nixosModules.lenovo ]; }", ""),
             (
+                "f { modules = [ ./hosts/web ./hardware-configuration.nix ./disks/web-disk.nix ]; }",
+                "./hardware-configuration.nix, ./disks/web-disk.nix",
+            ),
+            (
+                "f { modules = [ (./modules + \"/web.nix\") \"${self}/disks.nix\" ]; }",
+                "\"/web.nix\", \"${self}/disks.nix\"",
+            ),
+            ("f \"web\" webModules ofWeb website", "webModules, ofWeb"),
+            (
+                "f { inherit webModules; modules = [ self.nixosModules.web ./modules/web.nix ]; }",
+                "self.nixosModules.web, ./modules/web.nix, webModules",
+            ),
+            (
                 "f { modules = [ nixos-hardware.nixosModules.x1 { net.ip = \"10.0.0.1\"; } ]; }",
                 "nixos-hardware.nixosModules.x1, \"10.0.0.1\"",
             ),
@@ -206,8 +304,8 @@ mod tests {
             ),
         ] {
             let parsed = rnix::Root::parse(value);
-            let text = renamed(&parsed.syntax(), "web");
-            assert_eq!(own_values(&text).join(", "), own, "{value}");
+            let text = renamed(&parsed.syntax(), "web", &|path| path.contains("hosts/"));
+            assert_eq!(own_values(&text, "web").join(", "), own, "{value}");
         }
     }
 

@@ -126,6 +126,8 @@ impl Work<'_> {
                 return Err(error);
             }
         }
-        Ok(Prepared::There(self.keys))
+        let files = [files.main.as_str(), files.installer.as_str()].map(Utf8Path::new);
+        let to_change = super::to_change(&self.repository.root, files.into_iter());
+        Ok(Prepared::There(self.keys, to_change))
     }
 }

@@ -57,7 +57,8 @@ impl Work<'_> {
             ),
             None => (
                 "it is not there".to_owned(),
-                "make one with nix flake init --template (docs/install/getting-started.md)".to_owned(),
+                "make one: nix flake init --template git+https://…/landfall (where landfall comes from; docs/install/getting-started.md)"
+                    .to_owned(),
             ),
         }
     }

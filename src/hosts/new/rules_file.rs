@@ -1,4 +1,5 @@
-//! Finds the file with the rules of the secrets.
+//! Finds the file with the rules of the secrets: one of the repository that gives secrets their public keys, whatever else has a usual name.
+//! Of several one must be named.
 //!
 //! It must be in the repository. A link to it is followed, as agenix and Nix do, and the secrets are searched in the folder
 //! of the link, where agenix runs.
@@ -6,10 +7,10 @@
 //! `new::secrets` reads it.
 
 use super::secrets::RulesFile;
-use super::{Work, argument};
+use super::{FLAKE, Work, argument};
 use crate::hosts::error::HostError;
-use crate::hosts::rules;
-use crate::hosts::transaction::FILE_BYTES_MAX;
+use crate::hosts::rules::{self, Kind};
+use crate::hosts::transaction::{FILE_BYTES_MAX, contents};
 use crate::real::disk::usage::shell;
 use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -63,7 +64,7 @@ impl Work<'_> {
         }
         let found = |path: &Utf8Path| {
             let whole = root.join(path);
-            self.resolved(&whole).map(Some).map_err(|reason| HostError::Secret {
+            self.resolved(&whole).map_err(|reason| HostError::Secret {
                 path: whole,
                 reason,
                 next: "put the file itself there (git rm the link, and git mv the file to its place), or name the rules file with \
@@ -71,42 +72,108 @@ impl Work<'_> {
                     .to_owned(),
             })
         };
-        let is_there = |path: &&str| {
-            fs::symlink_metadata(root.join(path)).is_ok_and(|found| found.is_file() || found.is_symlink())
-                && !root.join(path).as_std_path().is_dir()
-        };
-        if let Some(path) = rules::PLACES.iter().copied().find(is_there) {
-            return found(Utf8Path::new(path));
+        let mut usual = vec![];
+        for path in self.at_usual_places() {
+            let file = found(path)?;
+            let kind = self.kind(&file.path);
+            usual.push((file, kind));
         }
-        // Elsewhere, under the name that agenix reads.
-        let mut others = vec![];
+        let of = |kinds: &[Kind]| {
+            let fitting = usual.iter().filter(|(_, kind)| kinds.contains(kind));
+            fitting.map(|(file, _)| file.clone()).collect::<Vec<_>>()
+        };
+        let has_rules = of(&[Kind::Rules, Kind::NotNix]);
+        if !has_rules.is_empty() {
+            return self.only(has_rules);
+        }
+        // Elsewhere: under the name that agenix reads, then under any.
+        let (named, others): (Vec<_>, Vec<_>) = self
+            .with_public_keys()?
+            .into_iter()
+            .partition(|path| path.file_name() == Some("secrets.nix"));
+        for paths in [named, others] {
+            let files = paths
+                .iter()
+                .map(|path| found(path))
+                .collect::<Result<Vec<_>, _>>()?;
+            if !files.is_empty() {
+                return self.only(files);
+            }
+        }
+        self.only(of(&[Kind::NoSecretYet]))
+    }
+
+    fn kind(&self, path: &Utf8Path) -> Kind {
+        let root = &self.repository.root;
+        rules::kind(path, &|path| String::from_utf8(contents(root, path).ok()??).ok())
+    }
+
+    /// Files that have the name of a rules file, at the places where one is usual.
+    pub(super) fn at_usual_places(&self) -> impl Iterator<Item = &'static Utf8Path> {
+        let root = self.repository.root.clone();
+        let is_there = move |path: &&Utf8Path| {
+            let whole = root.join(path);
+            fs::symlink_metadata(&whole).is_ok_and(|found| found.is_file() || found.is_symlink())
+                && !whole.as_std_path().is_dir()
+        };
+        rules::PLACES
+            .iter()
+            .map(|path| Utf8Path::new(*path))
+            .filter(is_there)
+    }
+
+    /// Files of the repository that give secrets of age their public keys.
+    fn with_public_keys(&self) -> Result<Vec<Utf8PathBuf>, HostError> {
+        let root = &self.repository.root;
+        let mut found = vec![];
         for tracked in self.programs.tracked(root)? {
             let path = tracked.path;
-            if path.file_name() != Some("secrets.nix") {
+            if path.extension() != Some("nix") || path == FLAKE {
                 continue;
             }
             let whole = root.join(&path);
             let bytes = safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
                 .map_err(|refused| HostError::refused(whole, refused))?;
-            let is_rules = bytes.is_some_and(|bytes| String::from_utf8_lossy(&bytes).contains("publicKeys"));
-            others.extend(is_rules.then_some(path));
+            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+            let is_named = path.file_name() == Some("secrets.nix");
+            if text.contains("publicKeys")
+                && (is_named || text.contains(".age\""))
+                && self.kind(&path) == Kind::Rules
+            {
+                found.push(path);
+            }
         }
-        match others.as_slice() {
+        Ok(found)
+    }
+
+    /// The only one, without those that another one imports.
+    fn only(&self, files: Vec<RulesFile>) -> Result<Option<RulesFile>, HostError> {
+        let root = &self.repository.root;
+        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
+        let mut own: Vec<&RulesFile> = vec![];
+        for file in &files {
+            let is_part = files
+                .iter()
+                .any(|other| rules::imports(&other.path, &file.path, &read));
+            if !is_part && own.iter().all(|other| other.path != file.path) {
+                own.push(file);
+            }
+        }
+        match own.as_slice() {
             [] => Ok(None),
-            [one] => found(one),
-            [one, ..] => Err(argument(
-                "--rules",
-                "(not given)",
-                format!(
-                    "there are several rules files of agenix: {}",
-                    others
-                        .iter()
-                        .map(|path| path.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-                format!("name one of them: --rules {}", shell(root.join(one).as_str())),
-            )),
+            [one] => Ok(Some((*one).clone())),
+            [one, ..] => {
+                let shown: Vec<&str> = own.iter().map(|file| file.beside.as_str()).collect();
+                Err(argument(
+                    "--rules",
+                    "(not given)",
+                    format!("there are several rules files of agenix: {}", shown.join(", ")),
+                    format!(
+                        "name one of them: --rules {}",
+                        shell(root.join(&one.beside).as_str())
+                    ),
+                ))
+            }
         }
     }
 }

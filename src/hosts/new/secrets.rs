@@ -10,7 +10,7 @@ use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
 use crate::hosts::rekey::{self, NotRekeyed};
-use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey};
+use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Owners, Rule, Rules, WithKey};
 use crate::hosts::transaction::contents;
 use crate::real::disk::usage::shell;
 use crate::real::secrets::age_file::Undecrypted;
@@ -20,6 +20,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use std::collections::BTreeMap;
 
+/// What helps where rules do not evaluate.
+const CORRECT: &str = "correct it, commit it, and run the command again";
+/// What helps where it is not known whose secrets a new host is to have.
+const LIKE: &str = "run the command again with --like HOST, which gives the new host what HOST can read; or add the key by hand in the right \
+                    place, commit it, and run the command again (it keeps an existing key)";
 /// No file that rules read a key from is longer, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -92,6 +97,8 @@ pub(super) struct Begun {
     rules: Option<(RulesFile, Result<Rules, Unread>)>,
     /// The public keys of the host that is named with --like.
     like: Vec<String>,
+    /// Hosts that are there.
+    hosts: Vec<String>,
 }
 
 /// Why it is not known who may read what, or why it is not as it has to be.
@@ -106,7 +113,28 @@ pub(super) struct Unread {
 enum Next {
     Correct,
     ByHand,
+    /// A neighbour is to be named.
+    Like,
     Nix,
+}
+
+/// The same error; with what Nix says where that is why no key was found.
+fn with_reason(error: HostError, unread: Option<&Unread>) -> HostError {
+    match (error, unread) {
+        (
+            HostError::RulesDeclined { path, lines, .. },
+            Some(Unread {
+                reason,
+                next: Next::Correct,
+            }),
+        ) => HostError::RulesDeclined {
+            path,
+            reason: reason.clone(),
+            lines,
+            next: CORRECT.to_owned(),
+        },
+        (error, _) => error,
+    }
 }
 
 /// What of the rules is another than before, beside the new key in lists, and rules for secrets of the host's own that nobody has made.
@@ -175,7 +203,15 @@ impl Work<'_> {
                 name: self.request.name.clone(),
                 what: format!("{path}: {reason}"),
             }),
-            Err(NotWritten::Form(..)) if is_ruled || self.is_tracked(key.public)? => Ok(WithKey::default()),
+            Err(NotWritten::Form(..) | NotWritten::Several(..)) if is_ruled || self.is_tracked(key.public)? => {
+                Ok(WithKey::default())
+            }
+            Err(NotWritten::Several(path, reason)) => Err(HostError::RulesDeclined {
+                path: root.join(path),
+                reason,
+                lines: format!("    {}", key.public),
+                next: LIKE.to_owned(),
+            }),
             Err(NotWritten::Form(path, reason)) => Err(HostError::RulesDeclined {
                 path: root.join(path),
                 reason,
@@ -214,7 +250,7 @@ impl Work<'_> {
                     "name it with --rules FILE",
                 ));
             }
-            return Ok(Begun::default());
+            return Ok(self.without_rules());
         };
         let mut done = Secrets {
             has_rules: true,
@@ -222,7 +258,8 @@ impl Work<'_> {
         };
         let like = self.keys_of_like(&rules.path)?;
         let before = self.rules_with(&rules.path, &vec![]);
-        done.edited = match self.with_key(&rules, hosts, before.as_ref().ok()) {
+        let with = self.with_key(&rules, hosts, before.as_ref().ok());
+        done.edited = match with.map_err(|error| with_reason(error, before.as_ref().err())) {
             // Nobody wants the rules' lists followed: then they can be left to a person, too.
             Err(HostError::RulesDeclined {
                 path, reason, lines, ..
@@ -256,7 +293,21 @@ impl Work<'_> {
             secrets: done,
             rules: Some((rules, before)),
             like,
+            hosts: hosts.to_vec(),
         })
+    }
+
+    /// No file gives secrets their public keys. One that looks like it is named.
+    fn without_rules(&self) -> Begun {
+        let mut begun = Begun::default();
+        begun.secrets.notes.extend(self.at_usual_places().map(|path| {
+            format!(
+                "{path} is not a rules file of agenix (it gives no secret its publicKeys): the key of {} was not added to any file, and no \
+                 secret was encrypted for it",
+                self.request.name
+            )
+        }));
+        begun
     }
 
     /// The secrets that are for the host then, encrypted again. `written`: the host's files, with which the rules are asked.
@@ -270,60 +321,33 @@ impl Work<'_> {
             secrets: mut done,
             rules,
             like,
+            hosts,
         } = begun;
         let Some((file, before)) = rules else {
             return Ok(done);
         };
         let RulesFile { path, beside } = &file;
-        let folder = beside.parent().unwrap_or(Utf8Path::new("")).to_owned();
         let rekey = agenix(beside, "--rekey");
-        let rules = match before.and_then(|before| self.rules(&file, &before, &done.edited, written)) {
+        let rules = match before
+            .and_then(|before| self.rules(&file, &before, &done.edited, &like, &hosts, written))
+        {
             Ok(rules) => rules,
             // Nobody can say without Nix; that it parses was seen.
-            Err(Unread { .. }) if !self.request.rekey && self.copy.is_none() => Rules::new(),
-            Err(Unread { reason, next }) => {
-                return Err(HostError::RulesDeclined {
-                    path: self.repository.root.join(path),
-                    reason,
-                    lines: format!("    {}", self.keys.age_public),
-                    next: match next {
-                        Next::Correct => "correct it, commit it, and run the command again".to_owned(),
-                        Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
-                            .to_owned(),
-                        Next::Nix => {
-                            format!("add nix to PATH; or run the command again with --no-rekey, and then: {rekey}")
-                        }
-                    },
-                });
+            Err(Unread {
+                reason,
+                next: Next::Nix,
+            }) if !self.request.rekey && self.copy.is_none() => {
+                self.left_to_a_person(&mut done, path, &reason);
+                Rules::new()
             }
+            Err(unread) => return Err(self.unread(&file, unread)),
         };
         if !self.request.rekey {
             done.notes
                 .push(format!("the secrets were not encrypted again: {rekey}"));
             return Ok(done);
         }
-        let has_like = |rule: &Rule| {
-            rule.public_keys
-                .iter()
-                .any(|key| like.iter().any(|like| rules::same(like, key)))
-        };
-        let missed = rules
-            .iter()
-            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
-        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
-        if let (Some(like), false) = (&self.request.like, missed.is_empty()) {
-            return Err(HostError::RulesDeclined {
-                path: self.repository.root.join(path),
-                reason: format!(
-                    "{} is for {like}, in a form that landfall cannot edit",
-                    missed.join(", ")
-                ),
-                lines: format!("    {}", self.keys.age_public),
-                next:
-                    "add this key beside that one in the lists of these secrets, then run the command again"
-                        .to_owned(),
-            });
-        }
+        self.refuse_missed(path, &rules, &like)?;
         let for_host: Vec<(&String, &Rule)> =
             rules.iter().filter(|(_, rule)| self.is_for_host(rule)).collect();
         if for_host.is_empty() {
@@ -334,25 +358,7 @@ impl Work<'_> {
         }
         let (mut to_do, mut absent): (Vec<Secret<'_>>, Vec<String>) = (vec![], vec![]);
         for (secret, rule) in for_host {
-            let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
-                path: folder.join(secret),
-                reason: "it is not in the repository".to_owned(),
-                next: format!("correct its name in {path}"),
-            })?;
-            let twin = rules
-                .keys()
-                .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
-            if let Some(twin) = twin {
-                return Err(HostError::Secret {
-                    path: self.repository.root.join(&place),
-                    reason: format!(
-                        "{path} names it twice, as {} and {}, possibly with different rules",
-                        names::quoted(secret),
-                        names::quoted(twin)
-                    ),
-                    next: format!("keep one of them in {path}, and commit the file"),
-                });
-            }
+            let place = self.place_of(secret, &file, &rules)?;
             match contents(&self.repository.root, &place)? {
                 // One that has a rule and was not made yet has nobody to be encrypted for.
                 None => absent.push(place.to_string()),
@@ -374,6 +380,78 @@ impl Work<'_> {
         }
         done.rekeyed = self.rekeyed(to_do, beside, callbacks)?;
         Ok(done)
+    }
+
+    /// Rules that cannot be read, and what helps.
+    fn unread(&self, file: &RulesFile, unread: Unread) -> HostError {
+        let Unread { reason, next } = unread;
+        let next = match next {
+            Next::Correct => CORRECT.to_owned(),
+            Next::Like => LIKE.to_owned(),
+            Next::ByHand => "add the key beside the keys of the other hosts by hand, commit it, and run the command again (it keeps an existing key)"
+                .to_owned(),
+            Next::Nix => format!(
+                "add nix to PATH; or run the command again with --no-rekey, and then: {}",
+                agenix(&file.beside, "--rekey")
+            ),
+        };
+        HostError::RulesDeclined {
+            path: self.repository.root.join(&file.path),
+            reason,
+            lines: format!("    {}", self.keys.age_public),
+            next,
+        }
+    }
+
+    /// Refuses rules with a secret of the host that is named with --like, and not of the new one.
+    fn refuse_missed(&self, path: &Utf8Path, rules: &Rules, like: &[String]) -> Result<(), HostError> {
+        let has_like = |rule: &Rule| {
+            rule.public_keys
+                .iter()
+                .any(|key| like.iter().any(|like| rules::same(like, key)))
+        };
+        let missed = rules
+            .iter()
+            .filter(|(_, rule)| has_like(rule) && !self.is_for_host(rule));
+        let missed: Vec<&str> = missed.map(|(secret, _)| secret.as_str()).collect();
+        let (Some(like), false) = (&self.request.like, missed.is_empty()) else {
+            return Ok(());
+        };
+        Err(HostError::RulesDeclined {
+            path: self.repository.root.join(path),
+            reason: format!(
+                "{} is for {like}, in a form that landfall cannot edit",
+                missed.join(", ")
+            ),
+            lines: format!("    {}", self.keys.age_public),
+            next: "add this key beside that one in the lists of these secrets, then run the command again"
+                .to_owned(),
+        })
+    }
+
+    /// Where a secret is that the rules name, and name once.
+    fn place_of(&self, secret: &str, file: &RulesFile, rules: &Rules) -> Result<Utf8PathBuf, HostError> {
+        let RulesFile { path, beside } = file;
+        let place = literal::beside(beside, secret).ok_or_else(|| HostError::Secret {
+            path: beside.parent().unwrap_or(Utf8Path::new("")).join(secret),
+            reason: "it is not in the repository".to_owned(),
+            next: format!("correct its name in {path}"),
+        })?;
+        let twin = rules
+            .keys()
+            .find(|other| *other != secret && literal::beside(beside, other).as_ref() == Some(&place));
+        match twin {
+            None => Ok(place),
+            Some(twin) => Err(HostError::Secret {
+                path: self.repository.root.join(&place),
+                reason: format!(
+                    "{path} names it twice, as {} and {}, possibly with different rules",
+                    names::quoted(secret),
+                    names::quoted(twin)
+                ),
+                next: format!("keep one of them in {path}, and commit the file"),
+            }),
+        }
     }
 
     /// A secret whose rules name the host's key, and that is not encrypted for it: with what helps. `None` where nobody can say
@@ -470,6 +548,8 @@ impl Work<'_> {
         file: &RulesFile,
         before: &Rules,
         edited: &Edited,
+        like: &[String],
+        hosts: &[String],
         written: &Written,
     ) -> Result<Rules, Unread> {
         let by_hand = |reason: String| Unread {
@@ -498,9 +578,56 @@ impl Work<'_> {
             let place = literal::beside(&file.beside, secret);
             place.is_none_or(|place| fs::symlink_metadata(self.repository.root.join(place)).is_ok())
         };
-        match changed(before, &after, &self.keys.age_public, &is_there) {
+        if let Some(what) = changed(before, &after, &self.keys.age_public, &is_there) {
+            return Err(by_hand(format!("with {name} in it, {what}")));
+        }
+        match self.unasked(before, &after, &file.path, like, hosts) {
             None => Ok(after),
-            Some(what) => Err(by_hand(format!("with {name} in it, {what}"))),
+            Some(what) => Err(Unread {
+                reason: format!("with {name} in it, {what}"),
+                next: Next::Like,
+            }),
+        }
+    }
+
+    /// A secret that the host would get though nobody asked for it: not every other host has it, nor has the one that is named.
+    fn unasked(
+        &self,
+        before: &Rules,
+        after: &Rules,
+        path: &Utf8Path,
+        like: &[String],
+        hosts: &[String],
+    ) -> Option<String> {
+        let root = &self.repository.root;
+        let read = |path: &Utf8Path| String::from_utf8(contents(root, path).ok()??).ok();
+        let name = &self.request.name;
+        let owners = Owners::of(path, name, hosts, &read);
+        let has = |rule: &Rule, key: &String| rule.public_keys.iter().any(|known| rules::same(known, key));
+        for (secret, rule) in after {
+            let Some(old) = before.get(secret) else { continue };
+            let is_gained = self.is_for_host(rule) && !self.is_for_host(old);
+            if !is_gained || like.iter().any(|key| has(old, key)) {
+                continue;
+            }
+            if let Some(other) = owners.without(old, before, &self.keys.age_public) {
+                let other = self.request.like.as_ref().unwrap_or(&other);
+                return Some(format!("{name} could read {secret}, which {other} cannot read"));
+            }
+        }
+        None
+    }
+
+    /// The rules stay as they are, and the key is shown: nobody can say what else it would open.
+    fn left_to_a_person(&self, done: &mut Secrets, path: &Utf8Path, reason: &str) {
+        if !done.edited.is_empty() {
+            done.edited = vec![];
+            done.notes.push(format!(
+                "{path} was not edited: {reason}; add the key of {name} to it where it belongs, and commit it:\n\n    {attribute} = {key};\n",
+                name = self.request.name,
+                attribute = names::attribute(&self.request.name),
+                key = names::quoted(&self.keys.age_public)
+            ));
         }
     }
 

@@ -8,7 +8,7 @@
 use super::outcome::{Secrets, Written};
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::hosts::error::HostError;
-use crate::hosts::evaluate::{Copy, Difference, Names, difference};
+use crate::hosts::evaluate::{Copy, Difference, Names, difference, has_installer};
 use crate::hosts::flake::{self, Candidate, HostFiles, OtherSystem};
 use crate::hosts::place::Outline;
 use crate::hosts::syntax;
@@ -57,6 +57,7 @@ impl Work<'_> {
         candidates: &[Candidate],
         before: Option<&Names>,
         secrets: &Secrets,
+        is_bound: bool,
     ) -> Result<Written, HostError> {
         let (remote, note) = self.remote()?;
         let known_hosts = remote
@@ -94,16 +95,39 @@ impl Work<'_> {
             known_hosts: &known_hosts,
         };
         let mut written = match (&self.copy, before) {
-            _ if !self.request.edit_flake => self.without_flake(flake.1, base),
+            _ if !self.request.edit_flake => self.without_flake(flake.1, base, before, is_bound),
             (Some(copy), Some(before)) => self.evaluated(flake, candidates, copy, before, base)?,
             _ => self.by_form(flake, candidates, base)?,
         };
         written.notes.extend(notes);
+        if self.request.user.is_none() {
+            written.notes.push(format!(
+                "{} makes no user, and there is no root password: without a module of the flake that makes one, nobody can log in (--user \
+                 NAME makes one)",
+                written.files.main
+            ));
+        }
         Ok(written)
     }
 
-    fn without_flake(&self, outline: &Outline, base: HostText<'_>) -> Written {
+    fn without_flake(
+        &self,
+        outline: &Outline,
+        base: HostText<'_>,
+        before: Option<&Names>,
+        is_bound: bool,
+    ) -> Written {
         let name = base.name;
+        let has_installer = before.is_some_and(|names| has_installer(names, name, base.system));
+        let lines = flake::lines(self.wanted(), Some(outline));
+        let note = match (is_bound, has_installer) {
+            (false, _) => Some(format!("flake.nix was not edited; add these lines:\n\n{lines}")),
+            (true, false) => Some(format!(
+                "flake.nix was not edited; it has nixosConfigurations.{name}; of these lines add those of its installer, if they are not \
+                 there:\n\n{lines}"
+            )),
+            (true, true) => None,
+        };
         Written {
             flake: None,
             files: HostFiles {
@@ -113,10 +137,7 @@ impl Work<'_> {
             host: base.host(),
             installer: base.installer(),
             attributes: None,
-            notes: vec![format!(
-                "flake.nix was not edited; add these lines:\n\n{}",
-                flake::lines(self.wanted(), Some(outline))
-            )],
+            notes: note.into_iter().collect(),
         }
     }
 
@@ -229,7 +250,8 @@ impl Work<'_> {
             if attributes.is_none() {
                 let after = match copy.names(&self.request.system)? {
                     Ok(after) => after,
-                    Err(reason) => return Ok(Err(format!("Nix cannot evaluate it: {reason}"))),
+                    Err(why) if why.helps.is_some() => return Err(self.unevaluated(why)),
+                    Err(why) => return Ok(Err(format!("Nix cannot evaluate it: {}", why.reason))),
                 };
                 match difference(before, &after, &self.request.name, &self.request.system) {
                     Difference::AsWanted(new) => attributes = Some(new),
@@ -253,8 +275,9 @@ impl Work<'_> {
                     return Ok(Ok((attributes.unwrap_or_default(), host)));
                 }
                 Ok(found) => return Ok(Err(format!("the new host would have the name {found}"))),
-                Err(said) => {
-                    reason.get_or_insert(said);
+                Err(why) if why.helps.is_some() => return Err(self.unevaluated(why)),
+                Err(why) => {
+                    reason.get_or_insert(why.reason);
                 }
             }
         }
@@ -277,7 +300,24 @@ fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
         )),
         None => None,
     };
-    other.into_iter().chain(copied(candidate)).collect()
+    let unlike = (!candidate.unlike.is_empty()).then(|| {
+        format!(
+            "{host} has its own file and landfall's module alone: what the flake gives {} besides is not in its lines; add what they share in \
+             flake.nix",
+            candidate.unlike.join(", ")
+        )
+    });
+    let place = match candidate.places.as_slice() {
+        [place, others @ ..] if !others.is_empty() => Some(format!(
+            "the flake has hosts in several places: {host} was put into {place}, and not into {}; move it in flake.nix if it belongs there",
+            others.join(", ")
+        )),
+        _ => None,
+    };
+    [other, place, copied(candidate), unlike]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What of a neighbour may be the neighbour's alone.

@@ -253,6 +253,7 @@ pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<()
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
+    skeleton::clear_profile(hands, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
         hands
             .reporter

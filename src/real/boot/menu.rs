@@ -19,7 +19,7 @@ use std::io::Read;
 
 /// Longest boot entry, and longest `loader.conf`.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
-/// Most bytes behind an initrd that are looked at: keys, and rarely more.
+/// Most bytes after an initrd that are read: keys, and rarely more.
 const APPENDED_BYTES_MAX: u64 = 64 << 20;
 
 /// A file that is there and wrong.

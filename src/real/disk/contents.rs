@@ -7,13 +7,14 @@
 //!
 //! `select` decides, and `usage` says who uses the disk.
 
-use super::blank::{Blankness, Extent, Look, Medium};
-use super::extent::{self, End};
+use super::blank::{Blankness, Look, Medium};
+use super::extent::End;
 use super::loader;
 use super::outside::{self, Outside};
 use super::partitions::{EXTENDED, Kind, of_partition};
 pub use super::partitions::{Place, places};
 use super::signature::{Signature, describe, sniff};
+use super::unlisted::{Known, has_table};
 use super::{amount, lsblk};
 use crate::event::Reporter;
 use crate::real::disk::locked::forget_cache;
@@ -26,6 +27,7 @@ use crate::real::volume::slots::{self, Slots};
 use camino::Utf8Path;
 use landfall_states::Probe;
 use landfall_states::actions::partition_disk::GptCopy;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, GptTable, Plan};
 use std::borrow::Cow;
@@ -105,84 +107,44 @@ fn seen_on<D: Read + Seek>(
     let whole = sniff(file, 0, size)?;
     // The boot sector of a filesystem ends as an MBR does.
     on_disk.empty_mbr &= whole.is_empty();
-    let mut slots = Slots::default();
-    let mut folders = vec![];
-    let mut parts = vec![];
-    for place in &places {
-        let found = if place.is_extended() {
-            vec![]
-        } else {
-            sniff(file, place.from, place.bytes)?
-        };
-        if place.esp {
-            folders.extend(slots::folders(file, place.from, place.bytes));
-        }
-        if place.esp && slots.bytes == [None, None] {
-            slots = slots::read(file, place.from, place.bytes, planned)?;
-        }
-        parts.push((place, found));
-    }
-    // Where something is on the disk itself: its end.
-    let end = if places.is_empty() && !whole.is_empty() {
-        extent::end(file, &whole, size)?
-    } else {
-        End::Whole
-    };
+    let Parts {
+        found: parts,
+        slots,
+        folders,
+    } = Parts::of(file, &places, planned)?;
     let code = match on_disk.mbr.is_empty() {
         true => None,
         false => loader::behind_mbr(file)?,
     };
-    // An install of this plan that was cut off has old bytes where nothing is made yet.
-    let unlisted = match end {
-        _ if planned => vec![],
-        End::At(from) => behind(from, size),
-        End::Whole | End::Unknown if places.is_empty() => vec![],
-        End::Whole | End::Unknown => {
-            outside::beside(file, &on_disk, &places, disk, code.as_ref(), whole.is_empty())?
-        }
+    let known = Known {
+        disk,
+        on_disk: &on_disk,
+        places: &places,
+        whole: &whole,
     };
-    let unknown = |(place, found): &(&Place, Vec<Signature>)| found.is_empty() && !place.is_extended();
-    let ranges = parts.iter().filter(|part| unknown(part)).count()
+    let end = known.end(file)?;
+    // An install of this plan that was cut off has old bytes where nothing is made yet.
+    let unlisted = if planned {
+        vec![]
+    } else {
+        known.unlisted(file, &end, code.as_ref())?
+    };
+    let ranges = parts.iter().filter(|part| is_unknown(part)).count()
         + unlisted.iter().filter(|range| outside::is_large(range)).count();
     let how = Look::new(medium, size, ranges).telling(ahead);
     let mut begun = vec![];
-    let looked = match (whole.is_empty() && places.is_empty(), has_table(&on_disk)) {
-        (false, _) => None,
-        // A table of no partitions: what it would have described. An MBR is one sector, with the code of a boot loader in it.
-        (true, false) if on_disk.empty_mbr => {
-            Some(how.proof(file, 512.min(size), size.saturating_sub(512), Extent::Unlisted))
-        }
-        (true, false) => Some(how.proof(file, 0, size, Extent::Unlisted)),
-        // Everything but the table itself.
-        (true, true) => {
-            let mut found = Blankness::Blank;
-            for (from, bytes) in outside::beside(file, &on_disk, &places, disk, None, true)? {
-                match how.proof(file, from, bytes, Extent::Unlisted) {
-                    Blankness::Blank => {}
-                    Blankness::BlankWhereRead => found = Blankness::BlankWhereRead,
-                    Blankness::Data(at) => {
-                        found = Blankness::Data(from.saturating_add(at));
-                        break;
-                    }
-                    Blankness::Unreadable(at, why) => {
-                        found = Blankness::Unreadable(from.saturating_add(at), why);
-                        break;
-                    }
-                }
-            }
-            Some(found)
-        }
-    };
+    let looked = known.bytes(file, &how)?;
     if let Some(Blankness::Data(_)) = looked {
         begun.extend(outside::recognised(file, 0, size)?);
     }
     let mut bytes = vec![looked];
     for part in &parts {
-        bytes.push(if unknown(part) {
-            Some(of_partition(file, &how, part.0)?)
-        } else {
-            None
-        });
+        let is_looked_at = is_unknown(part);
+        bytes.push(
+            is_looked_at
+                .then(|| of_partition(file, &how, part.0))
+                .transpose()?,
+        );
     }
     let mut outside = vec![];
     for (from, bytes) in unlisted {
@@ -191,14 +153,7 @@ fn seen_on<D: Read + Seek>(
     if !places.is_empty() {
         begun.extend(outside::beside_table(file, &places, size)?);
     }
-    // What begins there says what the bytes of its range are.
-    for range in &mut outside {
-        let end = range.from.saturating_add(range.bytes);
-        let within = |(at, _): &mut (u64, Vec<Signature>)| (range.from..end).contains(at);
-        if matches!(range.looked, Blankness::Data(_)) && range.found.is_empty() && range.from < MIB {
-            range.found = begun.extract_if(.., within).collect();
-        }
-    }
+    explain(&mut outside, &mut begun);
     if end == End::Unknown {
         let others = outside::recognised(file, 0, size)?;
         begun.extend(others.into_iter().filter(|(at, _)| *at > 0));
@@ -229,10 +184,54 @@ fn seen_on<D: Read + Seek>(
     Ok(contents)
 }
 
-/// What lies behind something, up to the end of the disk. Less than a MiB is what rounding leaves.
-fn behind(from: u64, size: u64) -> Vec<(u64, u64)> {
-    let bytes = size.saturating_sub(from);
-    if bytes > MIB { vec![(from, bytes)] } else { vec![] }
+/// Whether nothing was recognised in a partition.
+fn is_unknown((place, found): &(&Place, Vec<Signature>)) -> bool {
+    found.is_empty() && !place.is_extended()
+}
+
+/// What is in the partitions of a disk.
+struct Parts<'p> {
+    /// The signatures of each.
+    found: Vec<(&'p Place, Vec<Signature>)>,
+    slots: Slots,
+    folders: Vec<String>,
+}
+
+impl<'p> Parts<'p> {
+    fn of<D: Read + Seek>(file: &mut D, places: &'p [Place], planned: bool) -> io::Result<Self> {
+        let mut parts = Parts {
+            found: vec![],
+            slots: Slots::default(),
+            folders: vec![],
+        };
+        for place in places {
+            let found = if place.is_extended() {
+                vec![]
+            } else {
+                sniff(file, place.from, place.bytes)?
+            };
+            if place.esp {
+                let folders = slots::folders(file, place.from, place.bytes);
+                parts.folders.extend(folders);
+            }
+            if place.esp && parts.slots.bytes == [None, None] {
+                parts.slots = slots::read(file, place.from, place.bytes, planned)?;
+            }
+            parts.found.push((place, found));
+        }
+        Ok(parts)
+    }
+}
+
+/// What begins in a range says what the bytes of the range are.
+fn explain(outside: &mut [Outside], begun: &mut Vec<(u64, Vec<Signature>)>) {
+    for range in outside {
+        let end = range.from.saturating_add(range.bytes);
+        let within = |(at, _): &mut (u64, Vec<Signature>)| (range.from..end).contains(at);
+        if matches!(range.looked, Blankness::Data(_)) && range.found.is_empty() && range.from < MIB {
+            range.found = begun.extract_if(.., within).collect();
+        }
+    }
 }
 
 /// A classic MBR does not say which sectors it counts. Where nothing is known at the places that it names, and something is at
@@ -263,24 +262,6 @@ fn knows_one<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &OnDisk
         }
     }
     Ok(false)
-}
-
-/// Whether there is a table of the kinds that are read, whatever is in it.
-fn has_table(on_disk: &OnDisk) -> bool {
-    let OnDisk {
-        primary,
-        backup,
-        protective_mbr,
-        mbr,
-        mbr_sector_bytes: _,
-        empty_mbr: _,
-        mbr_signature: _,
-        other,
-    } = on_disk;
-    *protective_mbr
-        || !mbr.is_empty()
-        || other.is_some()
-        || [primary, backup].into_iter().any(|copy| *copy != GptCopy::Absent)
 }
 
 fn counted(table: &GptTable) -> String {
@@ -324,7 +305,7 @@ fn table_line(on_disk: &OnDisk, sector_bytes: u32) -> (String, Option<String>) {
         ),
         (None, None) if on_disk.protective_mbr => (
             "protective MBR, but no GPT".into(),
-            Some("its protective MBR has no GPT behind it".into()),
+            Some("its protective MBR has no GPT after it".into()),
         ),
         (None, None) if !on_disk.mbr.is_empty() => {
             let line = format!("MBR with {} partitions", on_disk.mbr.len());
@@ -511,13 +492,16 @@ impl Contents {
 }
 
 /// Asks `blkid` of every piece that our own readers do not know, and takes in what it says.
+///
+/// # Errors
+/// The run is to stop.
 pub async fn ask_blkid(
     device: &Utf8Path,
     size_bytes: u64,
     contents: &mut Contents,
     reporter: &Reporter,
     stop: &Stop,
-) {
+) -> Result<(), Fault> {
     let has_table = has_table(&contents.on_disk) || contents.on_disk.empty_mbr;
     let pieces: Vec<(usize, u64, u64, bool)> = contents
         .signatures
@@ -535,13 +519,14 @@ pub async fn ask_blkid(
         .take(PIECES_MAX)
         .collect();
     for (index, from, bytes, whole) in pieces {
-        let ended = Program::new("blkid")
+        let ended = Program::that_looks("blkid")
             .args(["-p", "-o", "export", "-O", &from.to_string()])
             .args(["-S", &bytes.to_string(), device.as_str()])
             .run(reporter, stop)
             .await;
         let said = match ended {
             Ok(ended) => opinion(ended.code, &ended.stdout, whole && has_table),
+            Err(fault) if fault.class == FaultClass::Interrupted => return Err(fault),
             Err(fault) => Err(fault.to_string()),
         };
         match said {
@@ -554,6 +539,7 @@ pub async fn ask_blkid(
         }
     }
     contents.judge();
+    Ok(())
 }
 
 /// What `blkid -p -o export` says, by its exit code and output: nothing, or a signature. ZFS is left to our own reader, because

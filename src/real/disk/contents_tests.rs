@@ -284,3 +284,32 @@ fn code_of_a_boot_loader_in_the_gap_is_told_and_excuses_nothing_else() {
     disk[512 + 0x180] = b'x';
     assert_eq!(of(&disk).unknown.len(), 1);
 }
+
+#[test]
+fn a_stop_while_blkid_looks_is_no_finding() {
+    use crate::real::test_support::{block_on, image};
+    let keep = tempfile::tempdir().unwrap();
+    let device = image(&keep, "unknown", 8 << 20);
+    let bytes = vec![0; 8 << 20];
+    let asked = |stop: &Stop| {
+        let mut contents = of(&bytes);
+        let heard = block_on(ask_blkid(
+            &device,
+            8 << 20,
+            &mut contents,
+            &Reporter::default(),
+            stop,
+        ));
+        heard.map(|()| contents.signatures)
+    };
+    let (sender, stop) = Stop::new();
+    sender.send(Some("SIGTERM")).unwrap();
+    assert_eq!(asked(&stop).unwrap_err().class, FaultClass::Interrupted);
+    // The control: blkid has nothing to say of it.
+    assert!(
+        asked(&Stop::never())
+            .unwrap()
+            .iter()
+            .all(|(_, found)| found.is_empty())
+    );
+}

@@ -9,7 +9,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 const SECTOR: u64 = 512;
-/// So many entries fit behind the code.
+/// Partition entries that fit after the code.
 const ENTRIES_MAX: usize = 8;
 
 /// Some code.

@@ -530,7 +530,7 @@ pub async fn settle(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<(
     if !sysfs.at("run/udev/control").exists() {
         return Ok(());
     }
-    let ended = Program::new("udevadm")
+    let ended = Program::that_looks("udevadm")
         .args(["settle", "--timeout=30"])
         .deadline(Duration::from_secs(40))
         .run(reporter, stop)

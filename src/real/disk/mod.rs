@@ -54,6 +54,7 @@ pub mod scan;
 pub mod select;
 pub mod signature;
 pub mod sysfs;
+mod unlisted;
 pub mod usage;
 
 pub(crate) use crate::os_error::errno as os_code;

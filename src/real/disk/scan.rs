@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::event::Reporter;
 use crate::os_error;
 use crate::real::disk::known_ids;
-use crate::real::process::command::{OnStop, Program};
+use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::table::gpt;
 use camino::Utf8Path;
@@ -115,9 +115,8 @@ pub async fn machine(sysfs: &Sysfs, reporter: &Reporter, stop: &Stop) -> Result<
 
 /// What lsblk says of every block device.
 async fn rows(reporter: &Reporter, stop: &Stop) -> Result<Vec<lsblk::Row>, Fault> {
-    let ended = Program::new("lsblk")
+    let ended = Program::that_looks("lsblk")
         .args(lsblk::ARGS)
-        .on_stop(OnStop::End)
         .run(reporter, stop)
         .await?;
     // 32: none of the devices was found; 64: some were not. Neither is trouble: devices come and go.
@@ -309,7 +308,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
             Ok(Ok(mut contents)) => {
                 let device = block.device();
                 let size = block.identity.size_bytes;
-                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await;
+                contents::ask_blkid(device.as_str().into(), size, &mut contents, reporter, stop).await?;
                 Ok(contents)
             }
             Ok(Err(error)) => {

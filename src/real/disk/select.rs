@@ -399,7 +399,7 @@ fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
                 [] => String::new(),
                 commands => format!("; to free it: {}", commands.join(" && ")),
             };
-            format!("cannot be: {}{free}", never.join("; "))
+            format!("not usable: {}{free}", never.join("; "))
         } else if !unless_named.is_empty() {
             format!("only when named: {}", unless_named.join("; "))
         } else {
@@ -419,12 +419,12 @@ fn list(all: &[Facts], firmware: &Firmware) -> Vec<String> {
                 Former::Install => ", with an install of this configuration on it",
             };
             format!(
-                "can be: {} partitions{esp}{blank}{system}{former}",
+                "usable: {} partitions{esp}{blank}{system}{former}",
                 facts.partitions.len()
             )
         };
         let name = match named::name_for(index, &disks) {
-            Some(name) => format!("; its name: {name}"),
+            Some(name) => format!("; name to use: {name}"),
             None => String::new(),
         };
         lines.push(format!("{}: {why}{name}", facts.describe()));

@@ -53,6 +53,25 @@ pub struct Uses {
     pub release: Vec<String>,
 }
 
+/// The uses of one disk, while they are looked for.
+struct SeenUses<'d> {
+    disk: &'d Block,
+    uses: Uses,
+    /// Names of partitions (and of the disk) that are known to be used, by whomever.
+    explained: BTreeSet<String>,
+}
+
+impl SeenUses<'_> {
+    fn explain(&mut self, numbers: &[Option<u32>]) {
+        for partition in &self.disk.partitions {
+            if numbers.contains(&Some(partition.kernel.number)) {
+                self.explained.insert(partition.name.clone());
+            }
+        }
+        self.explained.insert(self.disk.name.clone());
+    }
+}
+
 /// The ids by which this install's own attachments are recognised on one disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Own {
@@ -283,25 +302,38 @@ impl Machine {
 
     /// The uses of a disk. `signatures`: what is on the whole disk (`None`) and on each of its partitions.
     pub fn uses(&self, disk: &Block, own: &Own, signatures: &[(Option<u32>, Vec<Signature>)]) -> Uses {
-        let mut uses = Uses::default();
-        // Names of partitions (and of the disk) that are known to be used, by whomever.
-        let mut explained: BTreeSet<String> = BTreeSet::new();
-        let mut explain = |numbers: &[Option<u32>]| {
-            for partition in &disk.partitions {
-                if numbers.contains(&Some(partition.kernel.number)) {
-                    explained.insert(partition.name.clone());
-                }
-            }
-            explained.insert(disk.name.clone());
+        let mut seen = SeenUses {
+            disk,
+            uses: Uses::default(),
+            explained: BTreeSet::new(),
         };
-        // Of others, by their place in the list of mounts.
+        let mounted = self.mounts_on(own, &mut seen);
+        let mut first = self.swaps_on(own, &mut seen);
+        self.holders_of(own, &mut seen);
+        self.loops_on(&mut seen);
+        let SeenUses {
+            mut uses, explained, ..
+        } = seen;
+        uses.members = self.members(disk, signatures);
+        self.unexplained(disk, &explained, signatures, &mut uses);
+        uses.strangers.dedup();
+        let mut seen = BTreeSet::new();
+        uses.release.retain(|command| seen.insert(command.clone()));
+        first.extend(self.unmounts(&mounted));
+        uses.release.splice(0..0, first);
+        uses
+    }
+
+    /// The mounts of what is on a disk. Those of others are given back, by their place in the list of mounts.
+    fn mounts_on(&self, own: &Own, seen: &mut SeenUses<'_>) -> Vec<usize> {
+        let disk = seen.disk;
         let mut mounted: Vec<usize> = vec![];
-        let mut first = vec![];
         for (index, mount) in self.mounts.iter().enumerate() {
             let Some((name, places)) = self.device_of(mount).and_then(|dev| self.on(dev, disk)) else {
                 continue;
             };
-            explain(&places);
+            seen.explain(&places);
+            let uses = &mut seen.uses;
             let where_ = places.iter().map(|p| place(*p)).collect::<Vec<_>>().join(", ");
             let line = format!("{where_} is mounted at {}", mount.point);
             let ours = is_below(&mount.point, MOUNT_ROOT) || is_below(&mount.point, RUN_DIR);
@@ -312,16 +344,24 @@ impl Machine {
             if is_boot_point(&mount.point) || ["iso9660", "squashfs", "erofs"].contains(&mount.kind.as_str())
             {
                 uses.boot.push(format!(
-                    "this system runs from it ({where_} is behind {})",
+                    "this system runs from it ({where_} holds {})",
                     mount.point
                 ));
             }
             uses.strangers.push(line);
             mounted.push(index);
         }
+        mounted
+    }
+
+    /// The swap on a disk. The commands that end what others swap to are given back: they come before all others.
+    fn swaps_on(&self, own: &Own, seen: &mut SeenUses<'_>) -> Vec<String> {
+        let disk = seen.disk;
+        let mut commands = vec![];
         for (shown, dev) in &self.swaps {
             if let Some((name, places)) = self.on(*dev, disk) {
-                explain(&places);
+                seen.explain(&places);
+                let uses = &mut seen.uses;
                 let line = format!("swap is on it ({shown})");
                 let is_mapping = matches!(Sysfs::find_name(&self.blocks, &name), Some((_, None)));
                 if is_mapping && self.is_own_device(disk, own, &name) {
@@ -329,10 +369,16 @@ impl Machine {
                 } else {
                     uses.strangers.push(line);
                     // A file that is swapped to keeps its filesystem mounted.
-                    first.push(format!("swapoff {}", operand(shown)));
+                    commands.push(format!("swapoff {}", operand(shown)));
                 }
             }
         }
+        commands
+    }
+
+    /// What holds a disk or its partitions: mappings and sets.
+    fn holders_of(&self, own: &Own, seen: &mut SeenUses<'_>) {
+        let disk = seen.disk;
         let all_holders = disk
             .partitions
             .iter()
@@ -341,7 +387,8 @@ impl Machine {
         let mut heights = BTreeMap::new();
         for (number, holders) in all_holders {
             for holder in holders {
-                explain(&[number]);
+                seen.explain(&[number]);
+                let uses = &mut seen.uses;
                 let line = format!("{} is held by {}", place(number), self.title(holder));
                 let above =
                     Sysfs::find_name(&self.blocks, holder).map_or(&[][..], |(b, _)| b.holders.as_slice());
@@ -353,14 +400,19 @@ impl Machine {
                 }
             }
         }
-        uses.release.extend(self.releases(&heights));
+        seen.uses.release.extend(self.releases(&heights));
+    }
+
+    /// Loop devices straight on a disk; one on a file shows as that file's mount.
+    fn loops_on(&self, seen: &mut SeenUses<'_>) {
+        let disk = seen.disk;
         for (name, dev) in &self.loops {
-            // A loop device straight on the disk; one on a file shows as that file's mount.
             if let Some((on, places)) = self.on(*dev, disk) {
                 let whole_or_part = on == disk.name || disk.partitions.iter().any(|p| p.name == on);
                 let mounted = self.mounts.iter().any(|m| m.dev == *dev);
                 if whole_or_part && !mounted {
-                    explain(&places);
+                    seen.explain(&places);
+                    let uses = &mut seen.uses;
                     uses.strangers.push(format!(
                         "{name} is on {}",
                         place(places.first().copied().flatten())
@@ -369,14 +421,6 @@ impl Machine {
                 }
             }
         }
-        uses.members = self.members(disk, signatures);
-        self.unexplained(disk, &explained, signatures, &mut uses);
-        uses.strangers.dedup();
-        let mut seen = BTreeSet::new();
-        uses.release.retain(|command| seen.insert(command.clone()));
-        first.extend(self.unmounts(&mounted));
-        uses.release.splice(0..0, first);
-        uses
     }
 
     /// What on the disk is a member of a set: by our own reader, and by lsblk.

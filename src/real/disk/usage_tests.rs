@@ -194,7 +194,7 @@ fn the_boot_medium_is_found_through_loop_and_squashfs() {
     });
     assert_eq!(
         found.boot,
-        ["this system runs from it (the disk is behind /nix/.ro-store)"]
+        ["this system runs from it (the disk holds /nix/.ro-store)"]
     );
     let iso = uses(&own(), |m| m.mounts.push(mount((8, 0), "/iso", "iso9660")));
     assert_eq!(iso.boot.len(), 1);

@@ -88,7 +88,40 @@ pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
             }
         }
     }
-    clear_locks(hands, root)
+    clear_locks(hands, root)?;
+    clear_profile(hands, root)
+}
+
+/// The system's profile and its generations, which Nix reads as links, and the profile's lock, which it opens as a file. Nix also takes a
+/// generation's name with anything behind it for that generation, so what is moved aside gets another name.
+///
+/// # Errors
+/// The target cannot be read or written.
+pub fn clear_profile(hands: &Hands, root: &Root) -> Result<(), Fault> {
+    const PROFILES: &str = "/nix/var/nix/profiles";
+    let Some(dir) = directory(root, PROFILES)? else {
+        return Ok(());
+    };
+    let fault = |e: &io::Error| target_root::io_fault(format!("{PROFILES} on the target"), e);
+    for name in target_root::names_in(&dir).map_err(|e| fault(&e))? {
+        let is_lock = name == "system.lock";
+        let is_link = name == "system" || is_generation(&name);
+        if is_lock {
+            clear_one(hands, &dir, PROFILES, &name, libc::S_IFREG, "a file")?;
+        } else if is_link {
+            clear_one(hands, &dir, PROFILES, &name, libc::S_IFLNK, "a link")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether Nix takes this name for one of a generation of the system's profile: `system-NUMBER-link`, whatever is behind it.
+fn is_generation(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(b"system-");
+    let digits = rest.map_or(0, |rest| {
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    });
+    digits > 0 && rest.is_some_and(|rest| rest[digits..].starts_with(b"-link"))
 }
 
 /// Directories of the target that `nixos-install` and `nixos-enter` write to, mount on and link in, from outside.
@@ -214,6 +247,9 @@ pub(in crate::real) fn move_aside(dir: &OwnedFd, above: &str, name: &OsStr) -> R
     let fault = |e: &io::Error| target_root::io_fault(format!("{path} on the target"), e);
     for number in 1..=ASIDE_NAMES_MAX {
         let mut aside = OsString::from_vec(name.as_bytes().to_vec());
+        if is_generation(name) {
+            aside = OsString::from_vec([b"not-", name.as_bytes()].concat());
+        }
         aside.push(ASIDE);
         if number > 1 {
             aside.push(format!("-{number}"));
@@ -277,9 +313,22 @@ mod tests {
             fs::os::unix::fs::symlink("/nix/store/x", at(path)).unwrap();
         }
         fs::write(at("/nix/store/p.lock"), "").unwrap();
+        let profiles = [
+            "/nix/var/nix/profiles/system",
+            "/nix/var/nix/profiles/system-1-link",
+            "/nix/var/nix/profiles/system-22-link",
+        ];
+        for path in profiles {
+            fs::os::unix::fs::symlink("/nix/store/x", at(path)).unwrap();
+        }
+        fs::write(at("/nix/var/nix/profiles/system.lock"), "").unwrap();
+        fs::write(at("/nix/var/nix/profiles/system-link"), "no generation").unwrap();
         clear(&hands, root).unwrap();
+        assert!(at("/nix/var/nix/profiles/system-link").is_file());
         for path in DIRECTORIES
             .iter()
+            .chain(&profiles)
+            .chain(&["/nix/var/nix/profiles/system.lock"])
             .chain(&FILES)
             .chain(&LINKS)
             .chain(&["/nix/store/p.lock"])
@@ -312,6 +361,10 @@ mod tests {
             .iter()
             .chain(&LINKS)
             .chain(&["/nix/store/q.lock", "/nix/var/landfall/.system.landfall"])
+            .chain(&[
+                "/nix/var/nix/profiles/system",
+                "/nix/var/nix/profiles/system.lock",
+            ])
         {
             if fs::symlink_metadata(at(path)).is_ok() {
                 fs::remove_file(at(path)).unwrap();
@@ -320,6 +373,17 @@ mod tests {
             clear(&hands, root).unwrap();
             assert!(fs::symlink_metadata(at(path)).is_err(), "{path}");
             assert!(at(&format!("{path}{ASIDE}/below")).is_dir(), "{path}");
+        }
+        for name in ["system-1-link", "system-22-link", "system-3-link.tmp-7"] {
+            let path = format!("/nix/var/nix/profiles/{name}");
+            if at(&path).is_symlink() {
+                fs::remove_file(at(&path)).unwrap();
+            }
+            fs::write(at(&path), "theirs").unwrap();
+            clear_profile(&hands, root).unwrap();
+            assert!(fs::symlink_metadata(at(&path)).is_err(), "{path}");
+            let aside = format!("/nix/var/nix/profiles/not-{name}{ASIDE}");
+            assert_eq!(fs::read_to_string(at(&aside)).unwrap(), "theirs");
         }
         assert!(at("/nix/store").is_dir());
     }

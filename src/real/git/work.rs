@@ -14,11 +14,11 @@ use landfall_states::names::Revision;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Most names that are tried to keep somebody's work.
+/// Most names that are tried to keep a person's work.
 const NAMES_MAX: u32 = 1_000;
-/// Deepest folder of a work tree that is searched for somebody's work.
+/// Deepest folder of a work tree that is searched for a person's work.
 const DEPTH_MAX: usize = 2_048;
-/// Largest changed file whose bytes are compared; a larger one counts as somebody's work.
+/// Largest changed file whose bytes are compared; a larger one counts as a person's work.
 const COMPARED_BYTES_MAX: u64 = 64 << 20;
 
 /// A name beside a clone under which nothing is yet.

@@ -46,6 +46,8 @@ pub struct Attached {
     pub unflushed: bool,
     /// Nothing of the target that can be seen is in caches only: nobody attached it for writing since it was written out.
     pub root_written_out: bool,
+    /// The root filesystem has damage that is not repaired without being asked for, or had it in this run.
+    pub root_damaged: bool,
 }
 
 pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {

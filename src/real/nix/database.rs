@@ -301,7 +301,7 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
         .map_err(|e| target_root::io_fault(format!("{STATE} on the target"), &e))?;
     let told = if *finished {
         hands.reporter.notice(format!(
-            "the database of the target store was complete, but cannot be read any more ({why}); it is kept as {STATE}/{name} and made again"
+            "the database of the target store was complete, but can no longer be read ({why}); it is kept as {STATE}/{name} and made again"
         ));
         Some(to)
     } else {

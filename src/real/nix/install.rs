@@ -60,6 +60,7 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
+    skeleton::clear_profile(hands, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
         hands
             .reporter

@@ -8,6 +8,7 @@ pub mod evaluation;
 pub mod install;
 pub mod integrity;
 pub mod log;
+pub mod operator;
 pub mod pack;
 pub mod permissions;
 pub mod registration;

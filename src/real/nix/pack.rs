@@ -169,7 +169,7 @@ async fn finish(
     // What was changed by hand is proved by somebody else's reading.
     run(
         hands,
-        Program::new("e2fsck").args(["-f", "-n", filesystem.as_str()]),
+        Program::that_looks("e2fsck").args(["-f", "-n", filesystem.as_str()]),
     )
     .await?;
     hands.reporter.step(format!("pack {out}"));

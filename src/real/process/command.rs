@@ -22,9 +22,10 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::Instant;
 
 /// Bytes of a program's output that are kept; the rest is read and counted.
@@ -153,6 +154,10 @@ impl Ended {
 }
 
 impl<'a> Program<'a> {
+    /// A program that only looks: a stop ends it at once.
+    pub fn that_looks(name: impl Into<String>) -> Self {
+        Program::new(name).on_stop(OnStop::End)
+    }
     /// A program by name (looked up in `PATH`) or path. Deadline: one minute.
     pub fn new(name: impl Into<String>) -> Self {
         Program {
@@ -345,7 +350,7 @@ impl<'a> Program<'a> {
         reporter: &Reporter,
         stop: &Stop,
     ) -> Result<(Ended, Option<Secret>), Fault> {
-        let mut secret = self.secret.take();
+        let secret = self.secret.take();
         let name = self.name.rsplit('/').next().unwrap_or(&self.name).to_owned();
         let args: Vec<String> = self.args.iter().map(|arg| redacted(arg)).collect();
         tracing::debug!(program = %name, args = args.join(" "), "start");
@@ -365,86 +370,133 @@ impl<'a> Program<'a> {
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
         let missing = || Fault::defect(format!("program {name}"), "it has no pipe");
-        let mut out = child.stdout.take().ok_or_else(missing)?;
-        let mut err = child.stderr.take().ok_or_else(missing)?;
-        let (mut out_lines, mut err_lines) = (Lines::default(), Lines::default());
+        let out = child.stdout.take().ok_or_else(missing)?;
+        let err = child.stderr.take().ok_or_else(missing)?;
+        let mut heard = Heard {
+            name: &name,
+            out: Lines::default(),
+            err: Lines::default(),
+            // What a secret has no more room for.
+            past: Secret::with_room(if secret.is_some() { 1 << 10 } else { 1 }).map_err(io)?,
+            secret,
+            status: None,
+        };
+        let ended = self
+            .hear(&mut child, (out, err), &mut heard, reporter, stop)
+            .await
+            .map_err(io)?;
+        if let Err(fault) = ended {
+            end_group(group, &mut child).await;
+            return Err(fault);
+        }
+        Ok(heard.ended(|name, line| tell(name, line, self.report, reporter, &mut self.on_line)))
+    }
+
+    /// Reads what a program says until it ended. The inner error is why it has to be ended.
+    async fn hear(
+        &mut self,
+        child: &mut Child,
+        (mut out, mut err): (ChildStdout, ChildStderr),
+        heard: &mut Heard<'_>,
+        reporter: &Reporter,
+        stop: &Stop,
+    ) -> std::io::Result<Result<(), Fault>> {
         let end = Instant::now() + self.deadline;
         let mut silent_since = Instant::now();
         let (mut out_open, mut err_open) = (true, true);
-        let mut out_buffer = vec![0_u8; 16 << 10];
-        // What a secret has no more room for.
-        let mut past = Secret::with_room(if secret.is_some() { 1 << 10 } else { 1 }).map_err(io)?;
-        let mut err_buffer = vec![0_u8; 16 << 10];
-        let mut status = None;
+        let (mut out_buffer, mut err_buffer) = (vec![0_u8; 16 << 10], vec![0_u8; 16 << 10]);
         // Pipes inherited by a daemonised grandchild stay open: after the exit they are read for a moment only.
         let mut drain_until = None;
-        let ended: Result<(), Fault> = loop {
-            if status.is_some()
+        loop {
+            if heard.status.is_some()
                 && ((!out_open && !err_open) || drain_until.is_some_and(|t| Instant::now() >= t))
             {
-                break Ok(());
+                return Ok(Ok(()));
             }
             let silence_end = self.silence_max.map_or(end, |max| silent_since + max);
             let wake = drain_until.unwrap_or(end.min(silence_end));
             tokio::select! {
-                read = out.read(room_of(&mut secret, &mut past, &mut out_buffer)), if out_open => match read.map_err(io)? {
+                read = out.read(room_of(&mut heard.secret, &mut heard.past, &mut out_buffer)), if out_open => match read? {
                     0 => out_open = false,
-                    n if secret.is_some() => {
+                    n if heard.secret.is_some() => {
                         silent_since = Instant::now();
-                        if let Some(secret) = secret.as_mut().filter(|secret| secret.has_room()) {
+                        if let Some(secret) = heard.secret.as_mut().filter(|secret| secret.has_room()) {
                             secret.took(n);
                         }
                     }
                     n => {
                         silent_since = Instant::now();
-                        out_lines.take(&out_buffer[..n], |line| tell(&name, line, self.report, reporter, &mut self.on_line));
+                        heard.out.take(&out_buffer[..n], |line| tell(heard.name, line, self.report, reporter, &mut self.on_line));
                     }
                 },
-                read = err.read(&mut err_buffer), if err_open => match read.map_err(io)? {
+                read = err.read(&mut err_buffer), if err_open => match read? {
                     0 => err_open = false,
                     n => {
                         silent_since = Instant::now();
-                        err_lines.take(&err_buffer[..n], |line| tell(&name, line, self.report, reporter, &mut self.on_line));
+                        heard.err.take(&err_buffer[..n], |line| tell(heard.name, line, self.report, reporter, &mut self.on_line));
                     }
                 },
-                waited = child.wait(), if status.is_none() => {
-                    status = Some(waited.map_err(io)?);
+                waited = child.wait(), if heard.status.is_none() => {
+                    heard.status = Some(waited?);
                     drain_until = Some(Instant::now() + Duration::from_secs(2));
                 }
-                () = stop.requested(), if self.on_stop == OnStop::End && status.is_none() => {
-                    break Err(stop.fault());
+                () = stop.requested(), if self.on_stop == OnStop::End && heard.status.is_none() => {
+                    return Ok(Err(stop.fault()));
                 }
                 () = tokio::time::sleep_until(wake) => {
-                    if drain_until.is_some() {
-                        continue;
+                    // A program that takes too long to end on its own is the reason for the wait, not for the end of the run.
+                    if drain_until.is_none() && stop.is_requested() {
+                        return Ok(Err(stop.fault()));
                     }
-                    let (limit, most) = if Instant::now() >= end {
-                        (Limit::Deadline, self.deadline)
-                    } else {
-                        (Limit::Silence, self.silence_max.unwrap_or(self.deadline))
-                    };
-                    let kind = Kind::ProgramLimit { program: name.clone(), limit, limit_s: most.as_secs() };
-                    break Err(Fault::of(kind, Remedy::resume()));
+                    if drain_until.is_none() {
+                        return Ok(Err(self.over_limit(heard.name, end)));
+                    }
                 }
             }
-        };
-        if let Err(fault) = ended {
-            end_group(group, &mut child).await;
-            return Err(fault);
         }
-        out_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
-        err_lines.finish(|line| tell(&name, line, self.report, reporter, &mut self.on_line));
-        let code = status.and_then(|s| s.code());
-        let signal = status.and_then(|s| s.signal());
-        tracing::debug!(program = %name, ?code, ?signal, "end");
+    }
+
+    /// A program that runs or is silent for too long.
+    fn over_limit(&self, name: &str, end: Instant) -> Fault {
+        let (limit, most) = if Instant::now() >= end {
+            (Limit::Deadline, self.deadline)
+        } else {
+            (Limit::Silence, self.silence_max.unwrap_or(self.deadline))
+        };
+        let kind = Kind::ProgramLimit {
+            program: name.to_owned(),
+            limit,
+            limit_s: most.as_secs(),
+        };
+        Fault::of(kind, Remedy::resume())
+    }
+}
+
+/// What a program said, and how it ended.
+struct Heard<'n> {
+    name: &'n str,
+    out: Lines,
+    err: Lines,
+    secret: Option<Secret>,
+    past: Secret,
+    status: Option<ExitStatus>,
+}
+
+impl Heard<'_> {
+    fn ended(mut self, mut tell: impl FnMut(&str, &str)) -> (Ended, Option<Secret>) {
+        self.out.finish(|line| tell(self.name, line));
+        self.err.finish(|line| tell(self.name, line));
+        let code = self.status.and_then(|s| s.code());
+        let signal = self.status.and_then(|s| s.signal());
+        tracing::debug!(program = %self.name, ?code, ?signal, "end");
         let ended = Ended {
-            program: name,
+            program: self.name.to_owned(),
             code,
             signal,
-            stdout: out_lines.text(),
-            stderr: err_lines.text(),
+            stdout: self.out.text(),
+            stderr: self.err.text(),
         };
-        Ok((ended, secret))
+        (ended, self.secret)
     }
 }
 

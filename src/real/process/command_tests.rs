@@ -1,6 +1,7 @@
 //! Tests of `command`.
 
 use super::*;
+use landfall_states::fault::FaultClass;
 use std::io::{Seek, Write};
 
 fn run(program: Program<'_>) -> Result<Ended, Fault> {
@@ -102,7 +103,7 @@ fn a_program_that_falls_silent_is_ended() {
         .args(["-c", "echo one; sleep 60"])
         .silence_max(Duration::from_millis(300)))
     .unwrap_err();
-    assert!(fault.why().contains("said nothing"), "{fault}");
+    assert!(fault.why().contains("printed nothing"), "{fault}");
 }
 
 #[test]
@@ -151,4 +152,29 @@ fn lines_are_told_as_they_come() {
     .unwrap();
     assert!(ended.success());
     assert_eq!(lines, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_stop_ends_what_looks_and_is_the_reason_of_a_wait_that_it_prolongs() {
+    let (sender, stop) = Stop::new();
+    sender.send(Some("SIGTERM")).unwrap();
+    let ended = |program: Program<'_>, stop: &Stop| {
+        let begun = std::time::Instant::now();
+        let fault = crate::real::test_support::block_on(program.run(&Reporter::default(), stop)).unwrap_err();
+        (fault.class, begun.elapsed())
+    };
+    let sleep = |seconds: &'static str| Program::that_looks("sleep").arg(seconds);
+    let (class, took) = ended(sleep("60"), &stop);
+    assert!(
+        class == FaultClass::Interrupted && took < Duration::from_secs(6),
+        "{took:?}"
+    );
+    let finishes = || {
+        Program::new("sleep")
+            .arg("60")
+            .deadline(Duration::from_millis(300))
+    };
+    assert_eq!(ended(finishes(), &stop).0, FaultClass::Interrupted);
+    // The control: nobody asked.
+    assert_eq!(ended(finishes(), &Stop::never()).0, FaultClass::Transient);
 }

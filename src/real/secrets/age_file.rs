@@ -136,7 +136,7 @@ pub(in crate::real) fn unarmored(bytes: &[u8]) -> Result<Vec<u8>, Undecrypted> {
         Some(_) | None => return damaged("its first line"),
     }
     if judge_file(&bytes).is_err() {
-        return damaged("its header, or nothing is behind it");
+        return damaged("its header, or nothing is after it");
     }
     Ok(bytes)
 }

@@ -167,7 +167,7 @@ impl Vault {
         let mounted = Medium::mount(&medium.device, reporter, stop).await?;
         let allowed = Allowed::by(config, &medium.standing);
         let taken = self.take_allowed(&mounted.at, &medium.shown, allowed);
-        mounted.unmount(reporter, stop).await?;
+        mounted.unmount()?;
         let Taken { taken, left } = taken?;
         for (name, why) in left {
             reporter.notice(format!("landfall does not use {name} on {}: {why}", medium.shown));
@@ -504,6 +504,11 @@ pub(crate) fn token(bytes: &Secret, what: &str) -> Result<SecretText, Fault> {
     whole().map_err(|e: std::io::Error| target_root::io_fault(what, &e))
 }
 
+/// Where a medium with keys is mounted.
+fn medium_at() -> Utf8PathBuf {
+    Utf8Path::new(RUN_DIR).join("keys")
+}
+
 /// Filesystems of a medium with keys, and how they are mounted. ext4 must not replay its journal: not a bit of that medium is
 /// ours to change.
 const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("noload")), ("iso9660", None)];
@@ -511,8 +516,6 @@ const KEY_MEDIA: [(&str, Option<&str>); 3] = [("vfat", None), ("ext4", Some("nol
 /// A medium with keys, mounted read-only for a moment.
 struct Medium {
     at: Utf8PathBuf,
-    /// The loop device that it is mounted by.
-    looped: Option<String>,
 }
 
 impl Medium {
@@ -537,18 +540,12 @@ impl Medium {
             ));
         }
         let looped = ended.stdout.trim().to_owned();
-        match Self::mount_as(&looped) {
-            Ok(Ok(medium)) => Ok(Medium {
-                looped: Some(looped),
-                ..medium
-            }),
-            other => {
-                detach(&looped, reporter, stop).await?;
-                match other? {
-                    Ok(medium) => Ok(medium),
-                    Err((kind, errno)) => Err(Self::unmountable(kind, errno)),
-                }
-            }
+        let mounted = Self::mount_as(&looped);
+        // The kernel detaches a loop device that is in use when its last user is gone, also after a kill.
+        detach(&looped, reporter, stop).await?;
+        match mounted? {
+            Ok(medium) => Ok(medium),
+            Err((kind, errno)) => Err(Self::unmountable(kind, errno)),
         }
     }
 
@@ -563,7 +560,7 @@ impl Medium {
 
     /// The kernel's word on it, and as what: that it is taken goes before that it is of another kind.
     fn mount_as(device: &str) -> Result<Result<Self, (&'static str, Errno)>, Fault> {
-        let at = Utf8PathBuf::from(format!("{RUN_DIR}/keys"));
+        let at = medium_at();
         fs_err::create_dir_all(&at).map_err(|e| target_root::io_fault(at.as_str(), &e))?;
         let flags = nix::mount::MsFlags::MS_RDONLY
             | nix::mount::MsFlags::MS_NOSUID
@@ -572,7 +569,7 @@ impl Medium {
         let mut last = ("vfat", Errno::ENODEV);
         for (kind, data) in KEY_MEDIA {
             match nix::mount::mount(Some(device), at.as_str(), Some(kind), flags, data) {
-                Ok(()) => return Ok(Ok(Medium { at, looped: None })),
+                Ok(()) => return Ok(Ok(Medium { at })),
                 Err(Errno::EBUSY) => return Ok(Err((kind, Errno::EBUSY))),
                 Err(errno) => last = (kind, errno),
             }
@@ -580,17 +577,39 @@ impl Medium {
         Ok(Err(last))
     }
 
-    async fn unmount(self, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
-        let Medium { at, looped } = self;
-        nix::mount::umount(at.as_str()).map_err(|e| target_root::io_fault(at.as_str(), &e.into()))?;
-        match looped {
-            Some(looped) => detach(&looped, reporter, stop).await,
-            None => Ok(()),
+    fn unmount(self) -> Result<(), Fault> {
+        nix::mount::umount(self.at.as_str()).map_err(|e| target_root::io_fault(self.at.as_str(), &e.into()))
+    }
+}
+
+/// Unmounts what a killed run left mounted of a medium with keys: whoever is root could read them there until the next reboot.
+///
+/// # Errors
+/// It cannot be unmounted.
+pub fn unmount_medium(reporter: &Reporter) -> Result<(), Fault> {
+    unmount_all(&medium_at(), reporter)
+}
+
+/// Unmounts everything at a place, one over another.
+pub(in crate::real) fn unmount_all(at: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
+    let mut flags = nix::mount::MntFlags::UMOUNT_NOFOLLOW;
+    loop {
+        match nix::mount::umount2(at.as_str(), flags) {
+            Ok(()) => reporter.notice(format!(
+                "{at}: a killed run left the key medium mounted; landfall unmounted it"
+            )),
+            // Nothing is mounted there.
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            // Somebody works in it: it is gone for everybody else.
+            Err(Errno::EBUSY) if !flags.contains(nix::mount::MntFlags::MNT_DETACH) => {
+                flags |= nix::mount::MntFlags::MNT_DETACH;
+            }
+            Err(errno) => return Err(target_root::io_fault(at.as_str(), &errno.into())),
         }
     }
 }
 
-/// Takes a loop device away that was made here. One that stays is told, and harms nothing.
+/// Takes a loop device away that was made here, or lets it go with its mount. One that stays is told, and harms nothing.
 async fn detach(looped: &str, reporter: &Reporter, stop: &Stop) -> Result<(), Fault> {
     let ended = Program::new("losetup")
         .args(["--detach", looped])

@@ -48,9 +48,25 @@ fn keys_on_a_stick_that_is_taken_are_read_through_a_loop_device() {
             .then(|| crate::real::disk::open(Utf8Path::new(&stick), OFlag::O_RDWR | OFlag::O_EXCL).unwrap());
         let read = crate::real::test_support::block_on(async {
             let medium = Medium::mount(&stick, &reporter, &stop).await?;
-            assert_eq!(medium.looped.is_some(), is_taken);
+            let table = fs_err::read_to_string("/proc/self/mounts").unwrap();
+            let by = table
+                .lines()
+                .rev()
+                .find_map(|line| line.split_once(&format!(" {} ", medium.at)));
+            assert_eq!(by.unwrap().0 != stick, is_taken, "by a loop device of its own");
             let text = fs_err::read_to_string(medium.at.join("consent"));
-            medium.unmount(&reporter, &stop).await?;
+            medium.unmount()?;
+            // As a killed run leaves it, twice.
+            for _ in 0..2 {
+                Medium::mount(&stick, &reporter, &stop).await?;
+            }
+            assert!(
+                medium_at().join("consent").exists(),
+                "the control: it can be read there"
+            );
+            unmount_medium(&reporter)?;
+            assert!(!medium_at().join("consent").exists());
+            unmount_medium(&reporter)?;
             Ok::<_, Fault>(text.unwrap())
         });
         drop(alone);

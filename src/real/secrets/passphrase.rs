@@ -92,7 +92,7 @@ fn untypeable(c: char) -> Option<&'static str> {
     }
     if c.is_whitespace() && c != ' ' {
         return Some(
-            "a blank that is not a plain space (for example a no-break space); use a plain space, or remove it",
+            "a space character that is not a plain space (for example a no-break space); use a plain space, or remove it",
         );
     }
     // Of the standard library's own tables (Unicode's Grapheme_Extend, and what is no printable character yet): it escapes these.
@@ -101,7 +101,7 @@ fn untypeable(c: char) -> Option<&'static str> {
     let is_part = is_escaped || matches!(code, 0x1100..=0x11FF | 0xA960..=0xA97C | 0xD7B0..=0xD7FB);
     if is_part {
         return Some(
-            "a mark that belongs to the letter before it (an accent that stands alone), a part of a letter, or no known character: a \
+            "a mark that belongs to the letter before it (an accent without a letter), a part of a letter, or no known character: a \
              keyboard gives the letter with its mark as one character; write it so (composed, Unicode's form NFC)",
         );
     }
@@ -124,7 +124,7 @@ pub fn notices(text: &SecretText, keymap: Option<&str>) -> Vec<String> {
     let mut words = Vec::new();
     if text.trim() != text {
         words.push(
-            "the passphrase begins or ends with a blank, which belongs to it: type it at boot".to_owned(),
+            "the passphrase begins or ends with a space, which is part of it: type it at boot".to_owned(),
         );
     }
     let is_us = keymap.is_none_or(|keymap| matches!(keymap.trim(), "" | "us"));
@@ -230,13 +230,13 @@ mod tests {
             ("a\u{fffd}b".as_bytes(), "invisible"),
             (
                 "geheim\u{a0}wort".as_bytes(),
-                "character 7 is a blank that is not a plain space",
+                "character 7 is a space character that is not a plain space",
             ),
-            ("a\u{1680}b".as_bytes(), "a blank that is not"),
-            ("a\u{2009}b".as_bytes(), "a blank that is not"),
-            ("a\u{202f}b".as_bytes(), "a blank that is not"),
-            ("a\u{205f}b".as_bytes(), "a blank that is not"),
-            ("a\u{3000}b".as_bytes(), "a blank that is not"),
+            ("a\u{1680}b".as_bytes(), "a space character that is not"),
+            ("a\u{2009}b".as_bytes(), "a space character that is not"),
+            ("a\u{202f}b".as_bytes(), "a space character that is not"),
+            ("a\u{205f}b".as_bytes(), "a space character that is not"),
+            ("a\u{3000}b".as_bytes(), "a space character that is not"),
             (
                 "cafe\u{301}".as_bytes(),
                 "character 5 is a mark that belongs to the letter before it",
@@ -269,7 +269,7 @@ mod tests {
         assert!(words("lazy", Some("fr")).contains("typed with fr"));
         assert!(words("é", None).contains("outside ASCII"));
         assert!(words("é", Some("us")).contains("us (console.keyMap"));
-        assert!(words("horse ", None).contains("ends with a blank"));
+        assert!(words("horse ", None).contains("ends with a space"));
     }
 
     #[test]

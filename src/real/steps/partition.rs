@@ -49,7 +49,7 @@ impl Real {
                 .map_err(|e| io_fault(held.what(), "read it", &e))?
         };
         let size = block.identity.size_bytes;
-        ask_blkid(&held.device(), size, &mut contents, &self.reporter, &self.stop).await;
+        ask_blkid(&held.device(), size, &mut contents, &self.reporter, &self.stop).await?;
         let guid = contents.on_disk.table().map(|t| t.disk_guid);
         let uses = machine.uses(&block, &Own::of(self.plan.as_ref(), guid), &contents.signatures);
         Ok((block, contents, uses))

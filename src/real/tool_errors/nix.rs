@@ -95,6 +95,44 @@ impl Said {
             );
             return;
         }
+        let Some((mut sentence, place)) = self.sorted(text) else {
+            return;
+        };
+        if let Some((_, behind)) = sentence
+            .strip_prefix("error: executing SQLite statement '")
+            .and_then(|rest| rest.rsplit_once("': "))
+        {
+            sentence = format!("error: executing SQLite statement '…': {behind}");
+        }
+        // Of an archive that came over a network, what was wrong with that. The bracket ends behind what a server sent.
+        if let Some(inner) =
+            sentence.strip_prefix("error: Failed to open archive (Source threw exception: error: ")
+        {
+            sentence = format!("error: {}", inner.strip_suffix(')').unwrap_or(inner));
+        }
+        if let Some(place) = place
+            && !is_of_machine(&sentence)
+        {
+            sentence = format!("error: {place}: {}", without_mark(&sentence));
+        }
+        // Nix 2.8 has no colours for what became of a transfer; it tells of each that it begins.
+        let is_transfer = of_transfer(&sentence).is_some()
+            && self
+                .transfers
+                .iter()
+                .any(|address| sentence.contains(&format!("'{address}': ")));
+        // Nor for the Git that it started, which has said before why it failed.
+        let is_git = !self.children.is_empty() && first_own(&[BY_GIT], &[&sentence]).is_some();
+        self.quotes_nothing |= bare;
+        if bare && !is_transfer && !is_git && !is_any(without_mark(&sentence), BARE) {
+            self.bare = true;
+        }
+        self.own.push(sentence);
+    }
+
+    /// Sorts the lines of an error. Gives its innermost sentence, and the place in which it came up, where Nix has words of its own for
+    /// that; nothing where the configuration throws it.
+    fn sorted<'t>(&mut self, text: &'t str) -> Option<(String, Option<&'t str>)> {
         // With traces the error comes last, below an empty `error:`; else the first sentence is the error, and traces follow it.
         let traced = text.lines().next().is_some_and(|line| line.trim() == "error:");
         let mut sentences: Vec<String> = vec![];
@@ -128,7 +166,7 @@ impl Said {
                 if throws {
                     self.thrown = true;
                     self.own.push(THROWN.into());
-                    return;
+                    return None;
                 }
                 sentences.push(line.to_owned());
                 open = true;
@@ -146,39 +184,8 @@ impl Said {
                 }
             }
         }
-        let Some(mut sentence) = sentences.pop().filter(|sentence| sentence != "error:") else {
-            return;
-        };
-        if let Some((_, behind)) = sentence
-            .strip_prefix("error: executing SQLite statement '")
-            .and_then(|rest| rest.rsplit_once("': "))
-        {
-            sentence = format!("error: executing SQLite statement '…': {behind}");
-        }
-        // Of an archive that came over a network, what was wrong with that. The bracket ends behind what a server sent.
-        if let Some(inner) =
-            sentence.strip_prefix("error: Failed to open archive (Source threw exception: error: ")
-        {
-            sentence = format!("error: {}", inner.strip_suffix(')').unwrap_or(inner));
-        }
-        if let Some(place) = place
-            && !is_of_machine(&sentence)
-        {
-            sentence = format!("error: {place}: {}", without_mark(&sentence));
-        }
-        // Nix 2.8 has no colours for what became of a transfer; it tells of each that it begins.
-        let is_transfer = of_transfer(&sentence).is_some()
-            && self
-                .transfers
-                .iter()
-                .any(|address| sentence.contains(&format!("'{address}': ")));
-        // Nor for the Git that it started, which has said before why it failed.
-        let is_git = !self.children.is_empty() && first_own(&[BY_GIT], &[&sentence]).is_some();
-        self.quotes_nothing |= bare;
-        if bare && !is_transfer && !is_git && !is_any(without_mark(&sentence), BARE) {
-            self.bare = true;
-        }
-        self.own.push(sentence);
+        let sentence = sentences.pop().filter(|sentence| sentence != "error:")?;
+        Some((sentence, place))
     }
 
     /// A transfer that it begins.
@@ -238,85 +245,31 @@ impl Said {
             .rev()
             .filter_map(|line| Some((*line, of_transfer(line)?)))
             .collect();
-        let refused =
-            |line: &(&str, &str)| is_any(line.1, &["http error 401*", "http error 403*", "http error 429*"]);
-        if let Some((line, _)) = transfers.iter().find(|line| refused(line)) {
-            let server: Vec<&str> = self.server.iter().map(String::as_str).collect();
-            if server.iter().any(|line| is_any(line, LIMITED)) {
-                return Some((Cause::ApiLimit, line));
-            }
-        }
-        if let Some(found) = first_own(&[EVALUATION_SURE], &own) {
-            return Some(found);
-        }
-        // Memory: the collector and the loader print their words past Nix's own messages.
-        if let Some(found) = first_own(&[MEMORY], &own).or_else(|| first_own(&[MEMORY_OUTSIDE], &children)) {
-            return Some(found);
+        let first = self
+            .limited(&transfers)
+            .or_else(|| first_own(&[EVALUATION_SURE], &own))
+            // Memory: the collector and the loader print their words past Nix's own messages.
+            .or_else(|| first_own(&[MEMORY], &own))
+            .or_else(|| first_own(&[MEMORY_OUTSIDE], &children));
+        if first.is_some() {
+            return first;
         }
         if let Some((cause, line)) = first_own(&[BUILT], &own) {
             return Some((self.of_build(cause, line), line));
         }
-        let of_device = own.iter().rev().find_map(|line| {
-            let sentence = without_mark(line);
-            let cause = places.of_devices(sentence, BEFORE_REASON).or_else(|| {
-                if is_any(sentence, DATABASE_FULL) {
-                    Some(Cause::NoRoom)
-                } else {
-                    is_any(sentence, DATABASE_ERRORS).then(|| places.of_errors(sentence))
-                }
-            })?;
-            Some((cause, *line))
-        });
-        if of_device.is_some() {
-            return of_device;
-        }
-        if let Some((_, line)) = first_own(&[BY_GIT], &own) {
-            let cause = match git::decide(&children, places) {
-                Some((cause, _)) => of_input(cause),
-                None if git::says_no_reason(&children) => Cause::Unknown,
-                // A fetch that was cut off ends like this: the revision was never received.
-                None => Cause::Network,
-            };
-            return Some((cause, line));
-        }
-        if let Some((cause, line)) = first_own(&[BY_SSH], &own) {
-            let of_ssh = git::decide(&children, places).map(|(cause, _)| of_input(cause));
-            return Some((of_ssh.unwrap_or(cause), line));
-        }
-        if let Some((line, said)) = transfers.first() {
-            return Some((of_answer(line, said), line));
-        }
-        if let Some(found) = first_own(&[SETTINGS, NIX], &own) {
-            return Some(found);
-        }
-        // The lock file is JSON, and so is what a forge answers; the configuration reads some too.
-        if let Some((_, line)) = first_own(&[JSON], &own) {
-            let answered = !self.quotes_nothing || !self.transfers.is_empty();
-            let cause = match () {
-                () if self.in_json => Cause::Evaluation,
-                () if answered && line.contains("last read: '<") => Cause::CaptivePortal,
-                () => Cause::LockFile,
-            };
-            return Some((cause, line));
-        }
-        // Nothing more is said of a path that no cache had: the warnings before it tell why.
-        if let Some(found) = first_own(&[NOT_HAD], &own) {
-            let warned = self.warnings.iter().rev().find_map(|line| {
-                let said = of_transfer(line)?;
-                let cause = tls_or_proxy(said)
-                    .or_else(|| transfer(said))
-                    .or_else(|| is_no_http(line, said).then_some(Cause::Network));
-                let denied =
-                    is_any(said, &["http error 401*", "http error 403*"]).then_some(Cause::CacheAccess);
-                Some((cause.or(denied)?, line.as_str()))
-            });
-            let warnings: Vec<&str> = self.warnings.iter().map(String::as_str).collect();
-            return warned
-                .or_else(|| first_own(&[REFUSED_CACHE], &warnings))
-                .or(Some(found));
-        }
-        if let Some(found) = first_own(&[EVALUATION], &own) {
-            return Some(found);
+        let then = of_device(&own, places)
+            .or_else(|| of_child(&own, &children, places))
+            .or_else(|| {
+                transfers
+                    .first()
+                    .map(|(line, said)| (of_answer(line, said), *line))
+            })
+            .or_else(|| first_own(&[SETTINGS, NIX], &own))
+            .or_else(|| self.of_json(&own))
+            .or_else(|| self.of_not_had(&own))
+            .or_else(|| first_own(&[EVALUATION], &own));
+        if then.is_some() {
+            return then;
         }
         // Of a file that is not the target's, the configuration speaks.
         let gone = |line: &str| is_any(without_mark(line), GONE) && places.named(line) == Named::Elsewhere;
@@ -331,6 +284,44 @@ impl Said {
             return git::decide(&children, places).map(|(cause, line)| (of_input(cause), line));
         }
         None
+    }
+
+    /// A forge that refuses, and says that somebody asked too often.
+    fn limited<'s>(&self, transfers: &[(&'s str, &str)]) -> Option<(Cause, &'s str)> {
+        let refused =
+            |line: &&(&str, &str)| is_any(line.1, &["http error 401*", "http error 403*", "http error 429*"]);
+        let (line, _) = transfers.iter().find(refused)?;
+        let is_limit = self.server.iter().any(|line| is_any(line, LIMITED));
+        is_limit.then_some((Cause::ApiLimit, *line))
+    }
+
+    /// The lock file is JSON, and so is what a forge answers; the configuration reads some too.
+    fn of_json<'s>(&self, own: &[&'s str]) -> Option<(Cause, &'s str)> {
+        let (_, line) = first_own(&[JSON], own)?;
+        let answered = !self.quotes_nothing || !self.transfers.is_empty();
+        let cause = match () {
+            () if self.in_json => Cause::Evaluation,
+            () if answered && line.contains("last read: '<") => Cause::CaptivePortal,
+            () => Cause::LockFile,
+        };
+        Some((cause, line))
+    }
+
+    /// Nothing more is said of a path that no cache had: the warnings before it tell why.
+    fn of_not_had<'s>(&'s self, own: &[&'s str]) -> Option<(Cause, &'s str)> {
+        let found = first_own(&[NOT_HAD], own)?;
+        let warned = self.warnings.iter().rev().find_map(|line| {
+            let said = of_transfer(line)?;
+            let cause = tls_or_proxy(said)
+                .or_else(|| transfer(said))
+                .or_else(|| is_no_http(line, said).then_some(Cause::Network));
+            let denied = is_any(said, &["http error 401*", "http error 403*"]).then_some(Cause::CacheAccess);
+            Some((cause.or(denied)?, line.as_str()))
+        });
+        let warnings: Vec<&str> = self.warnings.iter().map(String::as_str).collect();
+        warned
+            .or_else(|| first_own(&[REFUSED_CACHE], &warnings))
+            .or(Some(found))
     }
 
     /// A build that failed: its log may say that a compiler was killed, or that a download got nothing. Nothing else of it counts.
@@ -390,6 +381,37 @@ fn first_own<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str
             .find(|(_, lower)| row.any.iter().any(|template| fits(lower, template)));
         hit.map(|(line, _)| (row.cause, *line))
     })
+}
+
+/// What stands against a device or the database on it.
+fn of_device<'l>(own: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)> {
+    own.iter().rev().find_map(|line| {
+        let sentence = without_mark(line);
+        let cause = places.of_devices(sentence, BEFORE_REASON).or_else(|| {
+            if is_any(sentence, DATABASE_FULL) {
+                Some(Cause::NoRoom)
+            } else {
+                is_any(sentence, DATABASE_ERRORS).then(|| places.of_errors(sentence))
+            }
+        })?;
+        Some((cause, *line))
+    })
+}
+
+/// Why the Git or the ssh failed that Nix started: they have said it themselves.
+fn of_child<'l>(own: &[&'l str], children: &[&str], places: Places<'_>) -> Option<(Cause, &'l str)> {
+    if let Some((_, line)) = first_own(&[BY_GIT], own) {
+        let cause = match git::decide(children, places) {
+            Some((cause, _)) => of_input(cause),
+            None if git::says_no_reason(children) => Cause::Unknown,
+            // A fetch that was cut off ends like this: the revision was never received.
+            None => Cause::Network,
+        };
+        return Some((cause, line));
+    }
+    let (cause, line) = first_own(&[BY_SSH], own)?;
+    let of_ssh = git::decide(children, places).map(|(cause, _)| of_input(cause));
+    Some((of_ssh.unwrap_or(cause), line))
 }
 
 /// Whether an error is one of a device, of room, of memory or of the processor, wherever it is met.
@@ -476,11 +498,10 @@ fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
     let says = |templates: &[&str]| is_any(without_mark(line), templates);
     let words = match cause {
         Cause::CacheAccess if says(NO_CACHE) && !says(&NO_CACHE[1..]) => {
-            "correct the cache's address in nix.substituters, or allow this machine to read it (a login stands in /etc/nix/netrc of the \
-             installer); landfall doctor asks every cache"
+            "correct the cache's address in nix.substituters, or allow this machine to read it (put a login in /etc/nix/netrc of the installer); landfall doctor asks every cache"
         }
         Cause::CacheAccess if says(NO_CACHE) => {
-            "take that cache out of nix.substituters: what it has belongs into another place than /nix/store"
+            "remove that cache from nix.substituters: its paths are for another directory than /nix/store"
         }
         Cause::CacheAccess if is_of_cache(line) => {
             "correct the cache's address in nix.substituters, give access to it (/etc/nix/netrc of the installer), or take it out"

@@ -7,13 +7,13 @@
 
 use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;
-use crate::real::process::command::{Ended, Program};
+use crate::real::process::command::{self, OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
 use crate::real::volume::superblock;
 use camino::Utf8Path;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
 use std::time::Duration;
@@ -21,8 +21,15 @@ use uuid::Uuid;
 
 /// Longest run of a program that makes or checks an empty filesystem.
 const DEADLINE: Duration = Duration::from_secs(1_800);
+/// Longest check of a root filesystem with files in it.
+const CHECK_MAX: Duration = Duration::from_secs(4 * 3_600);
 
-async fn tool(what: &str, program: Program<'_>, reporter: &Reporter, stop: &Stop) -> Result<Ended, Fault> {
+async fn tool(
+    what: &str,
+    program: Program<'_>,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<command::Ended, Fault> {
     program
         .deadline(DEADLINE)
         .run(reporter, stop)
@@ -68,7 +75,7 @@ pub async fn make_ext4(
     flush(device)?;
     tool(
         &what,
-        Program::new("e2fsck").args(["-f", "-n", device.as_str()]),
+        Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]),
         reporter,
         stop,
     )
@@ -132,6 +139,65 @@ pub async fn observe_volume(
     }
 }
 
+/// What a check of a root filesystem came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nothing is wrong any more.
+    Sound,
+    /// What is wrong is repaired only when that is asked for.
+    Damaged(Ended),
+}
+
+/// Replays the journal and repairs what loses nothing; with `repair`, also what takes files away. On a clean filesystem it looks at the
+/// superblock and ends at once. It must not be mounted. Ended in the middle, it leaves what a power cut leaves.
+///
+/// # Errors
+/// `e2fsck` cannot check or cannot repair.
+pub async fn check_root(
+    device: &Utf8Path,
+    repair: bool,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<Checked, Fault> {
+    /// e2fsck(8): errors were left uncorrected.
+    const LEFT: i32 = 4;
+    let e2fsck = |args: &[&str]| {
+        Program::new("e2fsck")
+            .args(args.iter().copied())
+            .args([device.as_str()])
+            .deadline(CHECK_MAX)
+            .on_stop(OnStop::End)
+            .run(reporter, stop)
+    };
+    let what = || format!("root filesystem {device}");
+    let preened = e2fsck(&["-p"]).await?;
+    match preened.code {
+        Some(0 | 1) => return Ok(Checked::Sound),
+        Some(LEFT) if !repair => return Ok(Checked::Damaged(preened.how())),
+        Some(LEFT) => {}
+        Some(_) | None => return Err(tool_fault(what(), preened.how())),
+    }
+    reporter.step(format!("e2fsck: repair of root filesystem {device}"));
+    let repaired = e2fsck(&["-f", "-y"]).await?;
+    match repaired.code {
+        Some(0 | 1) => {
+            flush(device)?;
+            Ok(Checked::Sound)
+        }
+        Some(_) | None => Err(tool_fault(what(), repaired.how())),
+    }
+}
+
+/// The root filesystem is damaged, and the next look repairs it.
+pub fn damaged_root(device: &Utf8Path, ended: Ended) -> Fault {
+    Fault::program(
+        FaultClass::Transient,
+        format!("root filesystem {device} is damaged; landfall repairs it and verifies what is on it"),
+        ended,
+        Remedy::resume(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +225,40 @@ mod tests {
                 &volume.provisional.to_string(),
                 &volume.label,
             )
+    }
+
+    #[test]
+    fn a_damaged_root_is_repaired_when_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = test_support::image(&dir, "part", 160 << 20);
+        make_root(&device);
+        let run = |program: &'static str, args: &[&str]| {
+            let program = Program::new(program).args(args.iter().copied());
+            block_on(tool("x", program, &Reporter::default(), &Stop::never()))
+                .unwrap()
+                .stdout
+        };
+        let debugfs = |request: &str| run("debugfs", &["-w", "-R", request, device.as_str()]);
+        let check =
+            |repair| block_on(check_root(&device, repair, &Reporter::default(), &Stop::never())).unwrap();
+        debugfs("mkdir nixos");
+        assert_eq!(check(false), Checked::Sound);
+        let block: u64 = debugfs("blocks nixos").trim().parse().unwrap();
+        let file = fs_err::OpenOptions::new().write(true).open(&device).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(file.file(), &[0; 4096], block * 4096).unwrap();
+        assert_eq!(
+            check(false),
+            Checked::Sound,
+            "nothing says yet that it is damaged"
+        );
+        // As the kernel marks it when it meets the damage.
+        debugfs("ssv state 2");
+        for _ in 0..2 {
+            assert!(matches!(check(false), Checked::Damaged(_)));
+        }
+        assert_eq!(check(true), Checked::Sound);
+        assert_eq!(check(false), Checked::Sound);
+        run("e2fsck", &["-f", "-n", device.as_str()]);
     }
 
     #[test]
@@ -291,7 +391,7 @@ mod tests {
                     &volume.provisional
                 ));
                 assert_eq!(seen(), VolumeState::Complete, "cut {cut}, new first {new_first}");
-                let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
+                let check = Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]);
                 block_on(tool("x", check, &Reporter::default(), &Stop::never())).unwrap();
                 let list = Program::new("debugfs").args(["-R", "ls -p /", device.as_str()]);
                 let names = block_on(tool("x", list, &Reporter::default(), &Stop::never()))

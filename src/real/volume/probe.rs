@@ -6,7 +6,7 @@
 //! The callers judge what was found.
 
 use crate::event::Reporter;
-use crate::real::process::command::{OnStop, Program};
+use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{io_fault, tool_fault};
 use camino::Utf8Path;
@@ -27,9 +27,8 @@ const EXIT_AMBIVALENT: i32 = 8;
 pub async fn probe(device: &Utf8Path, reporter: &Reporter, stop: &Stop) -> Result<Probe, Fault> {
     // Exit code 2 also stands for "cannot be opened": that must not be taken for blank.
     readable(device)?;
-    let ended = Program::new("blkid")
+    let ended = Program::that_looks("blkid")
         .args(["-p", "-o", "export", device.as_str()])
-        .on_stop(OnStop::End)
         .run(reporter, stop)
         .await?;
     let what = || format!("probe of {device}");

@@ -305,7 +305,7 @@ async fn finish(device: &Utf8Path, volume: &Volume, reporter: &Reporter, stop: &
     tool(&what, grow, reporter, stop).await?;
     flush(device)?;
     is_grown(device, &what)?;
-    let check = Program::new("e2fsck").args(["-f", "-n", device.as_str()]);
+    let check = Program::that_looks("e2fsck").args(["-f", "-n", device.as_str()]);
     tool(&what, check, reporter, stop).await?;
     let id = volume.id.to_string();
     let commit = Program::new("tune2fs").args(["-L", &volume.label, "-U", &id, device.as_str()]);

@@ -36,48 +36,63 @@ impl SimWorld {
             Region::Inner => self.machine.mapped.unwrap_or(0),
             Region::Esp | Region::Root | Region::Swap => 0,
         };
-        let header = |id: &str| {
-            let header = Header {
-                kind,
-                id: id.into(),
-                label,
-                making,
-                within,
-            };
-            (Key::Header(region), Some(Value::Header(header)))
+        let header = |id: &str| Header {
+            kind,
+            id: id.into(),
+            label,
+            making,
+            within,
         };
-        let digest: Rc<str> = order.image.digest.as_str().into();
-        let target = self.target();
         if order.from < order.image.chunks {
-            if self
-                .image_progress
-                .as_ref()
-                .map(|image_progress| image_progress.chunks)
-                != Some(order.from)
-            {
-                self.act("open the image", Act::Look).await?;
-            }
-            if order.from == 0 {
-                self.forget_copies().await?;
-            }
-            let right = self.read_chunk().await?;
-            let mut writes = chunk(order.from, making, if right { &digest } else { WRONG });
-            if order.from == 0 {
-                let early = planted!(self, ImageCommittedEarly);
-                writes.insert(0, header(if early { &id } else { &provisional }));
-            }
-            let write = Act::Write(Held::Device, writes);
-            self.act_on("write a chunk", write, target, Found::ByIdentity)
-                .await?;
-            if !planted!(self, ImageTrusted) {
-                self.act("flush the chunk", Act::Flush).await?;
-            }
-            self.image_progress = Some(ImageProgress {
-                image: order.image.digest.clone(),
-                chunks: order.from + 1,
-            });
+            let early = planted!(self, ImageCommittedEarly);
+            let header = header(if early { &id } else { &provisional });
+            self.land_chunk(region, order, header).await?;
             return Ok(false);
         }
+        self.verify_chunks(region, order, making).await?;
+        self.grow_volume(region, making).await?;
+        let target = self.target();
+        let (key, value) = (Key::Header(region), Some(Value::Header(header(&id))));
+        self.commit_copies(value.clone()).await?;
+        let commit = Act::Write(Held::Device, vec![(key, value)]);
+        self.act_on("give it its id", commit, target, Found::ByIdentity)
+            .await?;
+        self.act("flush the id", Act::Flush).await?;
+        Ok(true)
+    }
+
+    /// One chunk and its flush; the first one brings the header.
+    async fn land_chunk(&mut self, region: Region, order: &ImageOrder, header: Header) -> Result<(), Fault> {
+        let came = self.image_progress.as_ref().map(|progress| progress.chunks);
+        if came != Some(order.from) {
+            self.act("open the image", Act::Look).await?;
+        }
+        if order.from == 0 {
+            self.forget_copies().await?;
+        }
+        let right = self.read_chunk().await?;
+        let digest = if right { order.image.digest.as_str() } else { WRONG };
+        let mut writes = chunk(order.from, header.making, digest);
+        if order.from == 0 {
+            writes.insert(0, (Key::Header(region), Some(Value::Header(header))));
+        }
+        let write = Act::Write(Held::Device, writes);
+        self.act_on("write a chunk", write, self.target(), Found::ByIdentity)
+            .await?;
+        if !planted!(self, ImageTrusted) {
+            self.act("flush the chunk", Act::Flush).await?;
+        }
+        self.image_progress = Some(ImageProgress {
+            image: order.image.digest.clone(),
+            chunks: order.from + 1,
+        });
+        Ok(())
+    }
+
+    /// Looks at every chunk again. What differs is written again, and looked at once more.
+    async fn verify_chunks(&mut self, region: Region, order: &ImageOrder, making: u32) -> Result<(), Fault> {
+        let target = self.target();
+        let digest: Rc<str> = order.image.digest.as_str().into();
         self.act("open the image", Act::Look).await?;
         self.act("read the image back", Act::Look).await?;
         let is_lost = |disk: &Disk, number: u64| {
@@ -101,11 +116,15 @@ impl SimWorld {
                 return Err(Fault::read_back(what, "written twice, it still reads back wrong"));
             }
         }
+        Ok(())
+    }
+
+    async fn grow_volume(&mut self, region: Region, making: u32) -> Result<(), Fault> {
         let grown = vec![(Key::Body(region), Some(Value::Of(making)))];
         self.act_on(
             "grow it",
             Act::Write(Held::Device, grown),
-            target,
+            self.target(),
             Found::ByIdentity,
         )
         .await?;
@@ -119,13 +138,7 @@ impl SimWorld {
                 "what was written and grown is not there",
             ));
         }
-        let (key, value) = header(&id);
-        self.commit_copies(value.clone()).await?;
-        let commit = Act::Write(Held::Device, vec![(key, value)]);
-        self.act_on("give it its id", commit, target, Found::ByIdentity)
-            .await?;
-        self.act("flush the id", Act::Flush).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// Reads a chunk until its digest is right, as often as a medium gets a chance. False only where nobody looks at it.

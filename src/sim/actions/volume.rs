@@ -38,25 +38,7 @@ impl SimWorld {
             (key, Some(Value::Of(_))) => (key, Some(Value::Of(making))),
             other => other,
         };
-        let (target, found) = if planted!(self, ByLabel) && region == Region::Esp {
-            let labelled = self
-                .machine
-                .disks
-                .iter()
-                .position(|d| d.header(region).is_some_and(|h| h.label == label));
-            (labelled.unwrap_or(self.target()), Found::ByLabel)
-        } else if planted!(self, LabelBelow) {
-            (self.target(), Found::ByLabel)
-        } else if planted!(self, LinkWinner) {
-            (self.link_winner(), Found::ByIdentity)
-        } else if planted!(self, ReuseMapper) && self.machine.name_taken && region != Region::Esp {
-            // What has the name is a mapping of the data disk.
-            (self.foreign_disk(), Found::ByIdentity)
-        } else if planted!(self, FirstDisk) {
-            (0, Found::ByIdentity)
-        } else {
-            (self.target(), Found::ByIdentity)
-        };
+        let (target, found) = self.where_to_make(region, &label);
         let is_root = region == self.setting.root_region();
         if is_root {
             self.forget_copies().await?;
@@ -103,6 +85,29 @@ impl SimWorld {
         )
         .await?;
         self.act("flush the id", Act::Flush).await
+    }
+
+    /// The disk on which a volume is made, and how it is found: by its identity, but for planted bugs.
+    fn where_to_make(&self, region: Region, label: &str) -> (usize, Found) {
+        if planted!(self, ByLabel) && region == Region::Esp {
+            let labelled = self
+                .machine
+                .disks
+                .iter()
+                .position(|d| d.header(region).is_some_and(|h| *h.label == *label));
+            (labelled.unwrap_or(self.target()), Found::ByLabel)
+        } else if planted!(self, LabelBelow) {
+            (self.target(), Found::ByLabel)
+        } else if planted!(self, LinkWinner) {
+            (self.link_winner(), Found::ByIdentity)
+        } else if planted!(self, ReuseMapper) && self.machine.name_taken && region != Region::Esp {
+            // What has the name is a mapping of the data disk.
+            (self.foreign_disk(), Found::ByIdentity)
+        } else if planted!(self, FirstDisk) {
+            (0, Found::ByIdentity)
+        } else {
+            (self.target(), Found::ByIdentity)
+        }
     }
 
     /// The disk to which the link with the PARTUUID of our first partition leads: another disk has the same one, and the

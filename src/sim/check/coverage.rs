@@ -216,6 +216,10 @@ impl fmt::Display for Matrix<'_> {
             writeln!(f)?;
         }
         f.write_str(
+            "columns: kill, power cut, transient, needs a change, permanent, hardware,\n\
+             \u{20}        false success, partial, network, environment, stop\n",
+        )?;
+        f.write_str(
             "g: it continues by itself  s: it stops and says why  r: the next run finishes\na: that run asks for consent before it erases again  !: something is broken\n",
         )?;
         writeln!(
@@ -239,7 +243,7 @@ impl fmt::Display for Matrix<'_> {
             let why: Vec<&str> = why.into_iter().map(short_class).collect();
             writeln!(f, "{:12}{from:28}{}", phase.to_string(), why.join(", "))?;
         }
-        Ok(())
+        f.write_str("unsafe: a safety stop: the disk's identity or its contents do not match\n")
     }
 }
 

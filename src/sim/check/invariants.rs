@@ -63,6 +63,8 @@ pub enum Invariant {
     TakesNoOrders = 26,
     /// What is evaluated and activated is what the configuration names, whatever a record or the target asks for.
     OnlyTheNamed = 27,
+    /// A run that is not killed says how it ended, once, as its last word.
+    EndTold = 28,
 }
 
 impl fmt::Display for Invariant {

@@ -5,11 +5,13 @@
 //! coverage    figures, failures, the matrix             planted   which invariant must catch which planted bug
 //! decisions   about a disk that a power cut left        visible_effects  what can be seen of a run from outside
 //! traps       what is wrong with a landing on a machine that must not be believed
+//! last_word   what a run told of its end
 //! ```
 
 pub mod coverage;
 pub mod decisions;
 pub mod invariants;
+pub mod last_word;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod traps;

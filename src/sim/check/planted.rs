@@ -5,7 +5,7 @@ use crate::sim::inject::planted::Bug;
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 100] = [
+    pub const ALL: [(Bug, Invariant); 101] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -106,5 +106,6 @@ impl Bug {
         (Bug::CopiesOutliveWipe, Invariant::Lands),
         (Bug::LostLabelIsForeign, Invariant::Lands),
         (Bug::CloneOfAnother, Invariant::Lands),
+        (Bug::EndUntold, Invariant::EndTold),
     ];
 }

@@ -5,7 +5,7 @@
 
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::model::contents::{AGE_IDENTITY, CANARY, PASSPHRASE, REMOTE_TOKEN};
-use crate::sim::model::disk::{Disk, Fs, Key, Region, Value};
+use crate::sim::model::disk::{Disk, Fs, Header, Key, Region, Value};
 use crate::sim::model::machine::Machine;
 use crate::sim::model::setting::Setting;
 use landfall_states::Phase;
@@ -219,35 +219,12 @@ impl Checks {
         if found == Found::ByLabel {
             self.breach(Invariant::ByIdentity, format!("{key} was found by its label"));
         }
-        let ours = disk.has_table(&setting.plan.table);
         match (key, value) {
             (Key::Mbr | Key::Primary | Key::Backup, _)
             | (Key::Header(_) | Key::Body(_) | Key::Chunk(_) | Key::Sector(..), None) => {
-                self.destroys(key);
-                if self.table_durable {
-                    self.breach(
-                        Invariant::TableOnce,
-                        format!("{key} was written over the planned table"),
-                    );
-                }
-                self.permitted(key);
-                self.finished.clear();
-                self.acknowledged = None;
+                self.writing_table(key);
             }
-            (Key::Copies, None) => {
-                self.destroys(key);
-                let region = setting.root_region();
-                let planned = setting.volume(region).map(|(_, _, id, _)| id);
-                let there = disk.header(region).map(|header| header.id.to_string());
-                if !self.table_durable {
-                    self.permitted(key);
-                } else if there.is_some() && there == planned && !self.again {
-                    self.breach(
-                        Invariant::FormatOnce,
-                        "the copies of a finished root's superblock were cleared",
-                    );
-                }
-            }
+            (Key::Copies, None) => self.clearing_copies(setting, disk),
             // What was torn is there again, as the copies have it.
             (Key::Header(region), Some(value @ Value::Header(_)))
                 if disk.see(Key::Copies) == Some(value) && disk.see(key) == Some(&Value::Torn) =>
@@ -259,38 +236,7 @@ impl Checks {
                 self.repaired += u64::from(disk.lost_directory_of(planned).is_some());
             }
             (Key::Header(region), Some(Value::Header(header))) => {
-                let Some((_, _, id, provisional)) = setting.volume(region) else {
-                    self.breach(
-                        Invariant::ConsentFirst,
-                        format!("no volume is planned in {region}"),
-                    );
-                    return;
-                };
-                if *header.id != *provisional {
-                    return;
-                }
-                self.destroys(key);
-                if !self.identified {
-                    self.breach(
-                        Invariant::IdentityAgain,
-                        format!("{region} was made without identifying the disk"),
-                    );
-                }
-                let there = disk.header(region).map(|h| h.id.to_string());
-                if self.again {
-                    return;
-                }
-                if self.finished.contains(&region) || there.as_ref() == Some(&id) {
-                    self.breach(
-                        Invariant::FormatOnce,
-                        format!("{region} was finished and made again"),
-                    );
-                } else if there.is_some_and(|there| there != provisional) || !ours {
-                    self.breach(
-                        Invariant::ConsentFirst,
-                        format!("{region} was made over something else"),
-                    );
-                }
+                self.making(setting, disk, region, header);
             }
             (
                 Key::Header(_)
@@ -304,6 +250,73 @@ impl Checks {
                 | Key::File(..),
                 _,
             ) => {}
+        }
+    }
+
+    /// A table is about to be written, or something that only a new table takes away.
+    fn writing_table(&mut self, key: Key) {
+        self.destroys(key);
+        if self.table_durable {
+            self.breach(
+                Invariant::TableOnce,
+                format!("{key} was written over the planned table"),
+            );
+        }
+        self.permitted(key);
+        self.finished.clear();
+        self.acknowledged = None;
+    }
+
+    /// The copies of the root's superblock are about to be cleared.
+    fn clearing_copies(&mut self, setting: &Setting, disk: &Disk) {
+        self.destroys(Key::Copies);
+        let region = setting.root_region();
+        let planned = setting.volume(region).map(|(_, _, id, _)| id);
+        let there = disk.header(region).map(|header| header.id.to_string());
+        if !self.table_durable {
+            self.permitted(Key::Copies);
+        } else if there.is_some() && there == planned && !self.again {
+            self.breach(
+                Invariant::FormatOnce,
+                "the copies of a finished root's superblock were cleared",
+            );
+        }
+    }
+
+    /// A volume is about to be made, which begins with a header under the provisional id.
+    fn making(&mut self, setting: &Setting, disk: &Disk, region: Region, header: &Header) {
+        let Some((_, _, id, provisional)) = setting.volume(region) else {
+            self.breach(
+                Invariant::ConsentFirst,
+                format!("no volume is planned in {region}"),
+            );
+            return;
+        };
+        if *header.id != *provisional {
+            return;
+        }
+        self.destroys(Key::Header(region));
+        if !self.identified {
+            self.breach(
+                Invariant::IdentityAgain,
+                format!("{region} was made without identifying the disk"),
+            );
+        }
+        if self.again {
+            return;
+        }
+        let there = disk.header(region).map(|h| h.id.to_string());
+        let ours = disk.has_table(&setting.plan.table);
+        if self.finished.contains(&region) || there.as_ref() == Some(&id) {
+            self.breach(
+                Invariant::FormatOnce,
+                format!("{region} was finished and made again"),
+            );
+        } else if there.is_some_and(|there| there != provisional) || !ours {
+            self.breach(
+                Invariant::ConsentFirst,
+                format!("{region} was made over something else"),
+            );
         }
     }
 

@@ -166,6 +166,11 @@ impl Harness {
         }
         // What it found is in the coverage.
         let _stopped = runner.perform(action, scenario, schedule);
+        if runner.coverage.scenarios == 0 {
+            return Err(format!(
+                "--operator-action {name}: schedule {schedule}: the action is not possible on the disk that the first run leaves; choose another point of the first run, or another configuration"
+            ));
+        }
         Ok(runner.coverage)
     }
 }
@@ -196,164 +201,199 @@ impl<'h> ActionRunner<'h> {
         mut scenario: ScenarioRun,
         schedule: &Schedule,
     ) -> ControlFlow<()> {
-        let plan = self.same.setting.plan.clone();
         let target = scenario.machine.target(&self.same.setting);
         let seen = Seen::on(&scenario.machine.disks[target]);
         let breaches = match action {
-            OperatorAction::Payload => {
-                let landed = seen.landed(&plan);
-                scenario.asks(&self.payload.setting);
-                scenario.checks.done_again_from(Phase::Formatted);
-                let asked = if landed { &self.same } else { &self.payload };
-                match self.refused(&scenario) {
-                    // What was written from an image is that image's.
-                    Some(mut refused) => {
-                        refused.asks(&self.same.setting);
-                        refused.checks.done_again_from(Phase::Formatted);
-                        self.lands(refused, &self.same)
-                    }
-                    None => self.lands(scenario, asked),
-                }
-            }
-            OperatorAction::Layout => {
-                scenario.asks(&self.layout.setting);
-                if seen.has_record_of(&plan) {
-                    let why = self.stops(&mut scenario, Some(Rule::OtherLayout), Invariant::SameEnd);
-                    scenario.asks(&self.same.setting);
-                    why.into_iter().chain(self.lands(scenario, &self.same)).collect()
-                } else {
-                    self.lands(scenario, &self.layout)
-                }
-            }
+            OperatorAction::Payload => Some(self.other_payload(scenario, &seen)),
+            OperatorAction::Layout => Some(self.other_layout(scenario, &seen)),
             OperatorAction::Anew => return self.anew(scenario, &seen, schedule),
-            OperatorAction::Edit => {
-                if seen.tables.iter().filter(|table| **table == plan.table).count() < 2 || seen.landed(&plan)
-                {
-                    return ControlFlow::Continue(());
-                }
-                let mut edited = plan.table.clone();
-                edited.entries.pop();
-                put_table(&mut scenario, target, edited);
-                let why = self.stops(&mut scenario, Some(Rule::Edited), Invariant::UnknownStops);
-                put_table(&mut scenario, target, plan.table.clone());
-                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
-            }
-            OperatorAction::Away => {
-                let disk = scenario.machine.disks.remove(target);
-                let why = self.stops(&mut scenario, None, Invariant::UnknownStops);
-                scenario.machine.disks.push(disk);
-                scenario.crash(Crash::Cut(Keep::None));
-                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
-            }
-            OperatorAction::Second => match self.same.setting.second() {
-                Err(how) => vec![Breach {
-                    invariant: Invariant::Ends,
-                    how,
-                }],
-                Ok(second) => {
-                    let second = Rc::new(second);
-                    scenario.machine.disks.push(second.clone());
-                    let (mut breaches, disks) = self.lands_with(scenario, &self.same);
-                    if !disks.contains(&second) {
-                        breaches.push(Breach {
-                            invariant: Invariant::OthersUntouched,
-                            how: "the disk with the other install was changed".into(),
-                        });
-                    }
-                    breaches
-                }
-            },
-            OperatorAction::Copy => {
-                let mut copy = (*scenario.machine.disks[target]).clone();
-                copy.identity = DiskIdentity {
-                    serial: Some("COPY".into()),
-                    ..copy.identity
-                };
-                scenario.machine.disks.push(Rc::new(copy));
-                let why = if seen.carries(&plan) {
-                    self.stops(&mut scenario, Some(Rule::Clone), Invariant::UnknownStops)
-                } else {
-                    vec![]
-                };
-                scenario
-                    .machine
-                    .disks
-                    .retain(|disk| disk.identity.serial.as_deref() != Some("COPY"));
-                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
-            }
-            OperatorAction::Clock => {
-                scenario.machine.clock_ms = 0;
-                let why = if seen.landed(&plan) {
-                    vec![]
-                } else {
-                    self.stops(&mut scenario, None, Invariant::UnknownStops)
-                };
-                why.into_iter().chain(self.lands(scenario, &self.same)).collect()
-            }
+            OperatorAction::Edit => self.edited_table(scenario, &seen),
+            OperatorAction::Away => Some(self.disk_away(scenario)),
+            OperatorAction::Second => Some(self.second_install(scenario)),
+            OperatorAction::Copy => Some(self.copied_disk(scenario, &seen)),
+            OperatorAction::Clock => Some(self.clock_at_zero(scenario, &seen)),
             OperatorAction::Firmware => {
                 scenario.machine.nvram = false;
-                self.lands(scenario, &self.same)
+                Some(self.lands(scenario, &self.same))
             }
-            OperatorAction::Orders => {
-                // Not into a container; and on a disk that has landed nobody looks at it.
-                let clone = scenario.machine.disks[target].see(Key::File(Fs::Root, "clone"));
-                let Some(Value::Text(making, _)) =
-                    clone.filter(|_| plan.luks.is_none() && !seen.landed(&plan))
-                else {
-                    return ControlFlow::Continue(());
-                };
-                let program = Value::Text(*making, "core.fsmonitor".into());
-                let orders = Key::File(Fs::Root, ORDERS);
-                scenario.machine.disk_mut(target).put(orders, program);
-                // The clone is made again, and what is behind it is looked at again.
-                scenario.checks.done_again_from(Phase::Formatted);
-                self.lands(scenario, &self.same)
+            OperatorAction::Orders => self.orders_in_clone(scenario, &seen),
+            OperatorAction::Forged => Some(self.forged(scenario, Forgery::OldCode)),
+            OperatorAction::Stripped => Some(self.forged(scenario, Forgery::NoCode)),
+            OperatorAction::MovedOn => Some(self.reference_moved(scenario, &seen, Moved::On)),
+            OperatorAction::MovedAway => Some(self.reference_moved(scenario, &seen, Moved::Away)),
+        };
+        match breaches {
+            Some(breaches) => self.judge(action, schedule, breaches),
+            // Here it cannot be done.
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn other_payload(&self, mut scenario: ScenarioRun, seen: &Seen) -> Vec<Breach> {
+        let landed = seen.landed(&self.same.setting.plan);
+        scenario.asks(&self.payload.setting);
+        scenario.checks.done_again_from(Phase::Formatted);
+        let asked = if landed { &self.same } else { &self.payload };
+        match self.refused(&scenario) {
+            // What was written from an image is that image's.
+            Some(mut refused) => {
+                refused.asks(&self.same.setting);
+                refused.checks.done_again_from(Phase::Formatted);
+                self.lands(refused, &self.same)
             }
-            OperatorAction::Forged | OperatorAction::Stripped => {
-                let how = if action == OperatorAction::Forged {
-                    Forgery::OldCode
-                } else {
-                    Forgery::NoCode
-                };
-                let setting = self.same.setting.clone();
-                let forged = forge(scenario.machine.disk_mut(target), &setting, how);
-                // What the forged records claim was reached is asked for again where it is not proved.
-                scenario.checks.done_again_from(Phase::Formatted);
-                scenario.checks.somebody_wrote(&scenario.machine.disks[target]);
-                let invariant = Invariant::OnlyTheNamed;
-                let failed = forged.err().map(|how| Breach { invariant, how });
-                failed
-                    .into_iter()
-                    .chain(self.lands(scenario, &self.same))
-                    .collect()
-            }
-            OperatorAction::MovedOn | OperatorAction::MovedAway => {
-                let (moved, new) = if action == OperatorAction::MovedOn {
-                    (Moved::On, &self.moved_on)
-                } else {
-                    (Moved::Away, &self.moved_away)
-                };
-                // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
-                let stays = match who_wrote(&scenario.machine, &self.same.setting) {
-                    None => false,
-                    Some(_) if seen.landed(&plan) || moved == Moved::On => true,
-                    Some(who) => who == Authenticity::Proved,
-                };
-                let pinned = Asked {
-                    setting: Rc::new(self.same.setting.moved(moved, true)),
-                    reference: self.same.reference.clone(),
-                };
-                let asked = if stays && seen.has_record_of(&plan) {
-                    &pinned
-                } else {
-                    new
-                };
-                scenario.asks(&asked.setting);
-                scenario.checks.done_again_from(Phase::Formatted);
-                self.lands(scenario, asked)
+            None => self.lands(scenario, asked),
+        }
+    }
+
+    fn other_layout(&self, mut scenario: ScenarioRun, seen: &Seen) -> Vec<Breach> {
+        scenario.asks(&self.layout.setting);
+        if !seen.has_record_of(&self.same.setting.plan) {
+            return self.lands(scenario, &self.layout);
+        }
+        let why = self.stops(&mut scenario, Some(Rule::OtherLayout), Invariant::SameEnd);
+        scenario.asks(&self.same.setting);
+        self.and_lands(why, scenario)
+    }
+
+    /// Somebody takes a partition out of our table.
+    fn edited_table(&self, mut scenario: ScenarioRun, seen: &Seen) -> Option<Vec<Breach>> {
+        let plan = &self.same.setting.plan;
+        let copies = seen.tables.iter().filter(|table| **table == plan.table).count();
+        if copies < 2 || seen.landed(plan) {
+            return None;
+        }
+        let target = scenario.machine.target(&self.same.setting);
+        let mut edited = plan.table.clone();
+        edited.entries.pop();
+        put_table(&mut scenario, target, edited);
+        let why = self.stops(&mut scenario, Some(Rule::Edited), Invariant::UnknownStops);
+        put_table(&mut scenario, target, plan.table.clone());
+        Some(self.and_lands(why, scenario))
+    }
+
+    /// The disk is detached for a start.
+    fn disk_away(&self, mut scenario: ScenarioRun) -> Vec<Breach> {
+        let target = scenario.machine.target(&self.same.setting);
+        let disk = scenario.machine.disks.remove(target);
+        let why = self.stops(&mut scenario, None, Invariant::UnknownStops);
+        scenario.machine.disks.push(disk);
+        scenario.crash(Crash::Cut(Keep::None));
+        self.and_lands(why, scenario)
+    }
+
+    /// A disk with another install of this host is attached.
+    fn second_install(&self, mut scenario: ScenarioRun) -> Vec<Breach> {
+        let second = match self.same.setting.second() {
+            Ok(second) => Rc::new(second),
+            Err(how) => {
+                let invariant = Invariant::Ends;
+                return vec![Breach { invariant, how }];
             }
         };
-        self.judge(action, schedule, breaches)
+        scenario.machine.disks.push(second.clone());
+        let (mut breaches, disks) = self.lands_with(scenario, &self.same);
+        if !disks.contains(&second) {
+            breaches.push(Breach {
+                invariant: Invariant::OthersUntouched,
+                how: "the disk with the other install was changed".into(),
+            });
+        }
+        breaches
+    }
+
+    /// A copy of the whole disk is attached for a start.
+    fn copied_disk(&self, mut scenario: ScenarioRun, seen: &Seen) -> Vec<Breach> {
+        let target = scenario.machine.target(&self.same.setting);
+        let mut copy = (*scenario.machine.disks[target]).clone();
+        copy.identity = DiskIdentity {
+            serial: Some("COPY".into()),
+            ..copy.identity
+        };
+        scenario.machine.disks.push(Rc::new(copy));
+        let why = if seen.carries(&self.same.setting.plan) {
+            self.stops(&mut scenario, Some(Rule::Clone), Invariant::UnknownStops)
+        } else {
+            vec![]
+        };
+        scenario
+            .machine
+            .disks
+            .retain(|disk| disk.identity.serial.as_deref() != Some("COPY"));
+        self.and_lands(why, scenario)
+    }
+
+    fn clock_at_zero(&self, mut scenario: ScenarioRun, seen: &Seen) -> Vec<Breach> {
+        scenario.machine.clock_ms = 0;
+        let why = if seen.landed(&self.same.setting.plan) {
+            vec![]
+        } else {
+            self.stops(&mut scenario, None, Invariant::UnknownStops)
+        };
+        self.and_lands(why, scenario)
+    }
+
+    /// Somebody writes orders for Git into the clone on the disk.
+    fn orders_in_clone(&self, mut scenario: ScenarioRun, seen: &Seen) -> Option<Vec<Breach>> {
+        let plan = &self.same.setting.plan;
+        let target = scenario.machine.target(&self.same.setting);
+        // Not into a container; and on a disk that has landed nobody looks at it.
+        let clone = scenario.machine.disks[target].see(Key::File(Fs::Root, "clone"));
+        let Some(Value::Text(making, _)) = clone.filter(|_| plan.luks.is_none() && !seen.landed(plan)) else {
+            return None;
+        };
+        let program = Value::Text(*making, "core.fsmonitor".into());
+        let orders = Key::File(Fs::Root, ORDERS);
+        scenario.machine.disk_mut(target).put(orders, program);
+        // The clone is made anew, and what is behind it is looked at again.
+        scenario.checks.done_again_from(Phase::Formatted);
+        Some(self.lands(scenario, &self.same))
+    }
+
+    /// Somebody writes records onto the disk who does not have the key.
+    fn forged(&self, mut scenario: ScenarioRun, how: Forgery) -> Vec<Breach> {
+        let target = scenario.machine.target(&self.same.setting);
+        let setting = self.same.setting.clone();
+        let forged = forge(scenario.machine.disk_mut(target), &setting, how);
+        // What the forged records claim was reached is asked for anew where it is not proved.
+        scenario.checks.done_again_from(Phase::Formatted);
+        scenario.checks.somebody_wrote(&scenario.machine.disks[target]);
+        let invariant = Invariant::OnlyTheNamed;
+        let failed = forged.err().map(|how| Breach { invariant, how });
+        self.and_lands(failed.into_iter().collect(), scenario)
+    }
+
+    /// The branch names another commit.
+    fn reference_moved(&self, mut scenario: ScenarioRun, seen: &Seen, moved: Moved) -> Vec<Breach> {
+        let plan = &self.same.setting.plan;
+        let new = if moved == Moved::On {
+            &self.moved_on
+        } else {
+            &self.moved_away
+        };
+        // What is pinned stays, where the record says it: to a descendant anybody may say so, elsewhere only who has the key.
+        let stays = match who_wrote(&scenario.machine, &self.same.setting) {
+            None => false,
+            Some(_) if seen.landed(plan) || moved == Moved::On => true,
+            Some(who) => who == Authenticity::Proved,
+        };
+        let pinned = Asked {
+            setting: Rc::new(self.same.setting.moved(moved, true)),
+            reference: self.same.reference.clone(),
+        };
+        let asked = if stays && seen.has_record_of(plan) {
+            &pinned
+        } else {
+            new
+        };
+        scenario.asks(&asked.setting);
+        scenario.checks.done_again_from(Phase::Formatted);
+        self.lands(scenario, asked)
+    }
+
+    /// What was found so far, and what is found on the way to the end of what is asked for.
+    fn and_lands(&self, mut found: Vec<Breach>, scenario: ScenarioRun) -> Vec<Breach> {
+        found.extend(self.lands(scenario, &self.same));
+        found
     }
 
     /// A new install is asked for: it is made under new ids, and where it is cut off the next run goes on with whatever the

@@ -6,9 +6,10 @@
 
 use crate::driver;
 use crate::driver::{Halt, Outcome, Request};
-use crate::sim::check::invariants::Breach;
+use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::Checks;
+use crate::sim::inject::faults::Injection;
 #[cfg(feature = "planted")]
 use crate::sim::inject::planted::Bug;
 use crate::sim::inject::planted::planted;
@@ -152,6 +153,9 @@ impl ScenarioRun {
             // Nothing here waits for anything but a crash.
             (None, None) => End::Crashed(Crash::Kill),
         };
+        if let Some(how) = world.last_word.borrow().objection(end.last_word()) {
+            world.checks.borrow_mut().breach(Invariant::EndTold, how);
+        }
         let points = world.points.clone();
         let pending = world
             .machine
@@ -167,6 +171,16 @@ impl ScenarioRun {
                 point
                     .objection(shot.what)
                     .map(|why| format!("{}: {why}", point.label))
+                    .or_else(|| {
+                        let hinders = "an earlier fault of the schedule already makes it fail, so this one does not happen";
+                        let is_hindered = world.not_applied.contains(&shot.at);
+                        is_hindered.then(|| format!("{}: {hinders}", point.label))
+                    })
+                    .or_else(|| {
+                        let late = "the disk is not looked for by its name any more in this run, so another one in its place is not seen";
+                        let is_late = shot.what == Injection::Swap && world.swapped;
+                        is_late.then(|| format!("{}: {late}", point.label))
+                    })
                     .or_else(|| {
                         (named? >= pending).then(|| {
                             format!(
@@ -297,6 +311,19 @@ pub struct Report {
     pub impossible: Vec<(InjectionAt, String)>,
 }
 
+impl End {
+    /// The event that has to tell it; `None`: nobody was left to tell it.
+    fn last_word(&self) -> Option<&'static str> {
+        match self {
+            End::Said(Ok(Outcome::Landed { .. })) => Some("landed"),
+            End::Said(Ok(Outcome::AlreadyLanded { .. })) => Some("already_landed"),
+            End::Said(Ok(Outcome::NothingToResume { .. })) => Some("nothing_to_resume"),
+            End::Said(Err(_)) => Some("stopped"),
+            End::Crashed(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -376,6 +403,36 @@ mod tests {
             scenario.finish(&"0.14:lie,1.3:stop".parse().unwrap()),
             Ending::Landed
         );
+    }
+
+    /// Every end that is none of a crash is told, once and last.
+    #[test]
+    fn every_end_is_told() {
+        let setting = Rc::new(Setting::new("plain/flake/blank/person".parse().unwrap()).unwrap());
+        let mut scenario = ScenarioRun::new(&setting);
+        let mut ends = vec![];
+        let mut run = |scenario: &mut ScenarioRun, schedule: &str, resume_only: bool| {
+            scenario.request.resume_only = resume_only;
+            let schedule = match schedule {
+                "" => Schedule::default(),
+                faults => faults.parse().unwrap(),
+            };
+            let (run, world) = scenario.run(&schedule);
+            ends.push(run.end.last_word());
+            scenario.settle(world, None);
+        };
+        run(&mut scenario, "", true);
+        run(&mut scenario, "1.7:stop", false);
+        run(&mut scenario, "2.9:before:kill", true);
+        run(&mut scenario, "", false);
+        run(&mut scenario, "", false);
+        run(&mut scenario, "", true);
+        let breaches = &scenario.checks.breaches;
+        assert!(breaches.is_empty(), "{breaches:?}");
+        let words = |words: &[&'static str]| words.iter().map(|word| Some(*word)).collect::<Vec<_>>();
+        assert_eq!(ends[..2], words(&["nothing_to_resume", "stopped"]));
+        assert_eq!(ends[2], None);
+        assert_eq!(ends[3..], words(&["landed", "already_landed", "already_landed"]));
     }
 
     /// As many runs with a fault as there are: the last ones have none.

@@ -90,19 +90,7 @@ impl StateHasher {
             makings: _,
         } = machine;
         let target = machine.target(&self.setting);
-        for (index, disk) in disks.iter().enumerate() {
-            let known = self.setting.disks.iter().position(|before| before == disk);
-            match known {
-                _ if index == target => {}
-                Some(known) if self.disk_order => (index, known).hash(&mut hasher),
-                // As it was before: nothing more to say.
-                Some(_) => {}
-                None => disk.hash(&mut hasher),
-            }
-        }
-        if self.disk_order {
-            target.hash(&mut hasher);
-        }
+        self.other_disks(disks, target, &mut hasher);
         let disk = &disks[target];
         let makings = makings(disk, *mapped);
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
@@ -137,12 +125,40 @@ impl StateHasher {
         } else {
             pair
         };
+        self.records(disk, tmpfs.as_deref(), &mut hasher);
+        let trusted = seen
+            .trusted
+            .as_ref()
+            .map(|(sequence, digest)| (*sequence, digest));
+        checks.digest(trusted, &mut hasher);
+        hasher.finish()
+    }
+
+    /// The disks that are not the target, and with the order of kernel names also where it is among them.
+    fn other_disks(&self, disks: &[Rc<Disk>], target: usize, hasher: &mut DefaultHasher) {
+        for (index, disk) in disks.iter().enumerate() {
+            let known = self.setting.disks.iter().position(|before| before == disk);
+            match known {
+                _ if index == target => {}
+                Some(known) if self.disk_order => (index, known).hash(hasher),
+                // As it was before: nothing more to say.
+                Some(_) => {}
+                None => disk.hash(hasher),
+            }
+        }
+        if self.disk_order {
+            target.hash(hasher);
+        }
+    }
+
+    /// Who wrote the slots, and what the record in memory says.
+    fn records(&mut self, disk: &Disk, tmpfs: Option<&[u8]>, hasher: &mut DefaultHasher) {
         for slots in [
             [disk.durable_slot(0), disk.durable_slot(1)],
             [disk.slot(0), disk.slot(1)],
         ] {
             for bytes in slots.into_iter().flatten() {
-                self.who_wrote(&bytes, tmpfs.as_deref(), disk).hash(&mut hasher);
+                self.who_wrote(&bytes, tmpfs, disk).hash(hasher);
             }
         }
         if let Some(bytes) = tmpfs {
@@ -151,14 +167,8 @@ impl StateHasher {
             self.tmpfs
                 .entry(raw)
                 .or_insert_with(|| hash_of(Record::decode(bytes).ok().map(|r| record_hash(&r, &budget))))
-                .hash(&mut hasher);
+                .hash(hasher);
         }
-        let trusted = seen
-            .trusted
-            .as_ref()
-            .map(|(sequence, digest)| (*sequence, digest));
-        checks.digest(trusted, &mut hasher);
-        hasher.finish()
     }
 
     /// Who wrote a slot, as the next run will find.

@@ -290,10 +290,10 @@ impl FaultSort {
             FaultSort::NeedsChange => "needs-change",
             FaultSort::Permanent => "permanent",
             FaultSort::Hardware => "hardware",
-            FaultSort::Lie => "lie",
+            FaultSort::Lie => "false-success",
             FaultSort::Partial => "partial",
             FaultSort::Network => "network",
-            FaultSort::Environment => "around",
+            FaultSort::Environment => "environment",
             FaultSort::Stop => "stop",
         }
     }
@@ -307,10 +307,10 @@ impl FaultSort {
             FaultSort::NeedsChange => "needs",
             FaultSort::Permanent => "perm",
             FaultSort::Hardware => "hardw",
-            FaultSort::Lie => "lie",
+            FaultSort::Lie => "false",
             FaultSort::Partial => "part",
             FaultSort::Network => "net",
-            FaultSort::Environment => "arnd",
+            FaultSort::Environment => "env",
             FaultSort::Stop => "stop",
         }
     }
@@ -324,9 +324,15 @@ impl FaultSort {
 impl std::str::FromStr for FaultSort {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
+        // The names that they had before; scripts have them.
+        let name = match text {
+            "lie" => "false-success",
+            "around" => "environment",
+            other => other,
+        };
         FaultSort::ALL
             .into_iter()
-            .find(|sort| sort.name() == text)
+            .find(|sort| sort.name() == name)
             .ok_or_else(|| {
                 let all = FaultSort::ALL.map(FaultSort::name).join(", ");
                 format!("{} is not a kind of fault; use {all}", quoted(text))

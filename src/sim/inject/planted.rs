@@ -225,4 +225,6 @@ pub enum Bug {
     LostLabelIsForeign,
     /// A clone that was given to its user already is evaluated as it is.
     CloneOfAnother,
+    /// A run that finds its install finished ends without a word.
+    EndUntold,
 }

@@ -134,60 +134,7 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
         (Key::Primary, Value::Table(Rc::new(plan.table.clone()))),
         (Key::Backup, Value::Table(Rc::new(plan.table.clone()))),
     ];
-    let mut volume =
-        |region: Region, kind: &'static str, id: String, label: &str, making: u32, within: u32| {
-            let header = Header {
-                kind,
-                id: id.into(),
-                label: label.into(),
-                making,
-                within,
-            };
-            if kind == "ext4" {
-                contents.push((Key::Copies, Value::Header(header.clone())));
-            }
-            contents.push((Key::Header(region), Value::Header(header)));
-            contents.push((Key::Body(region), Value::Of(making)));
-        };
-    volume(
-        Region::Esp,
-        "vfat",
-        Volume::fat_serial_text(&plan.esp.id),
-        &plan.esp.label,
-        801,
-        0,
-    );
-    match &plan.luks {
-        Some(luks) => {
-            volume(
-                Region::Root,
-                "crypto_LUKS",
-                luks.id.to_string(),
-                &luks.label,
-                802,
-                0,
-            );
-            volume(
-                Region::Inner,
-                "ext4",
-                plan.root.id.to_string(),
-                &plan.root.label,
-                803,
-                802,
-            );
-        }
-        None => volume(
-            Region::Root,
-            "ext4",
-            plan.root.id.to_string(),
-            &plan.root.label,
-            803,
-            0,
-        ),
-    }
-    if let Some(swap) = &plan.swap {
-        volume(Region::Swap, "swap", swap.id.to_string(), &swap.label, 804, 0);
-    }
+    contents.extend(finished_volumes(plan));
     if plan.luks.is_some() {
         contents.push((Key::Keyslot, Value::Of(802)));
     }
@@ -196,6 +143,60 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
         let making = if fs == Fs::Esp { 801 } else { 803 };
         contents.push((Key::File(fs, name), Value::Text(making, text.into())));
     }
+    for (which, bytes) in finished_records(plan, revision, system)?.iter().enumerate() {
+        contents.push((Key::SlotFile(which), Value::Of(801)));
+        for (key, value) in sectors(which, bytes) {
+            contents.extend(value.map(|value| (key, value)));
+        }
+    }
+    Ok(Disk::new(plan.disk.clone(), contents))
+}
+
+/// The volumes of a finished install.
+fn finished_volumes(plan: &Plan) -> Vec<(Key, Value)> {
+    let mut contents = vec![];
+    let mut volume = |region: Region, header: Header| {
+        if header.kind == "ext4" {
+            contents.push((Key::Copies, Value::Header(header.clone())));
+        }
+        let making = header.making;
+        contents.push((Key::Header(region), Value::Header(header)));
+        contents.push((Key::Body(region), Value::Of(making)));
+    };
+    let header = |kind, id: String, label: &str, making| Header {
+        kind,
+        id: id.into(),
+        label: label.into(),
+        making,
+        within: 0,
+    };
+    let esp = header(
+        "vfat",
+        Volume::fat_serial_text(&plan.esp.id),
+        &plan.esp.label,
+        801,
+    );
+    volume(Region::Esp, esp);
+    let root = header("ext4", plan.root.id.to_string(), &plan.root.label, 803);
+    match &plan.luks {
+        Some(luks) => {
+            let container = header("crypto_LUKS", luks.id.to_string(), &luks.label, 802);
+            volume(Region::Root, container);
+            volume(Region::Inner, Header { within: 802, ..root });
+        }
+        None => volume(Region::Root, root),
+    }
+    if let Some(swap) = &plan.swap {
+        volume(
+            Region::Swap,
+            header("swap", swap.id.to_string(), &swap.label, 804),
+        );
+    }
+    contents
+}
+
+/// The slots of a finished install, by their places.
+fn finished_records(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<[Vec<u8>; 2], String> {
     let record = |sequence, parent, claim| Record {
         sequence,
         parent,
@@ -223,11 +224,5 @@ pub fn finished(plan: &Plan, revision: &Revision, system: &StorePath) -> Result<
     )
     .encode()
     .map_err(|e| e.to_string())?;
-    for (which, bytes) in [older, newer].iter().enumerate() {
-        contents.push((Key::SlotFile(which), Value::Of(801)));
-        for (key, value) in sectors(which, bytes) {
-            contents.extend(value.map(|value| (key, value)));
-        }
-    }
-    Ok(Disk::new(plan.disk.clone(), contents))
+    Ok([older, newer])
 }

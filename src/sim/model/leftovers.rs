@@ -430,7 +430,7 @@ pub fn find(tool: &str, state: &str) -> Option<&'static Leftover> {
 /// The rows of docs/design/failure-model.md.
 pub fn table() -> String {
     let mut text = String::from(
-        "| step | what a death or a power cut left | stands for it in the simulation |\n|---|---|---|\n",
+        "| step | what a death or a power cut left | its counterpart in the simulation |\n|---|---|---|\n",
     );
     for Leftover { tool, state, left } in ALL {
         text.push_str(&format!("| `{tool}` | {state} | {left} |\n"));
@@ -498,42 +498,49 @@ fn installed(setting: &Setting, disk: &Disk) -> BTreeSet<Left> {
     seen
 }
 
+/// What a volume shows, where one is planned.
+fn of_volume(setting: &Setting, disk: &Disk, region: Region) -> BTreeSet<Left> {
+    let mut seen = BTreeSet::new();
+    let Some((kind, _, id, provisional)) = setting.volume(region) else {
+        return seen;
+    };
+    match disk.header(region) {
+        Some(header) if *header.id == *provisional => {
+            let whole = disk.see(Key::Body(region)) == Some(&Value::Of(header.making));
+            seen.insert(if whole {
+                Left::Made(region)
+            } else {
+                Left::Begun(region)
+            });
+            if region == Region::Esp {
+                let slots =
+                    [0, 1].map(|which| disk.see(Key::SlotFile(which)) == Some(&Value::Of(header.making)));
+                match slots {
+                    [false, false] => seen.insert(Left::NoSlots),
+                    [true, true] => false,
+                    [true, false] | [false, true] => seen.insert(Left::OneSlot),
+                };
+            }
+            if kind == "crypto_LUKS" && disk.see(Key::Keyslot) != Some(&Value::Of(header.making)) {
+                seen.insert(Left::NoKeyslot);
+            }
+        }
+        Some(header) if *header.id == *id => {
+            seen.insert(Left::Committed(region));
+        }
+        Some(_) | None => {
+            seen.insert(Left::NoHeader(region));
+        }
+    }
+    seen
+}
+
 /// What a simulated machine shows.
 pub fn of(setting: &Setting, machine: &Machine) -> BTreeSet<Left> {
     let disk = &machine.disks[machine.target(setting)];
     let mut seen = around(setting, machine);
     for region in Region::ALL {
-        let Some((kind, _, id, provisional)) = setting.volume(region) else {
-            continue;
-        };
-        match disk.header(region) {
-            Some(header) if *header.id == *provisional => {
-                let whole = disk.see(Key::Body(region)) == Some(&Value::Of(header.making));
-                seen.insert(if whole {
-                    Left::Made(region)
-                } else {
-                    Left::Begun(region)
-                });
-                if region == Region::Esp {
-                    let slots =
-                        [0, 1].map(|which| disk.see(Key::SlotFile(which)) == Some(&Value::Of(header.making)));
-                    match slots {
-                        [false, false] => seen.insert(Left::NoSlots),
-                        [true, true] => false,
-                        [true, false] | [false, true] => seen.insert(Left::OneSlot),
-                    };
-                }
-                if kind == "crypto_LUKS" && disk.see(Key::Keyslot) != Some(&Value::Of(header.making)) {
-                    seen.insert(Left::NoKeyslot);
-                }
-            }
-            Some(header) if *header.id == *id => {
-                seen.insert(Left::Committed(region));
-            }
-            Some(_) | None => {
-                seen.insert(Left::NoHeader(region));
-            }
-        }
+        seen.extend(of_volume(setting, disk, region));
     }
     let root = setting.root_region();
     let planned = setting.plan.root.id.to_string();

@@ -170,6 +170,62 @@ fn layout(kind: Kind) -> Result<Layout, BadValue> {
     })
 }
 
+/// A disk with somebody's photos, with a table as a plan has it.
+fn foreign(plan: Plan) -> Disk {
+    let Plan { disk, mut table, .. } = plan;
+    table.entries.truncate(2);
+    // Random, as everybody's but ours are.
+    let serial_bytes = disk.serial.as_ref().map_or(0, String::len);
+    table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_1111_4222_8333_0000_0000_0000 | serial_bytes as u128);
+    let header = |kind, id: &str, label: &str| {
+        Value::Header(Header {
+            kind,
+            id: id.into(),
+            label: label.into(),
+            making: 900,
+            within: 0,
+        })
+    };
+    Disk::new(
+        disk,
+        [
+            (Key::Mbr, Value::Mbr),
+            (Key::Primary, Value::Table(Rc::new(table.clone()))),
+            (Key::Backup, Value::Table(Rc::new(table))),
+            (Key::Header(Region::Esp), header("vfat", "AAAA-BBBB", "EFI")),
+            (
+                Key::Header(Region::Root),
+                header("ext4", "8d7b0c0e-photos", "photos"),
+            ),
+            (
+                Key::File(Fs::Root, "photos"),
+                Value::Text(900, "photos of 2019".into()),
+            ),
+        ],
+    )
+}
+
+/// The plan of another host, copied partition by partition from ours: udev has two candidates for each link.
+fn twin(mut twin: Plan, ours: &Plan) -> Plan {
+    twin.table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_2222_4222_8333_0000_0000_0000);
+    for (theirs, ours) in twin.table.entries.iter_mut().zip(&ours.table.entries) {
+        theirs.partuuid = ours.partuuid;
+    }
+    twin
+}
+
+/// The disk without what says how far its install came.
+fn without_slots(mut disk: Disk) -> Disk {
+    for which in 0..2 {
+        disk.write(super::disk::Held::Device, Key::SlotFile(which), None);
+        for sector in 0..super::disk::SLOT_SECTORS {
+            disk.write(super::disk::Held::Device, Key::Sector(which, sector), None);
+        }
+    }
+    disk.flush();
+    disk
+}
+
 impl Setting {
     /// Works a case out, with made-up contents.
     ///
@@ -204,39 +260,8 @@ impl Setting {
         let reinstall = number + u32::from(case.before == Before::Finished);
         let plan = plan_of(&host, "TARGET", reinstall)?;
         let other: HostName = format!("{host}-other").parse().map_err(text)?;
-        let foreign = |serial: &str| -> Result<Disk, String> {
-            let mut table = plan_of(&"photos".parse().map_err(text)?, serial, 0)?.table;
-            table.entries.truncate(2);
-            // Random, as everybody's but ours are.
-            table.disk_guid =
-                uuid::Uuid::from_u128(0x8d7b_0c0e_1111_4222_8333_0000_0000_0000 | serial.len() as u128);
-            let header = |kind, id: &str, label: &str| {
-                Value::Header(Header {
-                    kind,
-                    id: id.into(),
-                    label: label.into(),
-                    making: 900,
-                    within: 0,
-                })
-            };
-            Ok(Disk::new(
-                identity(serial),
-                [
-                    (Key::Mbr, Value::Mbr),
-                    (Key::Primary, Value::Table(Rc::new(table.clone()))),
-                    (Key::Backup, Value::Table(Rc::new(table))),
-                    (Key::Header(Region::Esp), header("vfat", "AAAA-BBBB", "EFI")),
-                    (
-                        Key::Header(Region::Root),
-                        header("ext4", "8d7b0c0e-photos", "photos"),
-                    ),
-                    (
-                        Key::File(Fs::Root, "photos"),
-                        Value::Text(900, "photos of 2019".into()),
-                    ),
-                ],
-            ))
-        };
+        let photos: HostName = "photos".parse().map_err(text)?;
+        let foreign = |serial: &str| plan_of(&photos, serial, 0).map(foreign);
         let target = match case.before {
             Before::Blank => Disk::new(identity("TARGET"), []),
             Before::Foreign => {
@@ -254,20 +279,8 @@ impl Setting {
             Before::Finished => finished(&plan_of(&host, "TARGET", number)?, &revision, &system)?,
         };
         // The same labels everywhere: a disk that some other installer made, one on which another host has landed.
-        let mut twin = plan_of(&other, "TWIN", 0)?;
-        twin.table.disk_guid = uuid::Uuid::from_u128(0x8d7b_0c0e_2222_4222_8333_0000_0000_0000);
-        // Copied partition by partition: udev has two candidates for each link.
-        for (theirs, ours) in twin.table.entries.iter_mut().zip(&plan.table.entries) {
-            theirs.partuuid = ours.partuuid;
-        }
-        let mut begun = finished(&twin, &revision, &system)?;
-        for which in 0..2 {
-            begun.write(super::disk::Held::Device, Key::SlotFile(which), None);
-            for sector in 0..super::disk::SLOT_SECTORS {
-                begun.write(super::disk::Held::Device, Key::Sector(which, sector), None);
-            }
-        }
-        begun.flush();
+        let twin = twin(plan_of(&other, "TWIN", 0)?, &plan);
+        let begun = without_slots(finished(&twin, &revision, &system)?);
         let landed = finished(&plan_of(&other, "LANDED", 0)?, &revision, &system)?;
         Ok(Setting {
             request: Request {

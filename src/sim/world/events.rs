@@ -17,7 +17,10 @@ pub(crate) fn texts(event: &Event, each: &mut dyn FnMut(&str)) {
         } => [device, identity, why].into_iter().for_each(|text| each(text)),
         Event::Checked { what, found } => [what, found].into_iter().for_each(|text| each(text)),
         Event::Output { program, line } => [program, line].into_iter().for_each(|text| each(text)),
-        Event::Landed { system, revision } => [system, revision].into_iter().for_each(|text| each(text)),
+        Event::Landed { system, revision } | Event::AlreadyLanded { system, revision } => {
+            [system, revision].into_iter().for_each(|text| each(text))
+        }
+        Event::NothingToResume { why, next } => [why, next].into_iter().for_each(|text| each(text)),
         Event::Decided { what, .. }
         | Event::Begun { what, .. }
         | Event::Step { what }

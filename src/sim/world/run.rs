@@ -6,6 +6,7 @@
 //! A run that crashes waits for ever at the point where it crashed. The caller detects that it no longer progresses, drops
 //! it, and applies the crash to the machine. No time passes by itself, and there are no threads and no chance.
 
+use crate::sim::check::last_word::LastWord;
 use crate::sim::check::visible_effects::Effect;
 use crate::sim::check::watch::{Checks, Found, Write};
 use crate::sim::inject::faults::{Injection, fault};
@@ -51,6 +52,13 @@ pub enum Act {
     Ram(fn(&mut Machine, usize)),
     /// The firmware's variables, which are durable at once.
     Nvram,
+}
+
+/// What happens at a point, and the disk on which it happens.
+struct ActOn {
+    act: Act,
+    disk: usize,
+    found: Found,
 }
 
 /// A program's deadline, in milliseconds.
@@ -157,6 +165,8 @@ pub struct SimWorld {
     pub stop: bool,
     /// Somebody changes the disk before it is identified the next time.
     pub swapped: bool,
+    /// Points at which the schedule has a fault that an earlier one keeps from happening.
+    pub not_applied: Vec<u32>,
     /// Requests that fail yet.
     pub flaps: u32,
     /// What ends as nobody knows it, and how often it did.
@@ -175,6 +185,8 @@ pub struct SimWorld {
     pub granted: bool,
     /// This run has evaluated the configuration.
     pub evaluated: bool,
+    /// What it told of its end.
+    pub last_word: RefCell<LastWord>,
 }
 
 impl SimWorld {
@@ -210,6 +222,7 @@ impl SimWorld {
             right: false,
             stop: false,
             swapped: false,
+            not_applied: vec![],
             flaps: 0,
             strange: None,
             came: None,
@@ -219,6 +232,7 @@ impl SimWorld {
             record_keys: RecordKeys::default(),
             granted: false,
             evaluated: false,
+            last_word: RefCell::new(LastWord::default()),
         }
     }
 
@@ -287,49 +301,66 @@ impl SimWorld {
         if (at == 0 && what.is_none()) || self.every_point {
             self.snap(at, Moment::Before);
         }
-        self.hindered(point, label)?;
-        match what {
-            None => {
-                let acts = point.acts;
-                self.apply(act, disk, found, usize::MAX);
-                if acts {
-                    self.snap(at, Moment::After);
-                }
+        if let Err(fault) = self.hindered(point, label) {
+            if what.is_some() {
+                self.not_applied.push(at);
             }
-            Some(Injection::Before(crash)) => self.crash(crash).await,
-            Some(Injection::During(parts, crash)) => {
+            return Err(fault);
+        }
+        let act_on = ActOn { act, disk, found };
+        if let Some(injection) = what {
+            return self.inject(injection, act_on, point, label).await;
+        }
+        self.have(act_on, usize::MAX);
+        if point.acts {
+            self.snap(at, Moment::After);
+        }
+        Ok(())
+    }
+
+    /// What happens at a point, and what the schedule does to it.
+    async fn inject(
+        &mut self,
+        injection: Injection,
+        act_on: ActOn,
+        point: Point,
+        label: &'static str,
+    ) -> Result<(), Fault> {
+        match injection {
+            Injection::Before(crash) => self.crash(crash).await,
+            Injection::During(parts, crash) => {
                 // A program outlives the run, and goes on.
                 if point.program
-                    && let Act::Write(held, writes) = &act
+                    && let Act::Write(held, writes) = &act_on.act
                 {
                     let rest = writes.iter().skip(parts);
                     self.machine.child =
                         Some(rest.map(|(key, value)| (*held, *key, value.clone())).collect());
                 }
-                self.apply_parts(act, disk, found, parts);
+                self.apply_parts(act_on.act, act_on.disk, act_on.found, parts);
                 self.crash(crash).await;
             }
-            Some(Injection::After(crash)) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::After(crash) => {
+                self.have(act_on, usize::MAX);
                 self.crash(crash).await;
             }
-            Some(Injection::Fail(class)) => {
+            Injection::Fail(class) => {
                 self.another_fault();
                 return Err(fault(class, label));
             }
-            Some(Injection::FailDuring(parts, class)) => {
+            Injection::FailDuring(parts, class) => {
                 self.another_fault();
-                self.apply(act, disk, found, parts);
+                self.have(act_on, parts);
                 return Err(fault(class, label));
             }
-            Some(Injection::FailAfter(class)) => {
+            Injection::FailAfter(class) => {
                 self.another_fault();
-                self.apply(act, disk, found, usize::MAX);
+                self.have(act_on, usize::MAX);
                 return Err(fault(class, label));
             }
-            Some(Injection::Lie) => {}
-            Some(Injection::LieDuring(parts)) => self.apply(act, disk, found, parts),
-            Some(Injection::Hang) => {
+            Injection::Lie => {}
+            Injection::LieDuring(parts) => self.have(act_on, parts),
+            Injection::Hang => {
                 if planted!(self, NoDeadline) {
                     self.checks.get_mut().waits_for_ever(label);
                     std::future::pending::<()>().await;
@@ -338,29 +369,34 @@ impl SimWorld {
                 self.another_fault();
                 return Err(fault(FaultClass::Transient, label));
             }
-            Some(Injection::Strange) => {
+            Injection::Strange => {
                 self.strange = Some((label, 0));
                 return self.ends_strangely(label);
             }
-            Some(Injection::Network(network)) => {
+            Injection::Network(network) => {
                 self.another_fault();
                 return self.fails_over(network, label);
             }
-            Some(Injection::Environment(EnvironmentEvent::Late)) => self.machine.late = true,
-            Some(Injection::Environment(around)) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Environment(EnvironmentEvent::Late) => self.machine.late = true,
+            Injection::Environment(around) => {
+                self.have(act_on, usize::MAX);
                 self.happens(around);
             }
-            Some(Injection::Stop) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Stop => {
+                self.have(act_on, usize::MAX);
                 self.stop = true;
             }
-            Some(Injection::Swap) => {
-                self.apply(act, disk, found, usize::MAX);
+            Injection::Swap => {
+                self.have(act_on, usize::MAX);
                 self.swapped = true;
             }
         }
         Ok(())
+    }
+
+    fn have(&mut self, act_on: ActOn, parts: usize) {
+        let ActOn { act, disk, found } = act_on;
+        self.apply(act, disk, found, parts);
     }
 
     /// Somebody has changed the disk for another one, if so it was told: its name means the other one now.

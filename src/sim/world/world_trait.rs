@@ -227,11 +227,20 @@ impl World for SimWorld {
         mix(u64::from(self.run) << 32 | u64::from(self.machine.boot))
     }
 
+    // The simulated filesystems have no metadata that could be damaged.
+    fn has_seen_damage(&self) -> bool {
+        false
+    }
+
     fn stop_requested(&self) -> bool {
         self.stop
     }
 
     fn tell(&self, event: Event) {
+        if planted!(self, EndUntold) && matches!(event, Event::AlreadyLanded { .. }) {
+            return;
+        }
+        self.last_word.borrow_mut().heard(&event);
         texts(&event, &mut |text| self.checks.borrow_mut().told(text));
         let key = match &event {
             Event::Saved {
@@ -260,7 +269,9 @@ impl World for SimWorld {
             | Event::Progress { .. }
             | Event::Asking { .. }
             | Event::Notice { .. }
-            | Event::Landed { .. } => ("event", 0),
+            | Event::Landed { .. }
+            | Event::AlreadyLanded { .. }
+            | Event::NothingToResume { .. } => ("event", 0),
         };
         // As the log has it.
         let line = || serde_json::to_string(&event).unwrap_or_default();

@@ -85,6 +85,7 @@ impl Cause {
     }
 
     /// What to do about it.
+    #[expect(clippy::too_many_lines, reason = "one row for each cause")]
     pub fn remedy(self) -> Remedy {
         match self {
             Cause::Network | Cause::ServerError | Cause::Throttled | Cause::Busy => Remedy::resume(),
@@ -100,8 +101,8 @@ impl Cause {
                 "check the memory of this machine (free -m; dmesg shows whether the kernel killed the program)",
             ),
             Cause::Unknown => Remedy::change("read the lines before it (landfall log) and fix the cause"),
-            Cause::InputOutput => Remedy::change(
-                "find the device with dmesg; replace the target disk, or write the boot medium again",
+            Cause::InputOutput => Remedy::words(
+                "find the device with dmesg. The boot medium: write it again, then: landfall resume. The target disk: replace it, then: landfall install",
             ),
             Cause::Activation => {
                 Remedy::change("fix the part of the configuration that it names, and push it")
@@ -109,8 +110,8 @@ impl Cause {
             Cause::LoaderInstaller => {
                 Remedy::change("fix what it reports, in the configuration or on the ESP")
             }
-            Cause::Damaged => Remedy::change(
-                "read the lines before it (landfall log); if it happens again, replace the device",
+            Cause::Damaged => Remedy::words(
+                "read the lines before it (landfall log), then: landfall resume; if it happens again, replace the disk, then: landfall install",
             ),
             Cause::Memory => Remedy::change(
                 "give the machine more memory; or add swap, in memory (zramSwap.enable in the installer) or on the target (swap.enable, before the disk is partitioned); or install a system that was built on another machine (docs/reference/configuration.md, system)",

@@ -4,6 +4,7 @@ use super::Words;
 use crate::fault::{DeviceFault, Remedy};
 
 impl DeviceFault {
+    #[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
     pub(super) fn words(&self) -> Words {
         match self {
             DeviceFault::DiskAbsent {

@@ -4,6 +4,7 @@ use super::Words;
 use crate::fault::{ImageFault, Remedy};
 
 impl ImageFault {
+    #[expect(clippy::too_many_lines, reason = "one row for each kind of fault")]
     pub(super) fn words(&self) -> Words {
         match self {
             ImageFault::Missing { image } => Words::of(image, "this file does not exist"),

@@ -73,7 +73,7 @@ impl PlaceFault {
             PlaceFault::FilesystemRefused { .. } => {
                 Remedy::words("read the reason in dmesg, and the lines before it in landfall log")
             }
-            PlaceFault::TurnedReadOnly { .. } => Remedy::replace_device(),
+            PlaceFault::TurnedReadOnly { .. } => Remedy::turned_read_only(),
             PlaceFault::RecordUnusable { file, .. } => {
                 Remedy::words(format!("rm {file}, and run the command again"))
             }
