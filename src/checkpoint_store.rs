@@ -41,10 +41,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store that goes on where the believed record ended, or begins anew behind everything seen.
+    /// A store that goes on where the believed record ended, or begins again behind everything seen.
     pub fn new(resume_plan: &ResumePlan) -> Store {
         match &resume_plan.trusted {
-            // A number that no count of saves comes to: counting begins anew, in both slots.
+            // A number that no count of saves comes to: counting begins again, in both slots.
             Some(trusted) if trusted.record.sequence > SEQUENCE_COUNTED_MAX => Store {
                 sequence: 0,
                 parent: None,

@@ -47,7 +47,7 @@ pub struct Request {
     pub resume_only: bool,
     /// Forget the attempts made so far.
     pub reset_attempts: bool,
-    /// Resolve the reference anew, whatever revision the record asks for.
+    /// Resolve the reference again, whatever revision the record asks for.
     pub repin: bool,
     /// Retries.
     pub budget: Budget,
@@ -94,7 +94,7 @@ pub struct Halt {
 /// checkpoint says so, and the last event says how the run ended: a run without such an event was killed.
 ///
 /// # Errors
-/// [`Halt`]: a refusal, the fault that ended the run, or the wish to stop.
+/// [`Halt`]: a refusal, the fault that ended the run, or the stop request.
 pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {
     // `install` begins and goes on; `resume` would find nothing where nothing was begun.
     let result = begin(world, request).await.map_err(|halt| match halt.phase {

@@ -63,7 +63,7 @@ pub enum Rule {
     Exhausted = 17,
     /// The slots are readable though the ESP's filesystem is not: go on from the raw slots.
     RawSlots = 18,
-    /// A record whose code is wrong: nothing that it asks for is believed, and its revision is resolved anew.
+    /// A record whose code is wrong: nothing that it asks for is believed, and its revision is resolved again.
     Forged = 19,
 }
 

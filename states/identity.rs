@@ -56,7 +56,7 @@ impl DiskIdentity {
     }
 
     /// The text that ids are taken over. It looks like [`DiskIdentity::name`] and is apart from it: what is shown may be worded
-    /// anew, this may not.
+    /// again, this may not.
     pub(crate) fn canonical(&self) -> String {
         let DiskIdentity {
             wwn,

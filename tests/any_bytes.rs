@@ -349,7 +349,7 @@ fn small_filesystem() -> Vec<u8> {
 }
 
 /// The seeds that have a digest, a check sum or a filesystem are what is written in earnest today. The others were written
-/// by hand or are what real programs printed. `UPDATE_EXPECT=1 cargo test --test any_bytes` writes them anew.
+/// by hand or are what real programs printed. `UPDATE_EXPECT=1 cargo test --test any_bytes` writes them again.
 #[test]
 fn the_seeds_with_check_sums_are_those_of_today() {
     let anew = std::env::var_os("UPDATE_EXPECT").is_some();

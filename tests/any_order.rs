@@ -45,7 +45,7 @@ enum Deed {
     OtherPayload,
     OtherLayout,
     SecondDisk,
-    /// A run that begins anew because a person asked.
+    /// A run that begins again because a person asked.
     Anew,
 }
 

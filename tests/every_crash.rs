@@ -270,7 +270,7 @@ fn a_chunk_that_is_not_kept_twice_stops_the_run() {
             "written again, it is there"
         );
         let repaired = |line: &&String| line.ends_with("write a chunk again");
-        // With the first one the filesystem's header goes too: then it is begun anew.
+        // With the first one the filesystem's header goes too: then it is begun again.
         let Some((again, _)) = once
             .lines
             .iter()

@@ -46,7 +46,7 @@ fn the_verdicts_of_all_machines() {
         }
         text.push('\n');
     }
-    // `UPDATE_EXPECT=1 cargo test --test flash_choice` writes it anew.
+    // `UPDATE_EXPECT=1 cargo test --test flash_choice` writes it again.
     expect_file!["disks/flash.txt"].assert_eq(&text);
 }
 

@@ -37,7 +37,7 @@ impl Watch for Quiet {
 #[derive(Clone)]
 enum Manner {
     Honest,
-    /// It has so many bytes, and counts anew behind them.
+    /// It has so many bytes, and counts again behind them.
     Wraps(u64),
     /// It has so many bytes, and keeps nothing behind them.
     Ends(u64),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
-// What is mended before it is judged is for `halfway` itself.
+// What is repaired before it is judged is for `halfway` itself.
 #[allow(dead_code)]
 #[path = "halfway/oracles.rs"]
 mod oracles;

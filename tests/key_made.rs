@@ -314,7 +314,7 @@ fn a_key_is_made_in_memory_and_is_the_same_for_the_whole_boot() {
     fs_err::remove_dir_all(&run_dir).unwrap();
     let other = of_this_boot(&run_dir, &host()).unwrap();
     assert_ne!(other.public, key.public);
-    // What was damaged is made anew, and is whole.
+    // What was damaged is made again, and is whole.
     fs_err::write(&other.file, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     let third = of_this_boot(&run_dir, &host()).unwrap();
     assert_ne!(third.public, other.public);

@@ -12,6 +12,8 @@
 mod documents;
 #[path = "tidy/git.rs"]
 mod git;
+#[path = "tidy/heads.rs"]
+mod heads;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/messages.rs"]
@@ -143,7 +145,7 @@ fn names_after(text: &str, prefix: &str) -> Vec<String> {
     names
 }
 
-/// The room of a file: `src/real/disk.rs` → `real`.
+/// The room of a file: `src/real/disk/scan.rs` → `real`.
 fn room(name: &str) -> &str {
     let name = name.strip_prefix("src/").unwrap_or(name);
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
@@ -199,7 +201,10 @@ fn imports(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn rooms_import_what_they_may() {
     assert_tidy(&rust(&["src"]), imports);
-    assert_eq!(imports("src/real/disk.rs", "use crate::driver::Driver;").len(), 1);
+    assert_eq!(
+        imports("src/real/disk/scan.rs", "use crate::driver::Driver;").len(),
+        1
+    );
     assert_eq!(
         imports("src/sim/world.rs", "fn f() { crate::real::x() }").len(),
         1
@@ -473,7 +478,7 @@ fn no_error_is_swallowed() {
 fn opening(name: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     if !text.starts_with("//!") && !is_test(name) {
-        complaints.push("does not open with its law (//!)".to_owned());
+        complaints.push("does not open with what it is for (//!)".to_owned());
     }
     let code = text.split("#[cfg(test)]").next().unwrap_or("");
     let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
@@ -490,13 +495,13 @@ fn opening(name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn files_open_with_their_law_and_stay_short() {
+fn files_open_with_a_head_and_stay_short() {
     assert_tidy(&rust(&["src", "states", "tests"]), opening);
     assert_eq!(opening("src/a.rs", "fn f() {}").len(), 1);
-    let long = format!("//! Law.\n{}", "fn f() {}\n".repeat(LINES_MAX));
+    let long = format!("//! Head.\n{}", "fn f() {}\n".repeat(LINES_MAX));
     assert_eq!(opening("src/a.rs", &long).len(), 1);
     assert_eq!(
-        opening("src/a.rs", &format!("//! Law.\n// Long because: x.\n{long}")).len(),
+        opening("src/a.rs", &format!("//! Head.\n// Long because: x.\n{long}")).len(),
         0
     );
 }

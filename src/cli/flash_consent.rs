@@ -65,7 +65,7 @@ impl Run<'_> {
         Ok(now)
     }
 
-    /// A refusal for want of consent.
+    /// A refusal because there is no consent.
     pub(super) fn no_consent(
         judged: &Judged,
         reason: impl Into<String>,

@@ -1,9 +1,9 @@
 //! The record of how far `landfall image write` came: a file that the user names with `--resume`.
 //!
-//! It is replaced whole, so that it is the new one or the former one after a power cut. An older one is as right: what was written since
-//! is found again by comparing.
+//! It is replaced as a whole, so that after a power cut it is the new one or the former one. A former one is as good: what
+//! was written since is found again by comparing.
 //!
-//! Whether a record belongs to the device is decided in `image`.
+//! `cli::image` decides whether a record belongs to the device.
 
 use super::image_words::{Wrong, of_named};
 use crate::image::Error;

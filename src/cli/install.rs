@@ -37,11 +37,11 @@ pub struct InstallOptions {
     pub config: Option<Utf8PathBuf>,
     /// Never begin an install.
     pub resume_only: bool,
-    /// Begin the counts of attempts anew.
+    /// Begin the counts of attempts again.
     pub reset_attempts: bool,
-    /// Resolve the reference anew, whatever revision the record asks for.
+    /// Resolve the reference again, whatever revision the record asks for.
     pub repin: bool,
-    /// Begin anew on a finished disk; somebody has to agree.
+    /// Begin again on a finished disk; somebody has to agree.
     pub reinstall: bool,
     /// How progress is shown.
     pub progress: ProgressMode,

@@ -1,7 +1,9 @@
-//! Whether the process of a run is there. Law: the kernel says so, by the number and the start of the process, so that a later process
-//! with the same number is another one; a process that has ended and is not waited for (a zombie) is not there.
+//! Whether the process of a run is there.
 //!
-//! Absent: what a run says of itself (`run_status`).
+//! The kernel says so, by the number and the start of the process, so that a later process with the same number is another
+//! one. A process that has ended and is not waited for (a zombie) is not there.
+//!
+//! `run_status` has what a run says about itself.
 
 use super::run_status::Status;
 use crate::lock;

@@ -127,7 +127,7 @@ pub async fn feed_watchdog() {
     }
 }
 
-/// Turns signals into the wish to stop. Ends when nobody can be asked any more.
+/// Turns signals into the stop request. Ends when nobody can be asked any more.
 ///
 /// # Errors
 /// The handlers of the signals cannot be set up.

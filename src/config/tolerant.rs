@@ -103,7 +103,7 @@ pub(super) fn in_the_text(out: &Out, option: &str) -> String {
     named + rest
 }
 
-/// A deserializer that passes over what is left out.
+/// A deserializer that skips what is left out.
 pub(super) struct Tolerant<'o, D> {
     inner: D,
     at: String,

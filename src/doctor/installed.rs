@@ -82,7 +82,7 @@ fn look_at_esp(scene: &Scene) -> Result<Outcome, Outcome> {
     ))
 }
 
-/// The command that makes the boot loader anew, without what would keep it from that.
+/// The command that makes the boot loader again, without what would keep it from that.
 fn boot_again(flaws: &[BootFlaw]) -> String {
     let is_skipped = |path: &str| {
         let path = path.trim_start_matches('/').to_ascii_lowercase();

@@ -45,7 +45,7 @@ const TYPE_BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0_A0A2_B9E5_4433_87C0_68B6_B7
 #[derive(Debug)]
 pub struct Keys {
     files: Vec<(&'static str, Secret)>,
-    /// Names of files that were passed over.
+    /// Names of files that were skipped.
     pub passed_over: Vec<String>,
 }
 

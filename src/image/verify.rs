@@ -31,7 +31,7 @@ pub struct Verified {
     pub written_bytes: u64,
 }
 
-/// Reads everything back and compares; mends what differs when `mend` says so, and else names it as an error.
+/// Reads everything back and compares; repairs what differs when `mend` says so, and else names it as an error.
 ///
 /// # Errors
 /// The device or the image reports an error, the device keeps other bytes than were written, or somebody stops it.

@@ -111,7 +111,7 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
 /// Consent to an erasure: given in advance by a name of the disk, or by a person. `None`: refused.
 ///
 /// # Errors
-/// Nobody can be asked, the name given in advance is that of no disk or of several, or the wish to stop came.
+/// Nobody can be asked, the name given in advance is that of no disk or of several, or the stop request came.
 pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
     let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
     let mut why_not = "the disk was not named in advance".to_owned();

@@ -29,7 +29,7 @@ fn name(place: &Place, spec: &str) -> Option<String> {
     Some(link.to_owned())
 }
 
-/// Every shape: its name, its text, and how many devices are named anew.
+/// Every shape: its name, its text, and how many devices are named again.
 fn shapes() -> Vec<(String, String, usize)> {
     let counts = [
         ("btrfs-subvolumes", 4),

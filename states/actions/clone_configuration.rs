@@ -171,7 +171,7 @@ impl Step for CloneConfiguration {
                     })
                 }
             }
-            // With our mark it was ours before somebody changed it: it is made anew, and kept aside.
+            // With our mark it was ours before somebody changed it: it is made again, and kept aside.
             CloneFacts::Unvetted { mark, why: _ } if mark.as_deref() == Some(&self.install.to_string()) => {
                 Verdict::Todo(CloneOrder {
                     action: self.clone(),

@@ -323,7 +323,7 @@ pub fn identity(volume: &Utf8Path, kind: &str, id: &str, label: &str) -> Result<
     Ok(())
 }
 
-/// What a mount's own check mends is mended.
+/// What a mount's own check repairs is repaired.
 pub fn ext4_mended(volume: &Utf8Path) -> Result<(), String> {
     let checked = output(Command::new("e2fsck").args(["-p", volume.as_str()]))?;
     if matches!(checked.status.code(), Some(0 | 1)) {
@@ -371,7 +371,7 @@ pub fn container(volume: &Utf8Path, id: &str, label: &str, key: &Utf8Path) -> Re
         return Err("the two LUKS2 headers are of different times".into());
     }
     identity(volume, "crypto_LUKS", id, label)?;
-    // Last: it mends a header from the other one.
+    // Last: it repairs a header from the other one.
     said(
         Command::new("cryptsetup")
             .args(["open", "--test-passphrase", "--type", "luks2", "--key-file"])

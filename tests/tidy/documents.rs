@@ -6,7 +6,7 @@ use fs_err as fs;
 
 #[test]
 fn the_reference_is_what_help_prints() {
-    // `UPDATE_EXPECT=1 cargo test --test tidy` writes the files anew.
+    // `UPDATE_EXPECT=1 cargo test --test tidy` writes the files again.
     expect_file!["../../docs/reference/cli.md"].assert_eq(&landfall::cli::reference::markdown());
     expect_file!["../../docs/design/formats.md"].assert_eq(&landfall::formats::markdown());
     expect_file!["../../docs/reference/exit-codes.md"]

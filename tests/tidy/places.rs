@@ -25,7 +25,7 @@ const OPENING: [&str; 14] = [
     "nix::fcntl::open(",
 ];
 
-/// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `foreign` or `rooted`.
+/// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `safe_open` or `target_root`.
 const OPENERS: [(&str, usize, &str); 35] = [
     (
         "src/cli/screen/terminal.rs",
@@ -193,11 +193,11 @@ fn opening(name: &str, text: &str) -> Vec<String> {
         }
         Some((_, count, why)) => complaints.push(format!(
             "opens a file by name {found} times, {count} are known ({why}); read what others may have put there with safe_open::read, \
-             what is on the target with rooted, or say here what else it is"
+             what is on the target with target_root, or say here what else it is"
         )),
         None if found == 0 => {}
         None => complaints.push(format!(
-            "opens a file by name {found} times: use safe_open::open or safe_open::read, which do not hang, or rooted"
+            "opens a file by name {found} times: use safe_open::open or safe_open::read, which do not hang, or target_root"
         )),
     }
     complaints
@@ -278,7 +278,7 @@ fn joined(name: &str, text: &str) -> Vec<String> {
         && room_is_real(name)
     {
         complaints.push(
-            "names the place where the target is mounted; rooted::Root::target() is its type".to_owned(),
+            "names the place where the target is mounted; target_root::Root::target() is its type".to_owned(),
         );
     }
     for statement in text.split([';', '{', '}']) {

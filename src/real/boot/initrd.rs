@@ -85,7 +85,7 @@ fn archive_end(bytes: &[u8]) -> Option<usize> {
         let data = named.checked_add(name)?.next_multiple_of(4);
         let end = data.checked_add(file)?;
         if last {
-            // What pads it is zeros, and passed over; a file may end right behind the name.
+            // What pads it is zeros, and skipped; a file may end right behind the name.
             return Some(end.min(bytes.len()));
         }
         at = end.checked_next_multiple_of(4)?;

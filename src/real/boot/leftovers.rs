@@ -526,7 +526,7 @@ pub fn accounts_are_whole(root: &Root) -> Result<bool, Fault> {
     Ok(spoilt(root, &ACCOUNTS)?.is_empty())
 }
 
-/// Deletes files of accounts that are spoilt, and a spoilt machine id. The next activation makes them anew, and is to be done again:
+/// Deletes files of accounts that are spoilt, and a spoilt machine id. The next activation makes them again, and is to be done again:
 /// its trace goes first. Before the first boot nobody has changed them. What is no file goes aside.
 fn clear_accounts(root: &Root) -> Result<Vec<String>, Fault> {
     let mut wrong = spoilt(root, &ACCOUNTS)?;

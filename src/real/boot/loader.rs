@@ -197,7 +197,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// `None`: a special name that no systemd-boot knows, which it passes over.
+    /// `None`: a special name that no systemd-boot knows, which it skips.
     fn parse(value: &str) -> Option<Self> {
         match value.to_ascii_lowercase() {
             saved if saved == "@saved" => Some(Wish::Saved),
@@ -210,7 +210,7 @@ impl Wish {
 /// What `loader.conf` says of the entry that is started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoaderConf {
-    /// `preferred` (systemd 260): passed over when its tries are used up.
+    /// `preferred` (systemd 260): skipped when its tries are used up.
     pub preferred: Option<Wish>,
     /// `default`.
     pub default: Option<Wish>,

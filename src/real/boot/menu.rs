@@ -183,7 +183,7 @@ impl<'a> Menu<'a> {
             .cloned()
             .collect();
         let all: Vec<&Entry> = usable.iter().collect();
-        // systemd-boot passes over entries whose program is not there.
+        // systemd-boot skips entries whose program is not there.
         let mut startable = vec![];
         for entry in &all {
             let program = entry.linux.as_ref().or(entry.program.as_ref());

@@ -35,7 +35,7 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
         }
         if is_pci(part) {
             // Of those that hang on each other the nearest to the disk counts. Behind another root (a platform's bridge, a
-            // Volume Management Device) they are counted anew, so both stand there.
+            // Volume Management Device) they are counted again, so both stand there.
             if at >= 2 && is_pci(parts[at - 2]) {
                 address.bus.pop();
             }

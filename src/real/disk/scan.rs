@@ -1,6 +1,5 @@
-//! Looks at the machine's disks.
-//!
-//! Nothing is written or mounted, and every read is bounded. What cannot be read is reported, not left out.
+//! Looks at the machine's disks. Nothing is written or mounted, and every read is bounded. What cannot be read is reported, not left
+//! out.
 //!
 //! `select` and `usage` decide.
 

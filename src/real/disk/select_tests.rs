@@ -231,7 +231,7 @@ fn a_named_disk_that_reports_errors_is_a_hardware_fault() {
     );
     all[0].failing = Some("Input/output error".into());
     assert_eq!(class(&all), FaultClass::Hardware);
-    // Not named, it is passed over.
+    // Not named, it is skipped.
     assert_eq!(pick(&all).unwrap(), 1);
 }
 

@@ -1,7 +1,8 @@
-//! The bytes of a disk that no table and no signature describes: which ranges that are, and what their bytes say. Law: nothing is
-//! written; every look is bounded (`blank`).
+//! The bytes of a disk that no table and no signature describes: which ranges that are, and what their bytes say.
 //!
-//! Absent: what is made of it (`contents`).
+//! Nothing is written, and every read is bounded (`blank`).
+//!
+//! `contents` says what follows from it.
 
 use super::blank::{Blankness, Extent, Look};
 use super::extent::{self, End};

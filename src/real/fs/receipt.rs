@@ -102,7 +102,7 @@ pub fn read_receipt(text: &str) -> Option<Receipt> {
     }
 }
 
-/// Durations of the phases in a log of events, one JSON object a line. Lines that say nothing of it are passed over.
+/// Durations of the phases in a log of events, one JSON object a line. Lines that say nothing of it are skipped.
 pub fn timings(log: &str) -> Vec<(String, u64)> {
     #[derive(Deserialize)]
     struct Line {

@@ -1,4 +1,4 @@
-//! Tests of `rooted`.
+//! Tests of `target_root`.
 
 use super::*;
 

@@ -150,7 +150,7 @@ impl Access {
 
     /// A Git program; `dir` is the repository.
     pub fn git<'a>(&self, dir: Option<&Utf8Path>) -> Program<'a> {
-        // Looking changes nothing: without this, `git status` would write the index anew, and leave its lock when it dies.
+        // Looking changes nothing: without this, `git status` would write the index again, and leave its lock when it dies.
         let mut program = Program::new("git")
             .deadline(DEADLINE)
             .memory(Memory::Git)
@@ -273,7 +273,7 @@ pub fn fault_at(remote: Option<&RemoteUrl>, what: &str, ended: &Ended) -> Fault 
 }
 
 /// The same fault of a submodule, which is not fetched from where the configuration says, but from where `.gitmodules` does: what is to be
-/// mended is mended there. `of`: which submodule.
+/// repaired is repaired there. `of`: which submodule.
 pub fn of_submodule(fault: Fault, of: &str) -> Fault {
     let next = match fault.cause() {
         Some(Cause::Address | Cause::RepositoryMissing) => Remedy::words(format!(
@@ -306,7 +306,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Parses `git ls-remote --symref` or `git bundle list-heads`; lines of anything else are passed over.
+    /// Parses `git ls-remote --symref` or `git bundle list-heads`; lines of anything else are skipped.
     pub fn parse(text: &str) -> Self {
         let mut offer = Offer::default();
         for line in text.lines() {

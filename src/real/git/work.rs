@@ -66,7 +66,7 @@ pub async fn of_somebody(
         .flatten()
         .map(|known| format!("^{known}"))
         .collect();
-    // What Git cannot say of a damaged clone is passed over: its files are compared all the same.
+    // What Git cannot say of a damaged clone is skipped: its files are compared all the same.
     let commits = [
         "rev-list",
         "--ignore-missing",

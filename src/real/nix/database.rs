@@ -328,7 +328,7 @@ fn aside(number: u32) -> String {
     }
 }
 
-/// A database that is unusable when it has just been used. `fresh`: made anew by this very order, so that making it anew
+/// A database that is unusable when it has just been used. `fresh`: made again by this very order, so that making it again
 /// again would help nothing.
 pub fn unusable_again(stores: &Stores, why: String, fresh: bool) -> Fault {
     let database = format!("{STATE}/{NAME} of the store {}", stores.root.as_arg());

@@ -3,7 +3,7 @@
 //! The remedies of `landfall_states::fault::Cause` are for an installer: its configuration, its credentials, its target. A flake that
 //! cannot be evaluated on another computer needs other words. An error in the flake itself has none here: Nix's own message says it.
 //!
-//! `endings` finds the cause in what Nix printed.
+//! `tool_errors` finds the cause in what Nix printed.
 
 use crate::real::process::command::Ended;
 use crate::real::tool_errors::{self, Places};

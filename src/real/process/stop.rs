@@ -6,7 +6,7 @@
 use landfall_states::fault::{Fault, Kind, Remedy};
 use tokio::sync::watch;
 
-/// A handle on the wish to stop.
+/// A handle on the stop request.
 #[derive(Debug, Clone)]
 pub struct Stop {
     wish: watch::Receiver<Option<&'static str>>,

@@ -94,7 +94,7 @@ impl Read for DescriptorOnly<'_> {
     }
 }
 
-/// One line, its end left out; `None`: it never ended. What is past the room is passed over.
+/// One line, its end left out; `None`: it never ended. What is past the room is skipped.
 fn line_from(input: &mut impl Read) -> io::Result<Option<Secret>> {
     let mut line = Secret::with_room(LINE_BYTES_MAX)?;
     let mut past = Secret::with_room(1)?;

@@ -99,7 +99,7 @@ pub fn of_this_boot(dir: &Utf8Path, host: &HostName) -> Result<MadeKey, Fault> {
     Ok(MadeKey { file, public })
 }
 
-/// The public half of what was made before in this boot. What is no key any more is made anew.
+/// The public half of what was made before in this boot. What is no key any more is made again.
 fn kept(file: &Utf8Path) -> Result<Option<String>, Fault> {
     let open = match safe_open::open(file, Links::Refuse) {
         Ok(open) => open,

@@ -37,7 +37,7 @@ impl Real {
         }
     }
 
-    /// What is on the device of root. A finished filesystem whose superblock was torn is mended first, unless it is mounted.
+    /// What is on the device of root. A finished filesystem whose superblock was torn is repaired first, unless it is mounted.
     async fn probe_root(&mut self, disk: &DiskIdentity, target: &Target) -> Result<Probe, Fault> {
         let (device, volume) = (self.volume_device(target).await?, &target.volume);
         if !self.is_mounted(&device)? {

@@ -178,7 +178,7 @@ fn own<'l>(program: &str, line: &'l str) -> &'l str {
     if line.starts_with("e2fsck: ") || line.starts_with("fsck.fat: ") {
         return line;
     }
-    // What it says of the device stands behind its name; so does, when it mends by itself, what it says of a file.
+    // What it says of the device stands behind its name; so does, when it repairs by itself, what it says of a file.
     let line = match line.split_once(' ') {
         Some((device, said)) if device.starts_with("/dev/") => match said {
             "is mounted." | "is in use." => return line,

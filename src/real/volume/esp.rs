@@ -171,7 +171,7 @@ fn find(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
         reads.borrow_mut().clear();
         file.read_exact(&mut [0; PAGE_BYTES])?;
         // The file's bytes may have been read in parts; they are in one piece when the parts follow each other. Reads
-        // of the FAT in between would break the row, and then the slot is taken for missing and made anew.
+        // of the FAT in between would break the row, and then the slot is taken for missing and made again.
         let reads = reads.borrow();
         let whole = reads.iter().map(|(_, n)| n).sum::<usize>() == PAGE_BYTES
             && reads
@@ -201,7 +201,7 @@ pub fn locate_on(device: &Utf8Path) -> Result<[Option<u64>; 2], Fault> {
     }
 }
 
-/// Allocates slots with these contents, in full. Files of another size are made anew. Nothing is flushed.
+/// Allocates slots with these contents, in full. Files of another size are made again. Nothing is flushed.
 ///
 /// # Errors
 /// The FAT cannot be understood or has no room, or the device reports an error.
@@ -397,7 +397,7 @@ fn slots_of(device: &Utf8Path, places: [Option<u64>; 2]) -> Result<[Option<Vec<u
 }
 
 /// Whether this is the finished ESP and its root directory was ruined, or a directory above the slots, which still lie on it. Such an ESP is
-/// mended while it is looked at, so that no order is made of it and no checkpoint saved: the next one has to follow these slots.
+/// repaired while it is looked at, so that no order is made of it and no checkpoint saved: the next one has to follow these slots.
 ///
 /// # Errors
 /// The device cannot be read.

@@ -415,7 +415,7 @@ fn whole_on(dir: &tempfile::TempDir, whole: &[u8]) -> Utf8PathBuf {
     path
 }
 
-/// Whatever a cut keeps of the mending, the next one ends it.
+/// Whatever a cut keeps of the repairing, the next one ends it.
 #[test]
 fn a_root_directory_that_was_being_made_again_is_made_again() {
     let dir = tempfile::tempdir().unwrap();

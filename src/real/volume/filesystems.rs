@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(seen(), VolumeState::Incomplete);
         make_root(&device);
         assert_eq!(seen(), VolumeState::Complete);
-        // Damage of another kind is no commit that was cut off: nothing is made anew because of it.
+        // Damage of another kind is no commit that was cut off: nothing is made again because of it.
         let mut damaged = whole;
         damaged[2044] ^= 1;
         put(&damaged);

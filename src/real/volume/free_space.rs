@@ -139,7 +139,7 @@ fn full_or_unknown(root: &Root) -> Option<String> {
     })
 }
 
-/// How a step ended. What a program said is passed over where the target is full, but not where it named another cause that is known.
+/// How a step ended. What a program said is skipped where the target is full, but not where it named another cause that is known.
 ///
 /// # Errors
 /// That of the step, or that the target is full.

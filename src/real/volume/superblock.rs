@@ -73,7 +73,7 @@ pub fn forget(device: &Utf8Path) -> Result<(), Fault> {
     flush(device)
 }
 
-/// The block of a copy from which the superblock of a finished root filesystem is to be mended; none where nothing is torn, and none
+/// The block of a copy from which the superblock of a finished root filesystem is to be repaired; none where nothing is torn, and none
 /// where nothing proves that it was finished.
 ///
 /// # Errors
@@ -122,7 +122,7 @@ pub async fn mend(
         Some(0 | CORRECTED) => flush(device)?,
         Some(_) | None => return Err(tool_fault(what(), ended.how())),
     }
-    // Whatever it says of itself: what is not there now would be judged to be blank, and made anew.
+    // Whatever it says of itself: what is not there now would be judged to be blank, and made again.
     match Superblock::decode(&read_page(device, 0)?) {
         Ok(mended) if mended.id == volume.id => Ok(()),
         Ok(_) | Err(_) => Err(Fault::read_back(what(), "there is no superblock of it")),

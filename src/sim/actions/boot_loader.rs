@@ -85,7 +85,7 @@ impl SimWorld {
     }
 
     /// NixOS's installer for systemd-boot, with its habits: what is there is taken for its own work, whatever it is, but for
-    /// the loaders, which `bootctl` writes anew; `loader.conf` is deleted first, and written beside its place last; when
+    /// the loaders, which `bootctl` writes again; `loader.conf` is deleted first, and written beside its place last; when
     /// something is there already it fails, every time.
     pub(crate) async fn run_boot_installer(&mut self, system: &StorePath) -> Result<(), Fault> {
         if self.text(Fs::Esp, "conf").is_some() {

@@ -74,7 +74,7 @@ impl Script for InstallSystem {
         }
         world.act("activate", Act::Look).await?;
         // Users that may be changed later get their password when they are made, and never again.
-        // What a cut tore is no account, and is made anew.
+        // What a cut tore is no account, and is made again.
         if !matches!(world.text(Fs::Root, "login"), Some("password" | "locked")) {
             let readable = world.identity()?.flaws.is_empty();
             let login = if readable { "password" } else { "locked" };

@@ -1,7 +1,7 @@
-//! The last word of a run: whether a run that was not killed said how it ended, once, and nothing after that. Whoever reads the log or
-//! the status takes a run without it for a killed one.
+//! The last event of a run: whether a run that was not killed reported how it ended, once, and nothing after that. A reader
+//! of the log or of the status takes a run without it for a killed one.
 //!
-//! Absent: how the run ended (`explore::run` knows that, and asks).
+//! `explore::run` knows how the run ended, and calls this.
 
 use crate::event::Event;
 

@@ -163,7 +163,7 @@ pub enum Bug {
     NoDeadline,
     /// A changed layout is not noticed; the install goes on with the former one.
     IgnoreLayout,
-    /// A changed payload makes the root anew.
+    /// A changed payload makes the root again.
     PayloadFormats,
     /// The wish for a new install is taken for consent.
     AnewIsConsent,

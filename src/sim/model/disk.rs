@@ -346,7 +346,7 @@ impl Disk {
             && self.see(Key::Mbr).is_some()
     }
 
-    /// The header of a region, unless it lies in a container that was made anew since.
+    /// The header of a region, unless it lies in a container that was made again since.
     pub fn header(&self, region: Region) -> Option<&Header> {
         let Some(Value::Header(header)) = self.see(Key::Header(region)) else {
             return None;

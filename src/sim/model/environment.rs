@@ -17,7 +17,7 @@ pub enum Network {
     Reset,
     /// It falls silent in the middle, until the limit on silence.
     Stalled,
-    /// The forge's limit of requests is reached, for minutes. Who comes back earlier waits anew.
+    /// The forge's limit of requests is reached, for minutes. Who comes back earlier waits again.
     TooMany,
     /// What came is not what was asked for, and the program notices.
     WrongBytes,

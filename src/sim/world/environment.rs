@@ -80,7 +80,7 @@ impl SimWorld {
         Ok(())
     }
 
-    /// Another fault lies between two endings that nobody knows: the count of the same one begins anew.
+    /// Another fault lies between two endings that nobody knows: the count of the same one begins again.
     pub fn another_fault(&mut self) {
         if let Some((_, times)) = &mut self.strange {
             *times = 0;

@@ -32,7 +32,7 @@ const PLANNED: &str = "deadbeef-0000-0000-0000-00000000000a";
 const SLOTS: [&str; 2] = ["/EFI/LANDFALL/CKPT0.BIN", "/EFI/LANDFALL/CKPT1.BIN"];
 /// What opens the container.
 const PASSPHRASE: &str = "half a way";
-/// What landfall wipes of a new partition's start and end (`src/real/table.rs`); and the blocks of ext4's copies of its superblock.
+/// What landfall wipes of a new partition's start and end (`src/real/steps/partition.rs`); and the blocks of ext4's copies of its superblock.
 const WIPED_HEAD: u64 = 8 << 20;
 /// See [`WIPED_HEAD`].
 const WIPED_TAIL: u64 = 1 << 20;
@@ -324,7 +324,7 @@ impl Tool for Swap {
 
 /// The control: a root filesystem with its planned id that `dd` copies from its first block on. A cut then leaves one that is
 /// taken for whole and is not. (`mkfs.ext4` with the planned id would not do: it writes the superblock last, and what a cut
-/// leaves of it has copies to be mended from.)
+/// leaves of it has copies to be repaired from.)
 pub struct Hasty;
 
 /// The filesystem that is copied.

@@ -65,7 +65,7 @@ impl Pair {
         &self.slots[1].body
     }
 
-    /// Writes both anew with this change, whole and chained, as the other writer would have.
+    /// Writes both again with this change, whole and chained, as the other writer would have.
     pub fn rewrite(&self, image: &Path, version: u32, change: impl Fn(&str) -> String) -> Result<()> {
         let [older, newer] = &self.slots;
         let changed = change(&older.body);
@@ -83,7 +83,7 @@ impl Pair {
         write(image, newer.at, &second)
     }
 
-    /// Writes only the newer one anew: whole, but not of a piece with the older one.
+    /// Writes only the newer one again: whole, but not of a piece with the older one.
     pub fn rewrite_newer(&self, image: &Path, change: impl Fn(&str) -> String) -> Result<()> {
         let newer = &self.slots[1];
         let changed = change(&newer.body);

@@ -207,7 +207,7 @@ impl Faults {
         }
     }
 
-    /// Whether a misfortune of the run explains that it ended so, having said this.
+    /// Whether a fault of the run explains that it ended so, having said this.
     pub fn explain(&self, status: i32, said: &str) -> bool {
         self.struck.iter().any(|kind| match kind {
             Kind::Kill | Kind::KillAlone | Kind::Stop => status >= 128,

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub enum Finding {
     /// A table, a header, a finished volume or another disk changed, or an acknowledged checkpoint was lost.
     Changed,
-    /// A run stopped, and no misfortune explains it; a later one landed.
+    /// A run stopped, and no fault explains it; a later one landed.
     Stopped,
     /// It did not land.
     Stuck,

@@ -72,7 +72,7 @@ impl Kind {
     }
 }
 
-/// How far behind its line a misfortune happens.
+/// How far behind its line a fault happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
     /// So many milliseconds.
@@ -109,7 +109,7 @@ impl std::fmt::Display for Moment {
     }
 }
 
-/// A misfortune that will happen.
+/// A fault that will happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfortune {
     /// What.
@@ -220,7 +220,7 @@ const EARLY_PERCENT: u64 = 14;
 /// From the start of a run: it looks at the disk, opens and mounts it.
 const EARLY_MS: u64 = 9_000;
 
-/// What an install is, as far as its misfortunes depend on it.
+/// What an install is, as far as its faults depend on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Its root is encrypted.
@@ -231,7 +231,7 @@ pub struct Shape {
     pub image: bool,
 }
 
-/// The misfortunes of an install, in order; the first that can be is a power cut when there are three or more.
+/// The faults of an install, in order; the first that can be is a power cut when there are three or more.
 pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
     let mut dice = Dice::new(seed, 1);
     let count = 3 + dice.below(4);
@@ -241,7 +241,7 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
     {
         first.kind = Kind::Cut;
     }
-    // From numbers of their own: the other misfortunes of a seed stay what they are.
+    // From numbers of their own: the other faults of a seed stay what they are.
     let mut saved = Dice::new(seed, SAVED_DICE);
     for cut in list.iter_mut().filter(|m| m.kind == Kind::Cut) {
         if saved.percent(SAVED_PERCENT) {

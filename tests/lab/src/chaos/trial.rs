@@ -124,7 +124,7 @@ pub struct Trial<'k> {
     awaits: Option<usize>,
     /// What was heard of the run that is at work.
     heard: Heard,
-    /// Runs that were begun after the last misfortune.
+    /// Runs that were begun after the last fault.
     further: u32,
     finding: Option<(Finding, String)>,
 }
@@ -302,7 +302,7 @@ impl<'k> Trial<'k> {
         }
     }
 
-    /// One run of landfall, with the misfortunes that fall into it; gives what it printed.
+    /// One run of landfall, with the faults that fall into it; gives what it printed.
     fn run(&mut self, machine: &mut Machine) -> Result<(End, String)> {
         self.record.runs += 1;
         let number = self.record.runs;
@@ -358,7 +358,7 @@ impl<'k> Trial<'k> {
         }
     }
 
-    /// A run into which no misfortune falls any more.
+    /// A run into which no fault falls any more.
     fn await_end(
         &mut self,
         machine: &mut Machine,
@@ -404,7 +404,7 @@ impl<'k> Trial<'k> {
         self.listener.as_ref()?.get(self.awaits?)
     }
 
-    /// Waits for the moment of a misfortune; the exit code when the run ended before.
+    /// Waits for the moment of a fault; the exit code when the run ended before.
     fn wait_for(
         &mut self,
         next: &Misfortune,

@@ -54,7 +54,7 @@ pub fn cut_control(kit: &Kit) -> Result<()> {
 const WITHOUT_FAT: &str = "set -e; mkdir -p /run/modprobe.d; echo 'install vfat /bin/false' >/run/modprobe.d/no-fat.conf; \
      ! grep -q vfat /proc/modules || modprobe -r vfat";
 
-/// An ESP that cannot be mounted: the slots are read and written at their places, and nothing is made anew (recovery rule 18). Then
+/// An ESP that cannot be mounted: the slots are read and written at their places, and nothing is made again (recovery rule 18). Then
 /// every checkpoint is lost: the disk itself still says what was done (recovery rule 2).
 pub fn slots_lost(kit: &Kit) -> Result<()> {
     let install = Install::new(kit, "slots-lost", Layout::Plain, Mode::Prebuilt)?.stay();

@@ -94,7 +94,7 @@ fn answer(machine: &Machine, question: &str, text: &str) -> Result<()> {
     machine.console_type(&format!("{text}\n"))
 }
 
-/// What a person does after the cause is mended.
+/// What a person does after the cause is repaired.
 fn start(machine: &Machine) -> Result<()> {
     machine.console().skip();
     machine.check(
