@@ -10,6 +10,7 @@ use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::{is_account, is_authority, redacted};
+use landfall_states::token;
 
 /// A form to write may be mistyped as well; so often it is looked at again.
 const AGAIN_MAX: u8 = 4;
@@ -273,6 +274,9 @@ impl Text {
                 &belongs(behind),
             );
         }
+        if token::plain(host).contains('@') || token::plain(path).contains('@') {
+            return said("it has a user name, a password or a token in it", CREDENTIAL);
+        }
         if host.contains(['[', ']', '%']) || host.matches(':').count() > 1 {
             let address = host.trim_matches(['[', ']']);
             let form = |address: &str| format!("{scheme}://{account}[{address}]{path}");
@@ -380,6 +384,8 @@ impl Text {
                 .split_once('@')
                 .map_or((None, inner), |(user, host)| (Some(user), host));
             if account.is_none_or(is_account) && !path.contains('@') {
+                // No other account is told from a token here.
+                let account = account.map(|account| if account == "git" { account } else { "ACCOUNT" });
                 let (why, form) = remote::without_brackets(account, host, path);
                 return self.meant(&why, &form, "");
             }
