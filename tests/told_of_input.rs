@@ -376,6 +376,17 @@ fn every_refusal_of_a_repository_says_what_to_write() {
             "next: write https://github.com/o/r",
         ),
         ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
+        (
+            "remote",
+            "github:ops/nix cfg",
+            "next: write https://github.com/OWNER/REPO or",
+        ),
+        (
+            "remote",
+            "github:ops/n\u{ef}x",
+            "next: write https://github.com/OWNER/REPO or",
+        ),
+        ("remote", "git@fd00::1/o/r", "next: write ssh://git@[fd00::1]/o/r"),
         ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
         (
             "remote",

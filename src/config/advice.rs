@@ -9,6 +9,7 @@ use landfall_states::names::{
     ClonePath, EspLabel, Ext4Label, HostName, MapperName, PartitionLabel, RefName, Revision, Size, StorePath,
     SwapLabel, TargetPath, UserName, quoted,
 };
+use landfall_states::token;
 use std::str::FromStr;
 
 /// How a revision is found.
@@ -167,9 +168,14 @@ fn no_branch(text: &str) -> String {
     if text.is_empty() {
         return "leave the option out for the branch that the remote's HEAD names".to_owned();
     }
-    if text.contains(['@', '^', '~', ':']) {
+    if text == "@" || text.contains("@{") || text.contains(['^', '~', ':']) {
         return "this is an expression of Git's, and no name: write the branch alone, or into repository.revision the id that \
                 git rev-parse prints for it"
+            .to_owned();
+    }
+    if text.contains('@') {
+        return "landfall takes no branch with an @ in its name: rename the branch at the remote, or write the id of its commit into \
+                repository.revision"
             .to_owned();
     }
     if text.ends_with('/') {
@@ -188,6 +194,13 @@ fn no_branch(text: &str) -> String {
 pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
     let text = name.as_str();
     let last = text.rsplit('/').next().unwrap_or_default();
+    if token::has_token(text) {
+        return Some((
+            "it has a token in it, and the branch is kept in logs and in the checkpoint".into(),
+            "remove it, and provide the token as credential landfall.repository-token; write a branch's name, or leave the option out"
+                .into(),
+        ));
+    }
     if HEADS.contains(&last) {
         return Some((
             "it is Git's own name for a commit, and no branch".into(),
