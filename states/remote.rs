@@ -128,6 +128,10 @@ fn without_credential(text: &str) -> String {
     };
     let authority = rest.split('/').next().unwrap_or_default();
     let is_host = authority.is_empty() || is_authority(authority);
+    // An @ that is written as a code ends a password there as well.
+    if !is_host && !rest.contains('@') && secret_token::plain(rest).contains('@') {
+        return format!("{scheme}://{REDACTED}");
+    }
     // A mistyped host is shown; where a further @ stands, it may be a part of a password.
     let has_more = rest.contains('@') || query.is_some_and(|query| query.contains('@'));
     if holds_password(rest) || !is_host && has_more {

@@ -64,6 +64,8 @@ const NAMES: [&str; 8] = [
     "api_key",
     "private_key",
 ];
+/// The same of short names, which are parts of other words: they count as a whole, or as a word of a name (`api-key`).
+const WORDS: [&str; 9] = ["key", "pwd", "pass", "pin", "pat", "sig", "sas", "jwt", "bearer"];
 /// A text may be encoded over and over; no address is encoded this often.
 const DECODED_MAX: usize = 4;
 
@@ -101,7 +103,7 @@ fn places(text: &str) -> Vec<Range<usize>> {
 }
 
 /// A text as it is meant, however often it is encoded.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut plain = text.to_owned();
     for _ in 0..DECODED_MAX {
         let next = percent_decoded(&plain);
@@ -124,7 +126,8 @@ pub fn is_secret_in_path(path: &str) -> bool {
     let named = |part: &str| {
         part.split_once('=').is_some_and(|(name, _)| {
             let name = name.to_ascii_lowercase();
-            NAMES.iter().any(|secret| name.contains(secret))
+            let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+            NAMES.iter().any(|secret| name.contains(secret)) || words.any(|word| WORDS.contains(&word))
         })
     };
     !places(&path).is_empty()
@@ -222,6 +225,11 @@ mod tests {
             "/r%253Fprivate_token=canary",
             "/r%23canary",
             "/access_token=canary/r",
+            "/key=canary/r",
+            "/r/pwd=canary",
+            "/r/PAT=canary",
+            "/x/api-key=canary/r",
+            "/r/sig=canary",
             "/gh%70_canaryabcdefghijklmnopqrstuvwxyz01/r",
             "/%67lpat-canaryabcdefghijklm",
         ] {
@@ -232,7 +240,17 @@ mod tests {
                 shown_path(path)
             );
         }
-        for path in ["/o/r", "/o/r;v1", "/a=b/r", "/~me/r", "/a%20b", "/token/r"] {
+        for path in [
+            "/o/r",
+            "/o/r;v1",
+            "/a=b/r",
+            "/~me/r",
+            "/a%20b",
+            "/token/r",
+            "/key/r",
+            "/monkey=1/r",
+            "/path=a",
+        ] {
             assert!(!is_secret_in_path(path), "{path}");
             assert_eq!(shown_path(path), path);
         }

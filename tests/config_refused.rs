@@ -324,3 +324,128 @@ fn paths_on_the_installer_say_what_they_mean_and_no_text_hides_anything() {
     ));
     assert!(lines.is_ok(), "{lines:?}");
 }
+
+/// The refusals of a text: what is told and what to do, as one text.
+fn refusals(text: &str, notation: Notation) -> String {
+    Config::parse(text, notation).unwrap_err().to_string()
+}
+
+#[test]
+fn a_file_in_another_notation_is_known_by_its_text() {
+    let whole = format!("{{{HEAD},{REMOTE}}}");
+    for (text, wanted) in [
+        (whole.as_str(), "it is JSON: rename the file"),
+        ("{\"host\": \"web\",}", "it looks like JSON: rename the file"),
+        ("host: web\nrepository:\n  remote: /r\n", "it looks like YAML"),
+        ("---\nhost: web\n", "it looks like YAML"),
+        (
+            "# mine\nhost = \"web\"\n[labels]\nefi = \"E\"\n",
+            "it looks like TOML",
+        ),
+        ("[labels]\nefi = \"E\"\n", "it looks like TOML"),
+        (
+            "{ pkgs, ... }: {\n  host = \"web\";\n}\n",
+            "it looks like Nix code",
+        ),
+        ("{\n  host = \"web\";\n}\n", "it looks like Nix code"),
+        // The control: RON without its brackets.
+        (
+            "host: \"web\",\nrepository: (remote: \"/r\"),\n",
+            "put ( before the first option",
+        ),
+    ] {
+        let told = refusals(text, Notation::Ron);
+        assert!(told.contains(wanted), "{text}: {told}");
+        assert_eq!(told.matches("next: ").count(), 1, "{text}: {told}");
+    }
+}
+
+#[test]
+fn every_refusal_of_a_value_has_a_next_step() {
+    const START: &str = "host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\")";
+    let ron = |rest: &str| refusals(&format!("({START}, {rest})"), Notation::Ron);
+    let passphrase = "landfall.luks-passphrase";
+    for (rest, wanted) in [
+        ("system: Flake, luks: (passphrase: \"canary\")", passphrase),
+        ("system: Flake, passphrase: \"canary\"", passphrase),
+        ("system: Flake, luks: (enable: \"canary\")", passphrase),
+        (
+            "system: Flake, luks: (enable: \"yes\")",
+            "write true, without quotes",
+        ),
+        (
+            "system: Flake, swap: (enable: \"off\")",
+            "write false, without quotes",
+        ),
+        (
+            "system: Flake, unattended: (enable: \"true\")",
+            "write true, without quotes",
+        ),
+        ("system: Flake, token: \"canary\"", "landfall.repository-token"),
+        ("system: Flake, bogus: 1", "remove it, or write the option"),
+        ("system: Flake reinstall: 1", "put a comma"),
+        ("system: Flake,, reinstall: 1", "remove this comma"),
+        ("system: Flake, target_user: 'op'", "write it in double quotes"),
+        ("system: Flake, reinstall: 1.5", "write a whole number"),
+        (
+            "system: Flake, reinstall: \"1\"",
+            "write the number without quotes",
+        ),
+        ("system: Flake, esp_size: 1073741824", "with its unit"),
+        ("system: Flake, extra_mount_dirs: \"/a\"", "write a list"),
+        ("system: Prebuilt(/nix/store/x)", "write it in double quotes"),
+        ("system: true", "write one of these names"),
+        ("system: Nothing", "write one of these names"),
+    ] {
+        let told = ron(rest);
+        assert!(
+            told.contains(wanted) && !told.contains("canary"),
+            "{rest}: {told}"
+        );
+        assert!(told.contains("next: "), "{rest}: {told}");
+    }
+    for (rest, wanted) in [
+        (r#""luks":{"passphrase":"canary"}"#, passphrase),
+        (r#""luks":{"enable":"canary"}"#, passphrase),
+        (r#""luks":{"enable":"no"}"#, "write false, without quotes"),
+        (r#""swap":{"enable":1}"#, "write true or false"),
+        (r#""esp_size":1073741824"#, "with its unit"),
+        (r#""extra_mount_dirs":"/a""#, "write a list"),
+        (r#""reinstall":"1""#, "write the number without quotes"),
+    ] {
+        let told = json(&format!("{REMOTE},{rest}")).unwrap_err().to_string();
+        assert!(
+            told.contains(wanted) && !told.contains("canary"),
+            "{rest}: {told}"
+        );
+    }
+    let told = refusals(
+        &format!("{{{},{REMOTE}}}", HEAD.replace("\"Flake\"", "true")),
+        Notation::Json,
+    );
+    assert!(told.contains("write one of these names"), "{told}");
+    let told = json(r#""repository":{"remote":"/r","token":"canary"}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("landfall.repository-token") && !told.contains("canary"),
+        "{told}"
+    );
+    for (branch, wanted) in [
+        ("a@b", "rename the branch"),
+        ("user@host", "rename the branch"),
+        ("main@{1}", "an expression"),
+        ("@", "an expression"),
+        ("HEAD~1", "an expression"),
+    ] {
+        let told = json(&format!(r#""repository":{{"remote":"/r","branch":"{branch}"}}"#)).unwrap_err();
+        assert!(told.to_string().contains(wanted), "{branch}: {told}");
+    }
+    let token = "ghp_canaryabcdefghijklmnopqrstuvwxyz01";
+    let told = json(&format!(r#""repository":{{"remote":"/r","branch":"{token}"}}"#)).unwrap_err();
+    let told = told.to_string();
+    assert!(
+        told.contains("landfall.repository-token") && !told.contains("canary"),
+        "{told}"
+    );
+}

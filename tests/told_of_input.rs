@@ -378,6 +378,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "next: write https://github.com/o/r",
     ),
     ("remote", "gh:o/r", "next: write https://github.com/o/r or"),
+    (
+        "remote",
+        "github:ops/nix cfg",
+        "next: write https://github.com/OWNER/REPO or",
+    ),
+    (
+        "remote",
+        "github:ops/n\u{ef}x",
+        "next: write https://github.com/OWNER/REPO or",
+    ),
+    ("remote", "git@fd00::1/o/r", "next: write ssh://git@[fd00::1]/o/r"),
     ("remote", "git@host:/", "next: write git@host:OWNER/REPO"),
     ("remote", "https://forge.example/a%0Ab", "next: remove the code"),
     ("revision", "v1.0", "write \"v1.0\" there"),

@@ -11,6 +11,7 @@ use landfall_states::names::{
     ClonePath, EspLabel, Ext4Label, HostName, MapperName, PartitionLabel, RefName, Revision, Size, StorePath,
     SwapLabel, TargetPath, UserName, quoted,
 };
+use landfall_states::secret_token;
 use std::str::FromStr;
 
 /// How a revision is found.
@@ -169,8 +170,12 @@ fn no_branch(text: &str) -> String {
     if text.is_empty() {
         return "leave the option out to use the remote's default branch (HEAD)".to_owned();
     }
-    if text.contains(['@', '^', '~', ':']) {
+    if text == "@" || text.contains("@{") || text.contains(['^', '~', ':']) {
         return "this is a Git revision expression, not a branch name: write only the branch, or set repository.revision to the id that git rev-parse prints for it"
+            .to_owned();
+    }
+    if text.contains('@') {
+        return "landfall does not support a branch name with an @: rename the branch at the remote, or set repository.revision to the id of its commit"
             .to_owned();
     }
     if text.ends_with('/') {
@@ -189,6 +194,13 @@ fn no_branch(text: &str) -> String {
 pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
     let text = name.as_str();
     let last = text.rsplit('/').next().unwrap_or_default();
+    if secret_token::has_token(text) {
+        return Some((
+            "it has a token in it, and the branch is kept in logs and in the checkpoint".into(),
+            "remove it, and provide the token as credential landfall.repository-token; write a branch's name, or leave the option out"
+                .into(),
+        ));
+    }
     if HEADS.contains(&last) {
         return Some((
             "it is Git's own name for a commit, not a branch".into(),

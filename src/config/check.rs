@@ -263,7 +263,7 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
             "repository.branch",
             format!(
                 "branch {} is not allowed: {why}",
-                quoted(branch.as_ref().map_or("", RefName::as_str))
+                refused::shown("repository.branch", branch.as_ref().map_or("", RefName::as_str))
             ),
             fix,
         ));

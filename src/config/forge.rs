@@ -53,13 +53,21 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
     let fix = match (forge, parts.next(), parts.next()) {
         (Some(forge), Some(owner), Some(name)) if !rest.contains('@') => {
             let (owner, name) = (decoded(owner), decoded(name.strip_suffix(".git").unwrap_or(name)));
+            // A form to write is one that is taken.
+            let is_plain = |part: &str| {
+                part.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~' | b'/'))
+            };
+            if !is_plain(&owner) || !is_plain(&name) {
+                return Some(of_kind(kind, any_of(forge)));
+            }
             let reference = parts.next().map_or(String::new(), |first| {
                 let reference = parts.fold(first.to_owned(), |all, part| format!("{all}/{part}"));
                 format!(", and set repository.branch or repository.revision to {}", quoted(&reference))
             });
             format!("write https://{forge}/{owner}/{name} or git@{forge}:{owner}/{name}{reference}{more}")
         }
-        (Some(forge), _, _) => format!("write https://{forge}/OWNER/REPO or git@{forge}:OWNER/REPO"),
+        (Some(forge), _, _) => any_of(forge),
         (None, _, _) if lower == "path" && path.starts_with('/') && !rest.contains('@') => {
             format!("write {path}{more}")
         }
@@ -71,10 +79,18 @@ pub(super) fn flake_reference(kind: &str, rest: &str, belongs: &dyn Fn(&str) -> 
                 .to_owned()
         }
     };
-    Some(Objection {
+    Some(of_kind(kind, fix))
+}
+
+fn of_kind(kind: &str, fix: String) -> Objection {
+    Objection {
         why: format!("{kind}: begins a Nix flake reference; Git would use {kind} as the name of a server"),
         fix,
-    })
+    }
+}
+
+fn any_of(forge: &str) -> String {
+    format!("write https://{forge}/OWNER/REPO or git@{forge}:OWNER/REPO")
 }
 
 /// Servers of forges that serve files and no repositories.

@@ -12,6 +12,7 @@ use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::{REDACTED, is_account, is_authority, redacted};
+use landfall_states::secret_token;
 
 /// A form to write may be mistyped as well; so often it is looked at again.
 const AGAIN_MAX: u8 = 4;
@@ -287,6 +288,9 @@ impl Text {
                 &belongs(behind),
             );
         }
+        if secret_token::plain(host).contains('@') || secret_token::plain(path).contains('@') {
+            return said("it has a user name, a password or a token in it", CREDENTIAL);
+        }
         self.of_host(&server, host, path)
     }
 
@@ -411,6 +415,8 @@ impl Text {
                 .split_once('@')
                 .map_or((None, inner), |(user, host)| (Some(user), host));
             if account.is_none_or(is_account) && !path.contains('@') {
+                // No other account is told from a token here.
+                let account = account.map(|account| if account == "git" { account } else { "ACCOUNT" });
                 let (why, form) = remote::without_brackets(account, host, path);
                 return self.meant(&why, &form, "");
             }

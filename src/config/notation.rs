@@ -68,6 +68,55 @@ pub(super) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
+/// What to do about a text that does not begin as RON does, where it can be seen in which notation it is.
+pub(super) fn another_notation(text: &str) -> Option<&'static str> {
+    let text = without_mark(text).trim();
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if is_json && text.starts_with('{') {
+        return Some("it is JSON: rename the file, so that its name ends with .json");
+    }
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"));
+    let first = lines.next()?;
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    let named = |sign: char| {
+        first
+            .split_once(sign)
+            .is_some_and(|(word, _)| is_word(word.trim()))
+    };
+    let has_end = text.contains(';') && text.contains('=');
+    if has_end && (first.starts_with('{') || first.starts_with("let") || named('=')) {
+        return Some(
+            "it looks like Nix code: write the configuration in RON or JSON (examples: docs/reference/configuration.md)",
+        );
+    }
+    if first.starts_with('{') {
+        return Some(
+            "it looks like JSON: rename the file, so that its name ends with .json; landfall check then shows the mistake in it",
+        );
+    }
+    let is_table = first.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if named('=') || is_table.is_some_and(|name| is_word(name.trim_matches(['[', ']']))) {
+        return Some(
+            "it looks like TOML: write the configuration in RON or JSON (examples: docs/reference/configuration.md)",
+        );
+    }
+    // In RON brackets stand around labels and repository.
+    if first == "---" || named(':') && !first.ends_with(',') && !text.contains('(') {
+        return Some(
+            "it looks like YAML: write the configuration in RON or JSON (examples: docs/reference/configuration.md)",
+        );
+    }
+    None
+}
+
 pub(super) fn ron_options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }

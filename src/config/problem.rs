@@ -4,7 +4,7 @@
 //!
 //! `config::parse` and `config::check` find problems.
 
-use super::notation::{Notation, json_notation};
+use super::notation::{Notation, another_notation, json_notation};
 use super::refused::{self, Refusal};
 use super::tolerant;
 use landfall_states::names::quoted;
@@ -80,7 +80,7 @@ pub(super) fn json_problem(path: String, error: &serde_json::Error) -> Problem {
             "the value has the wrong type; allowed is {}",
             refused::allowed(&path, "enum", Notation::Json)
         );
-        let fix = None;
+        let fix = Some("write one of these names in double quotes".to_owned());
         return Problem {
             option: path,
             at,
@@ -140,11 +140,14 @@ pub(super) fn ron_problem(path: String, error: ron::error::SpannedError, text: &
         code => Refusal::of_ron(&path, code, &there),
     };
     let Refusal { why, fix } = refusal;
+    let unclear = [Some(refused::BRACKETS), Some(refused::COMPARE)];
+    let begins_otherwise = path.is_empty() && unclear.contains(&fix.as_deref());
+    let other = begins_otherwise.then(|| another_notation(text)).flatten();
     Problem {
         option: path,
         at,
         why,
-        fix,
+        fix: other.map(str::to_owned).or(fix),
     }
 }
 
@@ -171,6 +174,11 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
         _ if path.is_empty() => found.to_owned(),
         _ => format!("{path}.{found}"),
     };
+    let outer = option
+        .strip_suffix(found)
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_owned();
     let named = match refused::is_name(found) {
         true => format!(" {}", quoted(found)),
         false => " of that name".to_owned(),
@@ -182,7 +190,11 @@ fn unknown(path: String, at: Option<Position>, found: &str, known: &[&str]) -> P
             "there is no option{named} here; the options are: {}",
             known.join(", ")
         ),
-        fix: near_miss(found, known).map(|near| format!("write {near}, if you mean that")),
+        fix: Some(match near_miss(found, known) {
+            Some(near) => format!("write {near}, if you mean that"),
+            None => refused::way_of_unknown(&outer, found)
+                .unwrap_or_else(|| "remove it, or write the option that you mean".to_owned()),
+        }),
     }
 }
 
@@ -194,7 +206,10 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
         option: path,
         at,
         why: format!("{shown} is not allowed: one of {}", known.join(", ")),
-        fix: near.map(|near| format!("write {near}, if you mean that")),
+        fix: Some(match near {
+            Some(near) => format!("write {near}, if you mean that"),
+            None => "write one of these names".to_owned(),
+        }),
     }
 }
 

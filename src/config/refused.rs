@@ -116,6 +116,12 @@ pub(super) fn shown(option: &str, text: &str) -> String {
     }
 }
 
+/// What a text lacks that begins with an option.
+pub(super) const BRACKETS: &str = "put ( before the first option and ) after the last one";
+
+/// What to do about a text that is not RON, where no more is known.
+pub(super) const COMPARE: &str = "compare it with an example (docs/reference/configuration.md)";
+
 /// In place of a value.
 pub(super) const HIDDEN: &str = "(not repeated here: it may be a secret)";
 
@@ -137,6 +143,60 @@ pub(super) fn way_of(option: &str) -> Option<String> {
         "key_medium.record_key" => credential("and ", "record-key"),
         _ => None,
     }
+}
+
+/// What to do about an option that there is not, whose name is that of a secret.
+pub(super) fn way_of_unknown(outer: &str, name: &str) -> Option<String> {
+    let name = name.to_ascii_lowercase();
+    let is = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    let way = way_of(outer).filter(|_| is(&["pass", "secret", "key"]));
+    if way.is_some() {
+        return way;
+    }
+    match outer {
+        "" | "swap" if is(&["passphrase", "luks"]) => way_of("luks"),
+        "" | "repository" if is(&["private_key", "privatekey", "ssh_key", "sshkey", "deploy_key"]) => way_of("ssh"),
+        "" | "repository" | "nix" if is(&["token", "password", "secret", "netrc"]) => Some(
+            "a configuration must not contain a secret: remove it, and provide it as credential landfall.repository-token (docs/reference/configuration.md, Credentials)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a value of another type. `word`: the value, where it is a text that is known.
+fn way_of_type(option: &str, what: &str, allowed: &str, word: Option<&str>) -> Option<String> {
+    let is_flag = allowed.starts_with("true or false");
+    let word = word.map(str::to_ascii_lowercase);
+    match word.as_deref() {
+        Some("true" | "yes" | "on" | "1") if is_flag => return Some("write true, without quotes".to_owned()),
+        Some("false" | "no" | "off" | "0") if is_flag => {
+            return Some("write false, without quotes".to_owned());
+        }
+        Some(_) | None => {}
+    }
+    if let Some(way) = way_of(option).filter(|_| what == "a text") {
+        return Some(way);
+    }
+    let words = if is_flag {
+        "write true or false, without quotes"
+    } else if allowed.starts_with("a list") {
+        "write a list: the texts in double quotes, between [ and ]"
+    } else if allowed.starts_with("a text") && matches!(option, "esp_size" | "swap.size" | "luks.memory_min")
+    {
+        "write it in double quotes, with its unit, such as \"512M\" or \"8G\""
+    } else if allowed.starts_with("a text") {
+        "write it in double quotes"
+    } else if allowed.starts_with("a whole number") {
+        "write the number without quotes and without a fraction"
+    } else if allowed.starts_with("one of") {
+        "write one of these names"
+    } else if allowed.starts_with("options") {
+        "write its options, each with its name (examples: docs/reference/configuration.md)"
+    } else {
+        return None;
+    };
+    Some(words.to_owned())
 }
 
 /// The names that a value can have.
@@ -239,12 +299,17 @@ impl Refusal {
             };
         }
         Refusal {
-            why: format!("it is {what}; allowed is {allowed}"),
             fix: match what {
-                "a text" => way_of(option),
                 "true or false" if allowed.starts_with("options") => enabled(option, notation),
                 _ => None,
-            },
+            }
+            .or_else(|| {
+                let word = found
+                    .strip_prefix("string ")
+                    .map(|word| word.trim_matches(['"', '`']));
+                way_of_type(option, what, &allowed, word)
+            }),
+            why: format!("it is {what}; allowed is {allowed}"),
         }
     }
 
@@ -255,7 +320,7 @@ impl Refusal {
                 "options must be written here as NAME: VALUE; the options are: {}",
                 known.join(", ")
             ),
-            fix: None,
+            fix: Some("write the name of an option, a colon and its value".to_owned()),
         }
     }
 
@@ -300,16 +365,21 @@ impl Refusal {
     /// What ron says of what is there.
     #[expect(clippy::too_many_lines, reason = "one row for each error of ron")]
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
-        let of_type = |expected: &str| Refusal {
-            why: format!(
-                "the value has the wrong type; allowed is {}",
-                allowed(option, expected, Notation::Ron)
-            ),
-            fix: there.is_text().then(|| way_of(option)).flatten(),
+        let of_type = |expected: &str| {
+            let allowed = allowed(option, expected, Notation::Ron);
+            let what = if there.is_text() {
+                "a text"
+            } else {
+                "another value"
+            };
+            Refusal {
+                fix: way_of_type(option, what, &allowed, there.word()),
+                why: format!("the value has the wrong type; allowed is {allowed}"),
+            }
         };
-        let plain = |why: &str| Refusal {
+        let plain = |why: &str, fix: &str| Refusal {
             why: why.to_owned(),
-            fix: None,
+            fix: Some(fix.to_owned()),
         };
         match error {
             ron::Error::Message(said) => Refusal::of_words(option, said, Notation::Ron),
@@ -351,30 +421,41 @@ impl Refusal {
                         "a configuration does not begin like this; allowed are {}",
                         options_of("", Notation::Ron)
                     ),
-                    fix: Some("put ( before the first option and ) after the last one".into()),
+                    fix: Some(BRACKETS.into()),
                 }
             }
             ron::Error::ExpectedDifferentStructName { .. }
             | ron::Error::ExpectedNamedStructLike(_)
             | ron::Error::ExpectedStructLike
             | ron::Error::ExpectedMap => of_type("struct"),
-            ron::Error::Eof => {
-                plain("the text ends too early: a bracket or a text in double quotes is not closed")
-            }
-            ron::Error::ExpectedComma if there.is_fraction() => {
-                plain("the number has a fraction, and only a whole number is allowed")
-            }
-            ron::Error::ExpectedComma => {
-                plain("a comma is missing before this place, or a bracket is not closed")
-            }
-            ron::Error::ExpectedMapColon => {
-                plain("a colon is missing between an option's name and its value")
-            }
-            ron::Error::ExpectedArrayEnd => plain("a ] is missing, or a comma before this place"),
-            ron::Error::ExpectedStructLikeEnd | ron::Error::ExpectedOptionEnd => {
-                plain("a ) is missing, or a comma before this place")
-            }
-            ron::Error::ExpectedMapEnd => plain("a } is missing, or a comma before this place"),
+            ron::Error::Eof => plain(
+                "the text ends too early: a bracket or a text in double quotes is not closed",
+                "close every open text (with a double quote) and every open bracket",
+            ),
+            ron::Error::ExpectedComma if there.is_fraction() => plain(
+                "the number has a fraction, and only a whole number is allowed",
+                &format!("write {}", ranges::words(option)),
+            ),
+            ron::Error::ExpectedComma => plain(
+                "a comma is missing before this place, or a bracket is not closed",
+                "put a comma behind the value that stands before this place, or close its bracket",
+            ),
+            ron::Error::ExpectedMapColon => plain(
+                "a colon is missing between an option's name and its value",
+                "write NAME: VALUE",
+            ),
+            ron::Error::ExpectedArrayEnd => plain(
+                "a ] is missing, or a comma before this place",
+                "put a comma between two values, or close the list with ]",
+            ),
+            ron::Error::ExpectedStructLikeEnd | ron::Error::ExpectedOptionEnd => plain(
+                "a ) is missing, or a comma before this place",
+                "put a comma between two values, or close the bracket with )",
+            ),
+            ron::Error::ExpectedMapEnd => plain(
+                "a } is missing, or a comma before this place",
+                "put a comma between two values, or close the bracket with }",
+            ),
             ron::Error::ExpectedIdentifier
             | ron::Error::InvalidIdentifier(_)
             | ron::Error::SuggestRawIdentifier(_)
@@ -384,17 +465,31 @@ impl Refusal {
             }
             ron::Error::ExpectedIdentifier
             | ron::Error::InvalidIdentifier(_)
-            | ron::Error::SuggestRawIdentifier(_) => {
-                plain("the name of an option is expected here, such as host")
-            }
-            ron::Error::TrailingCharacters => {
-                plain("something follows the bracket that ends the configuration")
-            }
-            ron::Error::UnclosedBlockComment => plain("a comment is not closed: */ is missing"),
-            ron::Error::InvalidEscape(_) => {
-                plain("a text has a \\ that is not part of a RON escape: write \\\\ for a backslash")
-            }
-            _ => plain("it is not valid RON (examples: docs/reference/configuration.md)"),
+            | ron::Error::SuggestRawIdentifier(_) => plain(
+                "the name of an option is expected here, such as host",
+                if there.begins_with(',') {
+                    "remove this comma: one stands between two options"
+                } else {
+                    "write NAME: VALUE, with the name of an option and without quotes around it"
+                },
+            ),
+            ron::Error::TrailingCharacters => plain(
+                "something follows the bracket that ends the configuration",
+                "remove it, or look for a bracket that is closed too early",
+            ),
+            ron::Error::UnclosedBlockComment => plain(
+                "a comment is not closed: */ is missing",
+                "write */ where the comment ends",
+            ),
+            ron::Error::InvalidEscape(_) => plain(
+                "a text has a \\ that is not part of a RON escape",
+                "write \\\\ for a backslash",
+            ),
+            _ if there.begins_with('/') => plain(
+                "a path without quotes is not valid RON",
+                "write it in double quotes",
+            ),
+            _ => plain("it is not valid RON", COMPARE),
         }
     }
 }
@@ -446,6 +541,17 @@ impl There<'_> {
     /// Whether it goes on with the fraction of a number.
     fn is_fraction(&self) -> bool {
         self.before.ends_with(|c: char| c.is_ascii_digit()) && self.rest.starts_with('.')
+    }
+
+    /// Whether it begins with a sign.
+    fn begins_with(&self, sign: char) -> bool {
+        self.rest.starts_with(sign)
+    }
+
+    /// The text in quotes, where it ends in its line.
+    fn word(&self) -> Option<&str> {
+        let (word, _) = self.rest.trim_start().strip_prefix('"')?.split_once('"')?;
+        Some(word)
     }
 
     /// Whether it is a text in quotes.

@@ -47,6 +47,28 @@ pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
     }
 }
 
+/// What to write, where that is taken; else what stands against it.
+fn write(form: &str) -> String {
+    match form.parse::<RemoteUrl>() {
+        Ok(remote) => match objection(&remote) {
+            None => format!("write {remote}"),
+            Some(Objection { fix, .. }) => fix,
+        },
+        Err(_) => FORMS.to_owned(),
+    }
+}
+
+/// An address of IPv6 without brackets at the beginning of a text, and the path behind it: the longest there is.
+fn bare_ipv6(text: &str) -> Option<(&str, &str)> {
+    let ends = text.rmatch_indices([':', '/']).map(|(at, _)| at);
+    let mut found = ends.filter_map(|at| {
+        let (address, behind) = text.split_at_checked(at)?;
+        address.parse::<Ipv6Addr>().is_ok().then_some((address, behind))
+    });
+    let (address, behind) = found.next()?;
+    Some((address, behind.trim_start_matches([':', '/'])))
+}
+
 fn of_secret(place: &str) -> Objection {
     Objection {
         why: format!(
@@ -111,13 +133,17 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
             "add the repository's path, such as https://forge.example/OWNER/REPO.git".into(),
         );
     }
-    if matches!(scheme, "http" | "https")
-        && let Some((repository, page)) = page_of(path)
+    let by_http = matches!(scheme, "http" | "https");
+    // Over ssh a repository may lie anywhere; what GitLab has in the addresses of its pages it has nowhere else.
+    let pages = if by_http { &PAGES[..] } else { &PAGES[..1] };
+    if scheme != "file"
+        && let Some((repository, page)) = page_of(path, pages)
     {
         return refused(
             &format!("it is the address of a web page of the forge ({page}), not of a repository"),
             format!(
-                "write {scheme}://{authority}{repository}, and set repository.branch or repository.revision"
+                "{}, and set repository.branch or repository.revision",
+                write(&format!("{scheme}://{authority}{repository}"))
             ),
         );
     }
@@ -132,13 +158,28 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
     {
         return Some(objection);
     }
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
+    let name = host.split(':').next().unwrap_or_default();
+    if scheme.ends_with("ssh") && user.is_none() && server::has_one_account(name) {
+        return Some(without_account(&format!("{scheme}://git@{host}{path}")));
+    }
     server::authority_objection(host).or_else(|| server::page_objection(host, path))
 }
 
+/// Over ssh to a forge where everybody has the same account. `form`: the same with it.
+fn without_account(form: &str) -> Objection {
+    Objection {
+        why: "it has no user: ssh would use the local user name, and forges accept only git@".into(),
+        fix: write(form),
+    }
+}
+
 /// The repository and what makes the address one of a page: it stands behind an owner and a name, the first such part of all.
-fn page_of(path: &str) -> Option<(&str, &'static str)> {
-    let cut = PAGES.iter().filter_map(|page| {
+fn page_of<'p>(path: &'p str, pages: &'static [&'static str]) -> Option<(&'p str, &'static str)> {
+    let cut = pages.iter().filter_map(|page| {
         // GitLab has nothing of that name: also without what follows.
         let repository = match path.split_once(page) {
             Some((repository, _)) => repository,
@@ -214,15 +255,22 @@ fn of_ssh(text: &str) -> Option<Objection> {
         if inner[..end - 1].parse::<Ipv6Addr>().is_err() {
             let path = &rest[end + 2..];
             let (why, form) = without_brackets(user, &inner[..end - 1], path);
-            let remote = form.parse::<RemoteUrl>().ok();
-            let fix = match remote.map(|remote| (objection(&remote), remote)) {
-                Some((None, remote)) => format!("write {remote}"),
-                Some((Some(objection), _)) => objection.fix,
-                None => FORMS.to_owned(),
-            };
-            return Some(Objection { why, fix });
+            return Some(Objection {
+                why,
+                fix: write(&form),
+            });
         }
         (&rest[..=end], &rest[end + 2..])
+    } else if let Some((address, path)) = bare_ipv6(rest) {
+        let first = address.split(':').next().unwrap_or_default();
+        let path = if path.is_empty() { "OWNER/REPO" } else { path };
+        let (_, form) = without_brackets(user, address, path);
+        return Some(Objection {
+            why: format!(
+                "an IPv6 address must be in brackets; Git would use {first} as the name of a server"
+            ),
+            fix: write(&form),
+        });
     } else {
         rest.split_once(':')?
     };
@@ -243,9 +291,24 @@ fn of_ssh(text: &str) -> Option<Objection> {
             fix: "write an https:// or an ssh:// address, or an absolute path".into(),
         });
     }
+    let account = user.map_or(String::new(), |user| format!("{user}@"));
+    if path.starts_with(':') {
+        return Some(Objection {
+            why: "its server has two colons; Git would use a path that begins with the second one".into(),
+            fix: write(&format!("{account}{host}:{}", path.trim_start_matches(':'))),
+        });
+    }
+    if let Some((repository, page)) = page_of(path, &PAGES[..1]) {
+        return Some(Objection {
+            why: format!("it is the address of a web page of the forge ({page}), not of a repository"),
+            fix: format!(
+                "{}, and set repository.branch or repository.revision",
+                write(&format!("{account}{host}:{repository}"))
+            ),
+        });
+    }
     let (first, behind) = path.split_once([':', '/']).unwrap_or((path, ""));
     let is_port = first.parse::<u16>().is_ok_and(|port| port > 0);
-    let account = user.map_or(String::new(), |user| format!("{user}@"));
     if path.starts_with(&format!("{first}:"))
         && !first.is_empty()
         && first.bytes().all(|b| b.is_ascii_digit())
@@ -254,18 +317,15 @@ fn of_ssh(text: &str) -> Option<Objection> {
             why: format!(
                 "{account}{host}:PATH cannot have a port; Git would use a path that begins with {first}:"
             ),
-            fix: format!(
-                "write ssh://{account}{host}:{first}/{}",
+            fix: write(&format!(
+                "ssh://{account}{host}:{first}/{}",
                 behind.trim_start_matches('/')
-            ),
+            )),
         });
     }
     let Some(objection) = server::ssh_objection(host, path) else {
         let is_meant = user.is_none() && server::has_one_account(host);
-        return is_meant.then(|| Objection {
-            why: "it has no user: ssh would use the local user name, and forges accept only git@".into(),
-            fix: format!("write git@{host}:{path}"),
-        });
+        return is_meant.then(|| without_account(&format!("git@{host}:{path}")));
     };
     if is_port && server::ssh_objection(host, behind).is_none() && !behind.is_empty() {
         // Without the number it is a repository of that forge.
@@ -273,7 +333,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
             why: format!(
                 "{account}{host}:PATH cannot have a port, and Git uses {first} as a part of the path"
             ),
-            fix: format!("write ssh://{account}{host}:{first}/{behind}"),
+            fix: write(&format!("ssh://{account}{host}:{first}/{behind}")),
         });
     }
     Some(objection)
@@ -290,7 +350,8 @@ pub(super) fn warning(remote: &RemoteUrl) -> Option<String> {
     let is_port = first.parse::<u16>().is_ok_and(|port| port > 0) && !rest.is_empty();
     is_port.then(|| {
         format!(
-            "repository.remote {remote}: Git uses {first} as a part of the path; if it is the port, write ssh://{before}:{first}/{rest}"
+            "repository.remote {remote}: Git uses {first} as a part of the path; if it is the port, {}",
+            write(&format!("ssh://{before}:{first}/{rest}"))
         )
     })
 }
@@ -461,6 +522,44 @@ mod tests {
             "a web page",
             "write https://codeberg.org/ops/r,",
         ),
+        ("git@fd00::1:o/r", "in brackets", "write ssh://git@[fd00::1]/o/r"),
+        ("git@fd00::1/o/r", "in brackets", "write ssh://git@[fd00::1]/o/r"),
+        ("fd00::1:o/r", "in brackets", "write ssh://[fd00::1]/o/r"),
+        (
+            "git@2001:db8:0:0:0:0:0:1:o/r",
+            "in brackets",
+            "write ssh://git@[2001:db8:0:0:0:0:0:1]/o/r",
+        ),
+        (
+            "git@forge.example::o/r",
+            "two colons",
+            "write git@forge.example:o/r",
+        ),
+        (
+            "ssh://github.com/ops/nix",
+            "no user",
+            "write ssh://git@github.com/ops/nix",
+        ),
+        (
+            "git+ssh://gitlab.com:22/ops/nix",
+            "no user",
+            "write git+ssh://git@gitlab.com:22/ops/nix",
+        ),
+        (
+            "ssh://git@forge.example/o/r/-/tree/x",
+            "a web page",
+            "write ssh://git@forge.example/o/r,",
+        ),
+        (
+            "git@forge.example:o/r/-/tree/x",
+            "a web page",
+            "write git@forge.example:o/r,",
+        ),
+        (
+            "git@ssh.github.com:443/o/%zz",
+            "cannot have a port",
+            "write %25 for",
+        ),
     ];
 
     #[test]
@@ -491,6 +590,10 @@ mod tests {
             "git://forge.example/r",
             "git@forge.example:o/r",
             "git@forge.example:/srv/o/r",
+            "ssh://forge.example/o/r",
+            "ssh://me@forge.example/srv/git/raw/x",
+            "git@forge.example:srv/git/tree/x",
+            "git@[fd00::1]:o/r",
             "github@forge.example:o/r",
             "git@github:o/r",
             "forge:o/r",

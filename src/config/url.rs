@@ -79,6 +79,8 @@ const SETTINGS: [(&str, Value); 32] = [
     ("trusted", Value::Flag),
     ("want-mass-query", Value::Flag),
 ];
+/// What stands before a colon where somebody wrote the name of something else than a cache.
+const KINDS: [&str; 5] = ["channel", "flake", "github", "gitlab", "nixpkgs"];
 /// Ways to a cache.
 const SCHEMES: [&str; 6] = ["https", "http", "s3", "ssh", "ssh-ng", "file"];
 
@@ -122,8 +124,11 @@ pub(super) fn secret<'a>(
     (!known).then_some(Secret::Query(query))
 }
 
-/// Whether a setting is one of Nix's, with a value that can be one of its own.
+/// Whether a setting is one of Nix's, with a value that can be one of its own. No setting that reads a cache has a token for its value.
 fn is_setting(name: &str, value: &str) -> bool {
+    if secret_token::has_token(value) {
+        return false;
+    }
     let value = percent_decoded(value);
     let only = |more: &[u8]| {
         value
@@ -172,11 +177,14 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         };
         return Some(refused(shown, form, one));
     }
+    if hides_password(url) {
+        return Some(refused("…".to_owned(), form, &without_scheme(url)));
+    }
     let Some((scheme, rest)) = url.split_once("://") else {
         let shown = url
             .split(['@', '?', '#'])
             .next()
-            .filter(|all| all.len() == url.len() && !may_have_password(url));
+            .filter(|all| all.len() == url.len());
         return Some(refused(
             shown.unwrap_or("…").to_owned(),
             form,
@@ -279,7 +287,7 @@ fn of_secret(found: Secret, scheme: &str, rest: &str) -> (String, String) {
             "it contains a token in its path; the address is shown in logs and on command lines",
             of_token,
         ),
-        Secret::Query(_) if is_of_known_names(query) => refused(
+        Secret::Query(_) if is_of_known_names(query) && !secret_token::has_token(query) => refused(
             format!("{scheme}://{host}{path}"),
             "a setting after the ? has a value that Nix does not accept",
             "write a whole number (for priority or compression-level), true or false (for trusted or want-mass-query), or leave the setting out",
@@ -351,14 +359,22 @@ fn meant(form: &str) -> String {
     }
 }
 
-/// Whether a text without a scheme has something behind the colon of its first part that is no port, and may be a password.
-fn may_have_password(text: &str) -> bool {
-    let first = text.split('/').next().unwrap_or_default();
-    let is_kind =
-        |head: &str| SCHEMES.contains(&head) || ["channel", "flake", "github", "gitlab"].contains(&head);
-    first
-        .split_once(':')
-        .is_some_and(|(head, behind)| !is_kind(head) && behind.bytes().any(|b| !b.is_ascii_digit()))
+/// Whether an address without `://` may have a password in it: something behind a colon that is no port, or an @ that is written as a code.
+fn hides_password(text: &str) -> bool {
+    if text.contains("://") {
+        return false;
+    }
+    let is_kind = |head: &&str| SCHEMES.contains(head) || KINDS.contains(head);
+    let behind_kind = text.split_once(':').filter(|(head, _)| is_kind(head));
+    let address = behind_kind.map_or(text, |(_, rest)| rest);
+    let first = address
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let behind_colon = !first.starts_with('[') && first.split(':').skip(1).any(|port| !is_port(port));
+    behind_colon || percent_decoded(text).contains('@')
 }
 
 /// What to write for a cache that is named without a scheme.
@@ -437,6 +453,30 @@ mod tests {
             "ssh://nix:canary@host",
             "ssh://nix%3Acanary@host",
             "ssh-ng://host?remote-store=https://u:canary@x",
+            "ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@host",
+            "ssh-ng://ghp_canaryabcdefghijklmnopqrstuvwxyz01@host",
+            "ssh-ng://gh%70_canaryabcdefghijklmnopqrstuvwxyz01@host",
+            "s3://bucket?profile=ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "s3://bucket?profile=%67hp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "s3://bucket?region=ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "s3://bucket?endpoint=ghp_canaryabcdefghijklmnopqrstuvwxyz01.example",
+            "s3://bucket?endpoint=https://minio/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "https://c.example?compression=ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "https://c.example?local-nar-cache=/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "ssh://host?remote-program=ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "ssh://host?ssh-key=/x/ghp_canaryabcdefghijklmnopqrstuvwxyz01",
+            "ssh://host?remote-store=ssh://ghp_canaryabcdefghijklmnopqrstuvwxyz01@x",
+            "https://c.example/pwd=canary",
+            "https://c.example/sig=canary",
+            "https://c.example/x/api-key=canary/y",
+            "https://c.example/x/user_pat=canary",
+            "u:canary%40c.example",
+            "u:canary",
+            "u:canary/x",
+            "https:u:canary",
+            "https:/u:canary",
+            "https:u:canary%40c.example",
+            "u%3Acanary%40c.example",
             "https://cache.example?token=canary",
             "https://cache.example/?priority=40&token=canary",
             "https://cache.example/?priority=canary",
@@ -513,6 +553,22 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_secret_is_repeated() {
+        for url in [
+            "cache.example:5000/x",
+            "localhost:5000",
+            "https:c.example:8443/x",
+            "channel:nixos",
+            "github:ops/cache",
+            "/srv/cache",
+            "cache.example/a:b",
+        ] {
+            let (why, _) = cache_objection(url).unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(why.contains(url), "{url}: {why}");
+        }
+    }
+
+    #[test]
     fn a_key_is_thirty_two_bytes() {
         for (key, right) in [
             ("6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=", true),
@@ -555,6 +611,8 @@ mod tests {
             "http://localhost:5000",
             "s3://bucket?region=eu-west-1&profile=nix&scheme=https&endpoint=minio.example:9000",
             "s3://bucket?endpoint=https%3A%2F%2Fminio.example",
+            "s3://bucket?profile=ghp_tools&region=eu-west-1",
+            "https://c.example/monkey=1/path=2/signal=3",
             "ssh://nix-ssh@builder.example",
             "ssh-ng://builder.example?ssh-key=/root/.ssh/id_ed25519&base64-ssh-public-host-key=c3NoLWVk%3D",
             "ssh-ng://builder.example?remote-store=local",

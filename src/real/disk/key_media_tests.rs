@@ -23,6 +23,7 @@ fn block(name: &str, minor: u32, transport: &'static str, removable: bool) -> Bl
         transport,
         removable,
         network: None,
+        port: None,
         read_only: false,
         hidden: false,
         holders: vec![],

@@ -31,6 +31,9 @@ pub fn objections(block: &Block) -> Objections {
     if block.transport == "usb" && !block.removable {
         unless_named("it is attached over USB".into());
     }
+    if let Some(port) = block.port {
+        unless_named(format!("it is attached over {port}"));
+    }
     if let Some(network) = block.network {
         unless_named(format!(
             "it is on a network ({network}): another machine may be using it"
@@ -124,6 +127,33 @@ mod tests {
             ),
         ] {
             assert_eq!(of(name, hardware, &[]), Objections::default(), "{hardware}");
+        }
+    }
+
+    #[test]
+    fn a_disk_outside_the_machine_is_not_picked_unasked() {
+        let over = |why: &str| vec![format!("it is attached over {why}")];
+        let firewire = "pci0000:00/0000:00:1e.0/0000:05:01.0/fw1/fw1.0/host6/target6:0:0/6:0:0:0";
+        assert_eq!(of("sda", firewire, &[]).unless_named, over("FireWire"));
+        let bridges = "pci0000:00/0000:00:01.2/0000:20:00.0/0000:21:08.0/0000:2a:00.0";
+        let with = |removable: Option<&str>| {
+            let tree = Tree::new();
+            tree.disk_at(
+                "nvme0n1",
+                "259:0",
+                16_384,
+                &format!("{bridges}/nvme/nvme0/nvme0n1"),
+            );
+            if let Some(text) = removable {
+                tree.put(&format!("sys/devices/{bridges}/removable"), text);
+            }
+            objections(&tree.sysfs().block("nvme0n1").unwrap().unwrap())
+        };
+        let external = over("Thunderbolt or another external PCI Express port");
+        assert_eq!(with(Some("removable\n")).unless_named, external);
+        // The chipset of a desktop has as many bridges.
+        for inside in [None, Some("fixed\n"), Some("unknown\n")] {
+            assert_eq!(with(inside), Objections::default(), "{inside:?}");
         }
     }
 

@@ -120,21 +120,36 @@ impl Named {
         }
     }
 
-    /// The bus address; with what sits there, where a hand may change that: its serial number, and if that is none of its own, its size.
+    /// The bus address; with what sits there, where a hand may change that: its serial number, and its size where that number is not
+    /// the disk's own: a bridge gives its number to every disk that is put into it.
     fn seat(&self) -> Option<String> {
         let place = self.place.as_deref()?;
         if !self.by_hand {
             return Some(place.to_owned());
         }
+        let size_bytes = self.identity.size_bytes;
+        let is_of_bridge = self.identity.unit().is_some();
+        Some(match (self.number(), is_of_bridge) {
+            (None, _) => format!("{place}={size_bytes}"),
+            (Some(number), true) => format!("{place}={number},{size_bytes}"),
+            (Some(number), false) => format!("{place}={number}"),
+        })
+    }
+
+    /// The number that a disk gives, or the bridge that it sits behind, where that can be a part of a name.
+    fn number(&self) -> Option<&str> {
         let identity = &self.identity;
-        let own = [&identity.serial, &identity.wwn]
+        [&identity.serial, &identity.wwn]
             .into_iter()
             .flatten()
-            .find(|word| is_unique(word) && !word.contains('/'));
-        Some(own.map_or_else(
-            || format!("{place}={}", identity.size_bytes),
-            |own| format!("{place}={own}"),
-        ))
+            .map(String::as_str)
+            .find(|word| is_unique(word) && !word.contains('/'))
+    }
+
+    /// Whether a text is its place with the number of a bridge alone: a seat, but not the disk that sits there.
+    fn is_seat_of_bridge(&self, text: &str) -> bool {
+        let seat = self.place.as_deref().zip(self.number());
+        self.by_hand && seat.is_some_and(|(place, number)| is_called(&format!("{place}={number}"), text))
     }
 
     fn is(&self, name: &str) -> Option<By> {
@@ -166,7 +181,7 @@ impl Named {
         if has_link {
             return Some(By::Link);
         }
-        if place.as_deref().is_some_and(|place| is_called(place, plain)) {
+        if place.as_deref().is_some_and(|place| is_called(place, plain)) || self.is_seat_of_bridge(plain) {
             return Some(By::Port);
         }
         // A WWN that several units share is no better than a serial number.

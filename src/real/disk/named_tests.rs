@@ -130,8 +130,12 @@ fn two_bays_of_one_bridge_are_two_disks_and_its_serial_agrees_to_neither() {
         for to in [0, 1] {
             assert!(agreed(&tree, serial, to).is_err(), "{serial}");
         }
-        // The bay, with what sits there: by the bridge's number where that is one, else by the size.
-        let sits = if is_name { serial } else { "8589934592" };
+        // The bay, with what sits there: the size, and the bridge's number where that is one.
+        let sits = if is_name {
+            format!("{serial},8589934592")
+        } else {
+            "8589934592".into()
+        };
         let bay = format!("pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:1={sits}");
         assert_eq!(name_for(1, &all).unwrap(), bay, "{serial}");
         assert_eq!(agreed(&tree, &bay, 1), Ok(()));

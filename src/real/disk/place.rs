@@ -30,7 +30,7 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
         at += 1;
         let end = at;
         let here = || format!("sys/devices/{}", parts[..end].join("/"));
-        if is_skipped(part) {
+        if is_skipped(part) || is_firewire(part) {
             continue;
         }
         if is_pci(part) {
@@ -64,8 +64,11 @@ pub fn address(sysfs: &Sysfs, hardware: &str, namespace: Option<u64>) -> io::Res
         } else if let [_, channel, target, lun] = part.split(':').collect::<Vec<_>>()[..]
             && part.split(':').all(is_number)
         {
-            let unit = Unit { channel, target, lun };
-            address.unit(&unit);
+            // On FireWire: the number that its device was made with, and its unit.
+            match sysfs.text(&format!("{}/ieee1394_id", here()))? {
+                Some(id) => address.tail.push(format!("ieee1394-0x{}", id.trim())),
+                None => address.unit(&Unit { channel, target, lun }),
+            }
         } else if part.starts_with("vbd-") {
             address.tail.push(format!("xen-{part}"));
         } else if *part == "nvme" {
@@ -216,7 +219,7 @@ fn usb(part: &str) -> Option<&str> {
 }
 
 /// `0000:00:1f.2`; domains of more than four digits occur behind VMD.
-fn is_pci(part: &str) -> bool {
+pub(super) fn is_pci(part: &str) -> bool {
     let mut fields = part.split([':', '.']);
     let hex = |text: Option<&str>, length: std::ops::RangeInclusive<usize>| {
         text.is_some_and(|t| length.contains(&t.len()) && t.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -228,6 +231,15 @@ fn is_pci(part: &str) -> bool {
         && hex(fields.next(), 2..=2)
         && hex(fields.next(), 1..=2)
         && fields.next().is_none()
+}
+
+/// `fw1`, `fw1.0`: a device on FireWire, and its unit.
+pub(super) fn is_firewire(part: &str) -> bool {
+    part.strip_prefix("fw").is_some_and(|numbers| {
+        numbers
+            .split('.')
+            .all(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 /// A channel's device on s390: `0.0.1234`.

@@ -57,6 +57,8 @@ pub struct Block {
     pub transport: &'static str,
     /// By which network it is reached, where it is: other machines may reach it as well.
     pub network: Option<&'static str>,
+    /// By which port on the outside of the machine it is reached, where that is another one than USB.
+    pub port: Option<&'static str>,
     /// The medium can be taken out, says the kernel.
     pub removable: bool,
     /// It refuses writes.
@@ -83,7 +85,7 @@ impl Block {
 
     /// Whether a hand may put another one into its place while nobody looks.
     pub fn is_put_in_by_hand(&self) -> bool {
-        self.removable || ["usb", "sd"].contains(&self.transport)
+        self.removable || self.port.is_some() || ["usb", "sd"].contains(&self.transport)
     }
 }
 
@@ -201,6 +203,10 @@ impl Sysfs {
             None => bus_address(&hardware),
         };
         let Names { wwn, serial, unit } = self.names_of(name, &hardware, nsid)?;
+        let serial = match serial {
+            Some(serial) if wwn.is_none() && self.is_of_two(name, &hardware, &serial)? => None,
+            serial => serial,
+        };
         let mut partitions = self.partitions(name, sector_bytes)?;
         partitions.sort_by_key(|p| p.kernel.number);
         let mapping = match (
@@ -236,6 +242,7 @@ impl Sysfs {
                 other => other,
             },
             network: self.network(name, &hardware),
+            port: self.port(&hardware)?,
             removable: flag(self.number(&format!("{base}/removable"))?),
             read_only: flag(self.number(&format!("{base}/ro"))?),
             hidden: flag(self.number(&format!("{base}/hidden"))?),
@@ -343,10 +350,57 @@ impl Sysfs {
         fabric.then_some("NVMe over Fabrics")
     }
 
+    /// Whether another NVMe disk at another address has the same serial number, and neither has a name beside it: then it is a name of
+    /// none, as one that every piece has, and the address tells them apart.
+    fn is_of_two(&self, name: &str, hardware: &str, serial: &str) -> io::Result<bool> {
+        let address = |hardware: &str| hardware.split_once("/nvme/").map(|(at, _)| at.to_owned());
+        let Some(own) = address(hardware) else {
+            return Ok(false);
+        };
+        for other in self.names("sys/block")? {
+            if other == name || !other.starts_with("nvme") {
+                continue;
+            }
+            let hardware = self.hardware(&other);
+            if address(&hardware).is_none_or(|at| at == own) {
+                continue;
+            }
+            let nsid = self.number(&format!("sys/block/{other}/nsid"))?;
+            let names = self.names_of(&other, &hardware, nsid)?;
+            if names.wwn.is_none() && names.serial.as_deref() == Some(serial) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The port on the outside of the machine that a disk is reached by, where that is another one than USB. The kernel calls what is
+    /// behind a port for PCI Express that leads outside `removable` (Linux, Documentation/ABI/testing/sysfs-devices-removable), as the
+    /// firmware says it of the port; how many bridges there are says nothing.
+    fn port(&self, hardware: &str) -> io::Result<Option<&'static str>> {
+        let mut place = String::from("sys/devices");
+        for part in hardware.split('/') {
+            place = format!("{place}/{part}");
+            if place::is_firewire(part) {
+                return Ok(Some("FireWire"));
+            }
+            if part.starts_with("usb") {
+                return Ok(None);
+            }
+            if place::is_pci(part)
+                && self.word(&format!("{place}/removable"))?.as_deref() == Some("removable")
+            {
+                return Ok(Some("Thunderbolt or another external PCI Express port"));
+            }
+        }
+        Ok(None)
+    }
+
     /// What a disk is called by itself, and which unit of its device it is, where the name is the device's.
     fn names_of(&self, name: &str, hardware: &str, nsid: Option<u64>) -> io::Result<Names> {
         let base = format!("sys/block/{name}");
         let usb = hardware.contains("/usb");
+        let is_bridged = usb || hardware.split('/').any(place::is_firewire);
         let mut wwn = None;
         for place in ["wwid", "device/wwid"] {
             if wwn.is_none() {
@@ -357,7 +411,7 @@ impl Sysfs {
             }
         }
         // Behind a bridge this is made of the bridge's own words.
-        wwn = wwn.filter(|w| !(usb && w.starts_with("t10.")));
+        wwn = wwn.filter(|w| !(is_bridged && w.starts_with("t10.")));
         let mut serial = None;
         for place in ["serial", "device/serial"] {
             if serial.is_none() {
@@ -389,8 +443,8 @@ impl Sysfs {
         let unit = match (&wwn, &serial) {
             (None, None) => None,
             // The serial number is the bridge's: two bays have one.
-            (None, Some(_)) if usb => Some(lun.unwrap_or_else(|| "lun 0:0:0".into())),
-            (Some(_), _) if usb => lun.filter(|lun| !first(lun)),
+            (None, Some(_)) if is_bridged => Some(lun.unwrap_or_else(|| "lun 0:0:0".into())),
+            (Some(_), _) if is_bridged => lun.filter(|lun| !first(lun)),
             (Some(_), _) => None,
             (None, Some(_)) => match nsid {
                 Some(nsid) => Some(format!("lun {nsid}")).filter(|_| nsid > 1),

@@ -28,6 +28,7 @@ fn block(name: &str, minor: u32) -> Block {
         holders: vec![],
         slaves: vec![],
         network: None,
+        port: None,
         loop_file: None,
         mapping: None,
         partitions: vec![],

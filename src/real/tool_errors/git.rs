@@ -7,11 +7,11 @@
 
 use super::git_says::{
     ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
-    NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK,
-    STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
+    NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH,
+    SSH_NETWORK, STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{FILES, behind_address, tls_or_proxy, transfer};
-use super::{Places, first_row, is_any};
+use super::{NO_MEMORY, Places, first_row, gives_reason, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 
 /// A line of the other side's, without what marks it.
@@ -130,8 +130,19 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
             .filter(|(cause, _)| *cause != Cause::RemoteTrouble)
             .or(Some(found));
     }
+    let no_memory = |line: &&&str| gives_reason(line, BEFORE_REASON, NO_MEMORY);
     first_row(&[CAME_DAMAGED, MEMORY, FILES], &own)
+        .or_else(|| {
+            own.iter()
+                .rev()
+                .find(no_memory)
+                .map(|line| (Cause::Memory, *line))
+        })
         .or_else(|| places.devices(&own, BEFORE_REASON))
+        .or_else(|| {
+            let line = own.iter().rev().find(|line| is_any(line, OUT_OF_ROOM))?;
+            Some((places.of_room(line), *line))
+        })
         .or_else(|| first_row(&[UNWRITTEN], &own))
         .or(answered)
         .or_else(|| first_row(&[CUT_SHORT], &own))

@@ -404,14 +404,45 @@ pub(super) const BEFORE_REASON: &[&str] = &[
     "fatal: unable to write *",
     "fatal: unable to rename *",
     "error: unable to rename *",
+    "fatal: error closing file *",
+    "error: error closing file *",
+    "fatal: file '*' write error",
+    "fatal: invalid path '*'",
+    "error: cannot lock ref '*': unable to create '*'",
+    "fatal: update_ref failed for ref '*': cannot lock ref '*': unable to create '*'",
+    "fatal: update_ref failed for ref '*': cannot update the ref '*': unable to append to '*'",
+    // A name at the end stands in quotation marks, so that what stands behind them is the system's.
+    "fatal: cannot * '*'",
+    "error: cannot * '*'",
+    "fatal: could not * '*'",
+    "error: could not * '*'",
+    "fatal: couldn't * '*'",
+    "error: couldn't * '*'",
+    "fatal: failed to * '*'",
+    "error: failed to * '*'",
+    "fatal: unable to * '*'",
+    "error: unable to * '*'",
 ];
 
-/// A file of the tree that could not be written; Git does not say why.
+/// No room, in Git's own words.
+pub(super) const OUT_OF_ROOM: &[&str] = &[
+    "fatal: sha1 file '*' write error. out of diskspace",
+    "fatal: file '*' write error. out of diskspace",
+];
+
+/// A file of the tree or of the repository that could not be written; Git does not say why.
 pub(super) const UNWRITTEN: &[Row] = &[row(
     Cause::InputOutput,
     &[
         "error: unable to write file *",
         "fatal: unable to write new index file",
+        "error: failed to write new configuration file *",
+        "error: couldn't write '*.lock'",
+        "error: couldn't close '*.lock'",
+        "error: couldn't set '*'",
+        "error: cannot update ref '*': couldn't *",
+        "fatal: update_ref failed for ref '*': cannot update ref '*': couldn't *",
+        "fatal: update_ref failed for ref '*': couldn't *",
     ],
 )];
 

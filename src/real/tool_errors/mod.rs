@@ -124,16 +124,32 @@ enum Named {
     Nothing,
 }
 
+/// The paths of a sentence, without the slashes that they begin with.
+fn paths(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices('/').filter_map(|(at, _)| {
+        let (before, path) = line.split_at_checked(at)?;
+        // A path begins behind a space, a quotation mark or a bracket; Nix writes a second slash before a store's root.
+        let goes_on = |c: char| c.is_alphanumeric() || "/.-_~:<".contains(c);
+        (!before.ends_with(goes_on)).then(|| path.trim_start_matches('/'))
+    })
+}
+
+/// Whether a sentence is one of `says`, with one of these reasons of the system's behind it.
+fn gives_reason(line: &str, says: &[&str], reasons: &[&str]) -> bool {
+    let lower = line.to_lowercase();
+    let lower = lower.trim_end_matches('.');
+    reasons.iter().any(|reason| {
+        lower
+            .strip_suffix(reason)
+            .and_then(|head| head.strip_suffix(": "))
+            .is_some_and(|head| says.iter().any(|template| fits(head, template)))
+    })
+}
+
 impl Places<'_> {
     fn named(self, line: &str) -> Named {
         let mut named = Named::Nothing;
-        for (at, _) in line.match_indices('/') {
-            // A path begins behind a space, a quotation mark or a bracket; Nix writes a second slash before a store's root.
-            let before = line[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || "/.-_~:<".contains(c)) {
-                continue;
-            }
-            let path = line[at..].trim_start_matches('/');
+        for path in paths(line) {
             let ours = |place: &&str| {
                 let place = place.trim_matches('/');
                 path.strip_prefix(place).is_some_and(|rest| {
@@ -157,18 +173,17 @@ impl Places<'_> {
         }
     }
 
+    /// What a sentence about room means.
+    fn of_room(self, line: &str) -> Cause {
+        match self.named(line) {
+            Named::Target | Named::Nothing => Cause::NoRoom,
+            Named::Elsewhere => Cause::NoRoomHere,
+        }
+    }
+
     /// What a sentence about errors of a device, or about room, means. `says`: those of a program that end with what the system said.
     fn of_devices(self, line: &str, says: &[&str]) -> Option<Cause> {
-        let lower = line.to_lowercase();
-        let lower = lower.trim_end_matches('.');
-        let ends = |reasons: &[&str]| {
-            reasons.iter().any(|reason| {
-                lower
-                    .strip_suffix(reason)
-                    .and_then(|head| head.strip_suffix(": "))
-                    .is_some_and(|head| says.iter().any(|template| fits(head, template)))
-            })
-        };
+        let ends = |reasons: &[&str]| gives_reason(line, says, reasons);
         if ends(ERRORS) {
             return Some(self.of_errors(line));
         }
@@ -180,13 +195,25 @@ impl Places<'_> {
             });
         }
         if ends(FULL) {
-            return Some(match self.named(line) {
-                Named::Target | Named::Nothing => Cause::NoRoom,
-                Named::Elsewhere => Cause::NoRoomHere,
-            });
+            return Some(self.of_room(line));
         }
-        (ends(&["read-only file system"]) && self.named(line) == Named::Target)
-            .then_some(Cause::TargetReadOnly)
+        // What does not say where is written may be the target or not: a device is blamed by name.
+        match self.named(line) {
+            _ if !ends(READ_ONLY) => None,
+            Named::Target => Some(Cause::TargetReadOnly),
+            Named::Nothing => Some(Cause::InputOutput),
+            Named::Elsewhere => None,
+        }
+    }
+
+    /// Whether a sentence names the store that the installer itself runs from, and not the target.
+    fn is_store_of_installer(self, line: &str) -> bool {
+        let is_store = |path: &str| {
+            ["nix/store/", "nix/var/"]
+                .iter()
+                .any(|begin| path.starts_with(begin))
+        };
+        self.named(line) == Named::Elsewhere && paths(line).any(is_store)
     }
 
     /// The last of these lines that is about errors of a device, or about room.
@@ -200,10 +227,14 @@ impl Places<'_> {
 
 /// What the system says of a device.
 const ERRORS: &[&str] = &["input/output error", "remote i/o error", "disk i/o error"];
-/// What the system says of a damaged filesystem.
-const UNCLEAN: &[&str] = &["structure needs cleaning"];
+/// What the system says of a damaged filesystem: ext4, XFS and f2fs call a wrong structure the one, and a wrong checksum the other.
+const UNCLEAN: &[&str] = &["structure needs cleaning", "bad message"];
 /// What the system says of room.
 const FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
+/// What the system says where nothing may be written.
+const READ_ONLY: &[&str] = &["read-only file system"];
+/// What the system says of memory.
+const NO_MEMORY: &[&str] = &["cannot allocate memory"];
 
 /// The fault of an ending. One that a signal from outside ended says nothing of its work.
 fn fault(what: &str, how: Ended, found: Option<(Cause, &str)>, last: Option<&str>) -> Fault {
@@ -285,11 +316,18 @@ mod tests {
                 "error: reading '/nix/store/x': Structure needs cleaning",
                 Some(Cause::Medium),
             ),
+            ("error: reading '/mnt/x': Bad message", Some(Cause::Damaged)),
+            ("error: reading '/nix/store/x': Bad message", Some(Cause::Medium)),
+            ("error: the server sent 'x': Bad message", None),
             (
                 "could not open '/mnt/x': Read-only file system",
                 Some(Cause::TargetReadOnly),
             ),
             ("could not open '/x': Read-only file system", None),
+            (
+                "error: writing to file: Read-only file system",
+                Some(Cause::InputOutput),
+            ),
             ("error: no file '/mnt/x: Input/output error'", None),
             ("error: no file /mnt/x: Input/output error", None),
             ("error: unable to download 'https://mnt/x'", None),

@@ -10,11 +10,12 @@ use super::nix_cache_says::{
     LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE, SETTINGS,
 };
 use super::nix_says::{
-    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE_ERRORS, DATABASE_FULL, EVALUATION,
-    EVALUATION_SURE, GONE, JSON, MEMORY, MEMORY_OUTSIDE, NIX, NOT_HAD, OWN_PLACES, PLACELESS,
+    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE, DATABASE_ERRORS, DATABASE_FULL,
+    EVALUATION, EVALUATION_SURE, GONE, JSON, MEMORY, MEMORY_OUTSIDE, NIX, NOT_HAD, OF_OPEN_FILE, OWN_FILES,
+    OWN_PLACES, PLACELESS, REMOUNTED, STORE, STORE_LACKS,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
-use super::{ERRORS, FULL, Named, Places, Row, UNCLEAN, fits, git, is_any};
+use super::{ERRORS, FULL, NO_MEMORY, Named, Places, Row, UNCLEAN, fits, git, gives_reason, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 use std::collections::BTreeSet;
 
@@ -45,6 +46,8 @@ pub struct Said {
     in_json: bool,
     /// Whether it evaluates: what is said without a place may be the configuration's words.
     evaluates: bool,
+    /// Whether it was run without its machine log: then it may evaluate, and what has a place does.
+    is_plain: bool,
 }
 
 /// What stands in place of an error that the configuration throws.
@@ -95,15 +98,10 @@ impl Said {
             );
             return;
         }
-        let Some((mut sentence, place)) = self.sorted(text) else {
+        let Some((sentence, place, file)) = self.sorted(text) else {
             return;
         };
-        if let Some((_, behind)) = sentence
-            .strip_prefix("error: executing SQLite statement '")
-            .and_then(|rest| rest.rsplit_once("': "))
-        {
-            sentence = format!("error: executing SQLite statement '…': {behind}");
-        }
+        let mut sentence = without_query(sentence);
         // Of an archive that came over a network, what was wrong with that. The bracket ends behind what a server sent.
         if let Some(inner) =
             sentence.strip_prefix("error: Failed to open archive (Source threw exception: error: ")
@@ -114,6 +112,11 @@ impl Said {
             && !is_of_machine(&sentence)
         {
             sentence = format!("error: {place}: {}", without_mark(&sentence));
+        }
+        if let Some(file) = file
+            && is_any(without_mark(&sentence), OF_OPEN_FILE)
+        {
+            sentence = format!("error: {file}: {}", without_mark(&sentence));
         }
         // Nix 2.8 has no colours for what became of a transfer; it tells of each that it begins.
         let is_transfer = of_transfer(&sentence).is_some()
@@ -130,15 +133,15 @@ impl Said {
         self.own.push(sentence);
     }
 
-    /// Sorts the lines of an error. Gives its innermost sentence, and the place in which it came up, where Nix has words of its own for
-    /// that; nothing where the configuration throws it.
-    fn sorted<'t>(&mut self, text: &'t str) -> Option<(String, Option<&'t str>)> {
+    /// Sorts the lines of an error. Gives its innermost sentence, the place in which it came up and the file that was open, where Nix has
+    /// words of its own for these; nothing where the configuration throws it.
+    fn sorted<'t>(&mut self, text: &'t str) -> Option<(String, Option<&'t str>, Option<&'t str>)> {
         // With traces the error comes last, below an empty `error:`; else the first sentence is the error, and traces follow it.
         let traced = text.lines().next().is_some_and(|line| line.trim() == "error:");
         let mut sentences: Vec<String> = vec![];
         let (mut in_page, mut open) = (false, !traced);
         let (mut throws, mut aborts) = (false, false);
-        let mut place = None;
+        let (mut place, mut file) = (None, None);
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || is_excerpt(line) {
@@ -154,9 +157,10 @@ impl Said {
                 self.placed = true;
                 open = false;
             } else if line.starts_with("… ") {
-                self.placed = true;
                 open = false;
                 place = line.strip_prefix("… ").filter(|place| is_any(place, OWN_PLACES));
+                file = line.strip_prefix("… ").filter(|place| is_any(place, OWN_FILES));
+                self.placed |= file.is_none();
                 self.in_json |= line.starts_with("… while calling the 'fromJSON' builtin");
                 throws = line.starts_with("… while calling the 'throw' builtin");
                 aborts = line.starts_with("… while calling the 'abort' builtin");
@@ -185,7 +189,7 @@ impl Said {
             }
         }
         let sentence = sentences.pop().filter(|sentence| sentence != "error:")?;
-        Some((sentence, place))
+        Some((sentence, place, file))
     }
 
     /// A transfer that it begins.
@@ -212,7 +216,10 @@ impl Said {
 
     /// Of a Nix that was run without its machine log.
     pub fn plain(text: &str) -> Self {
-        let mut said = Said::default();
+        let mut said = Said {
+            is_plain: true,
+            ..Said::default()
+        };
         let mut message = String::new();
         for line in text.lines() {
             let begins = ["error:", "warning:", "trace: "]
@@ -250,6 +257,7 @@ impl Said {
             .or_else(|| first_own(&[EVALUATION_SURE], &own))
             // Memory: the collector and the loader print their words past Nix's own messages.
             .or_else(|| first_own(&[MEMORY], &own))
+            .or_else(|| no_memory(&own))
             .or_else(|| first_own(&[MEMORY_OUTSIDE], &children));
         if first.is_some() {
             return first;
@@ -264,16 +272,18 @@ impl Said {
                     .first()
                     .map(|(line, said)| (of_answer(line, said), *line))
             })
-            .or_else(|| first_own(&[SETTINGS, NIX], &own))
+            .or_else(|| self.of_store(&own, places))
+            .or_else(|| first_own(&[SETTINGS, NIX, DATABASE], &own))
             .or_else(|| self.of_json(&own))
             .or_else(|| self.of_not_had(&own))
             .or_else(|| first_own(&[EVALUATION], &own));
         if then.is_some() {
             return then;
         }
-        // Of a file that is not the target's, the configuration speaks.
+        // Of a file that is not the target's, the configuration speaks. What only moves paths has no place in it, whatever its traces.
         let gone = |line: &str| is_any(without_mark(line), GONE) && places.named(line) == Named::Elsewhere;
-        if self.placed || (self.evaluates && last.is_some_and(gone)) {
+        let may_evaluate = self.evaluates || self.is_plain;
+        if (may_evaluate && self.placed) || (self.evaluates && last.is_some_and(gone)) {
             return last.map(|line| (Cause::Evaluation, line));
         }
         // It said nothing itself: its settings are read before its machine log begins.
@@ -324,6 +334,23 @@ impl Said {
             .or(Some(found))
     }
 
+    /// A store that is damaged: the installer's own is on the medium that it runs from.
+    fn of_store<'l>(&self, own: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)> {
+        let found = first_own(&[STORE], own).or_else(|| {
+            // Of a store that is evaluated in, the configuration may name a path that never was.
+            let (cause, line) = first_own(&[STORE_LACKS], own).filter(|_| !self.evaluates && !self.placed)?;
+            (places.named(line) == Named::Target || places.is_store_of_installer(line))
+                .then_some((cause, line))
+        });
+        found.map(|(cause, line)| {
+            if places.is_store_of_installer(line) {
+                (Cause::Medium, line)
+            } else {
+                (cause, line)
+            }
+        })
+    }
+
     /// A build that failed: its log may say that a compiler was killed, or that a download got nothing. Nothing else of it counts.
     fn of_build(&self, cause: Cause, line: &str) -> Cause {
         if cause != Cause::Build {
@@ -360,6 +387,20 @@ fn of_input(cause: Cause) -> Cause {
     }
 }
 
+/// Without the words of a query, which quotes paths: where its database is stands behind it.
+fn without_query(sentence: String) -> String {
+    const QUERIES: [&str; 3] = [
+        "error: executing SQLite statement '",
+        "error: executing SQLite query '",
+        "error: creating statement '",
+    ];
+    let without = QUERIES.iter().find_map(|begin| {
+        let (_, behind) = sentence.strip_prefix(begin)?.rsplit_once("': ")?;
+        Some(format!("{begin}…': {behind}"))
+    });
+    without.unwrap_or(sentence)
+}
+
 /// Without what marks an error or a warning.
 fn without_mark(line: &str) -> &str {
     ["warning: ", "error: "]
@@ -383,6 +424,12 @@ fn first_own<'l>(tables: &[&[Row]], lines: &[&'l str]) -> Option<(Cause, &'l str
     })
 }
 
+/// A sentence before whose reason something of Nix's own stands, and whose reason is that there is no memory.
+fn no_memory<'l>(own: &[&'l str]) -> Option<(Cause, &'l str)> {
+    let is_meant = |line: &&&'l str| gives_reason(without_mark(line), BEFORE_REASON, NO_MEMORY);
+    own.iter().rev().find(is_meant).map(|line| (Cause::Memory, *line))
+}
+
 /// What stands against a device or the database on it.
 fn of_device<'l>(own: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)> {
     own.iter().rev().find_map(|line| {
@@ -390,6 +437,8 @@ fn of_device<'l>(own: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)
         let cause = places.of_devices(sentence, BEFORE_REASON).or_else(|| {
             if is_any(sentence, DATABASE_FULL) {
                 Some(Cause::NoRoom)
+            } else if is_any(sentence, REMOUNTED) && places.named(sentence) == Named::Target {
+                Some(Cause::TargetReadOnly)
             } else {
                 is_any(sentence, DATABASE_ERRORS).then(|| places.of_errors(sentence))
             }

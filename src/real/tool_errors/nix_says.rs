@@ -63,8 +63,41 @@ pub(super) const BEFORE_REASON: &[&str] = &[
     "cannot get *",
     "creating directory '*'",
     "executing sqlite *",
+    "executing '*'",
     "unable to fork",
+    "starting *",
+    "mapping *",
+    "acquiring *",
+    "locking *",
+    "unlinking *",
+    "remounting *",
+    "preallocating *",
+    "seeking *",
+    "making *",
+    "iterating *",
+    "querying *",
+    "synchronising *",
+    "restoring *",
 ];
+
+/// Traces of Nix's own that name the file of the error below them, which does not name it.
+pub(super) const OWN_FILES: &[&str] = &[
+    "writing file '*'",
+    "writing '*'",
+    "reading file '*'",
+    "reading '*'",
+];
+
+/// What Nix says of a file that it has open, without its name.
+pub(super) const OF_OPEN_FILE: &[&str] = &[
+    "writing to file: *",
+    "reading from file: *",
+    "fsync file descriptor ~: *",
+    "closing file descriptor ~: *",
+];
+
+/// What Nix says first of a store that is mounted read-only: it takes that for the mount of NixOS, which it may change.
+pub(super) const REMOUNTED: &[&str] = &["remounting * writable: *"];
 
 /// The database's sentences begin so; it says twice what happened, and behind that where it is.
 pub(super) const DATABASE_FULL: &[&str] = &[
@@ -82,21 +115,7 @@ pub(super) const DATABASE_ERRORS: &[&str] = &[
 ];
 
 /// Too little memory: Nix itself.
-pub(super) const MEMORY: &[Row] = &[row(
-    Cause::Memory,
-    &[
-        "out of memory",
-        "std::bad_alloc",
-        "unable to fork: cannot allocate memory",
-        "starting *: cannot allocate memory",
-        "opening *: cannot allocate memory",
-        "reading *: cannot allocate memory",
-        "creating *: cannot allocate memory",
-        "getting *: cannot allocate memory",
-        "mapping *: cannot allocate memory",
-        "executing '*': cannot allocate memory",
-    ],
-)];
+pub(super) const MEMORY: &[Row] = &[row(Cause::Memory, &["out of memory", "std::bad_alloc"])];
 
 /// The same: the collector, the loader and the library.
 pub(super) const MEMORY_OUTSIDE: &[Row] = &[row(
@@ -433,28 +452,11 @@ pub(super) const NIX: &[Row] = &[
             "executing sqlite *: unable to open database file*",
             "creating statement *: unable to open database file*",
             "setting synchronous mode: unable to open database file*",
-            "cannot open sqlite database '*': unable to open database file*",
         ],
     ),
     row(
         Cause::Damaged,
         &[
-            "executing sqlite *: no such table: *",
-            "creating statement '*': no such table: *",
-            "creating statement *: *no such table: *",
-            "no such table: *",
-            "executing sqlite *: database disk image is malformed*",
-            "executing sqlite *: file is not a database*",
-            "creating statement *: database disk image is malformed*",
-            "creating statement *: file is not a database*",
-            "database disk image is malformed*",
-            "setting synchronous mode: *",
-            "executing sqlite *",
-            "creating statement *",
-            "cannot open sqlite database '*'",
-            "sqlite database *",
-            "current nix store schema is version ~, but i only support ~*",
-            "'~/db/schema' is corrupt",
             "path '//*' does not exist",
             "path '~' was modified! expected hash '~', got '~'",
         ],
@@ -470,6 +472,61 @@ pub(super) const NIX: &[Row] = &[
         ],
     ),
 ];
+
+/// A store, and its database.
+pub(super) const STORE: &[Row] = &[
+    // A file that was there before cannot be opened any more. SQLite does not say why, and older versions of Nix say nothing behind it.
+    row(
+        Cause::InputOutput,
+        &[
+            "cannot open sqlite database '*'",
+            "cannot open sqlite database '*': unable to open database file*",
+        ],
+    ),
+    row(
+        Cause::Damaged,
+        &[
+            "executing sqlite *: no such table: *",
+            "executing sqlite *: database disk image is malformed*",
+            "executing sqlite *: file is not a database*",
+            "creating statement *: no such table: *",
+            "creating statement *: *no such table: *",
+            "creating statement *: database disk image is malformed*",
+            "creating statement *: file is not a database*",
+            "creating statement *: sql logic error*",
+            "no such table: *",
+            "database disk image is malformed*",
+            "current nix store schema is version ~, but i only support ~*",
+            "'~/db/schema' is corrupt",
+            "file '*/nix/store/*' has an unsupported type",
+        ],
+    ),
+];
+
+/// What else the database says; where it is busy or cannot be opened, another table says so.
+pub(super) const DATABASE: &[Row] = &[row(
+    Cause::Damaged,
+    &[
+        "setting synchronous mode: *",
+        "executing sqlite *",
+        "creating statement *",
+        "sqlite database *",
+    ],
+)];
+
+/// A path that a store's database knows, and that is not there.
+pub(super) const STORE_LACKS: &[Row] = &[row(
+    Cause::Damaged,
+    &[
+        "path '//*' does not exist",
+        "path '*/nix/store/*' does not exist",
+        "getting status of '*/nix/store/*': no such file or directory",
+        "opening file '*/nix/store/*': no such file or directory",
+        "reading directory '*/nix/store/*': no such file or directory",
+        "opening directory '*/nix/store/*': no such file or directory",
+        "reading symbolic link '*/nix/store/*': no such file or directory",
+    ],
+)];
 
 /// Text that is no JSON.
 pub(super) const JSON: &[Row] = &[row(
