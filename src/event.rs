@@ -299,6 +299,7 @@ impl Event {
 
     /// With every text in the form in which it can be shown: what it quotes was chosen by others, and it goes to consoles, and to
     /// files in memory. Faults make their own words so.
+    #[expect(clippy::too_many_lines, reason = "one row for each kind of event")]
     fn shown(self) -> Event {
         let line = |text: String| String::from(Shown::line(&text));
         let text = |text: String| String::from(Shown::text(&text));

@@ -312,28 +312,36 @@ fn of_two_hosts(people: &People, rules: &str) -> Ground {
     ground
 }
 
+/// Rules with a set of keys for each of two roles.
+fn two_sets(people: &People, first: &str, second: &str) -> String {
+    let bound = format!("{first}.web = WEB; {second}.db = DB;");
+    let (first, second) = (
+        format!("builtins.attrValues {first}"),
+        format!("builtins.attrValues {second}"),
+    );
+    roles(people, &bound, &format!("{first} ++ {second}"), &first, &second)
+}
+
+/// The keys of a role, computed from those of every host.
+const COMPUTED: &str =
+    "hosts = { web = WEB; db = DB; }; servers = builtins.attrValues (removeAttrs hosts [ \"db\" ]);";
+
 #[test]
 fn nobody_gets_the_secrets_of_a_role_unasked() {
     let people = People::new();
-    let sets = |first: &str, second: &str| {
-        let bound = format!("{first}.web = WEB; {second}.db = DB;");
-        let (first, second) = (
-            format!("builtins.attrValues {first}"),
-            format!("builtins.attrValues {second}"),
-        );
-        roles(&people, &bound, &format!("{first} ++ {second}"), &first, &second)
-    };
     let lists = "webKey = WEB; dbKey = DB; servers = [ webKey ]; laptops = [ dbKey ];";
-    let computed =
-        "hosts = { web = WEB; db = DB; }; servers = builtins.attrValues (removeAttrs hosts [ \"db\" ]);";
     let by_name = "web = WEB; db = DB; servers = [ web ]; laptops = [ db ];";
     for (rules, why, needs_nix) in [
         (
-            sets("servers", "laptops"),
+            two_sets(&people, "servers", "laptops"),
             "several sets of keys of hosts (servers, laptops)",
             false,
         ),
-        (sets("nodes", "clients"), "several sets of keys of hosts", false),
+        (
+            two_sets(&people, "nodes", "clients"),
+            "several sets of keys of hosts",
+            false,
+        ),
         (
             roles(&people, lists, "servers ++ laptops", "servers", "laptops"),
             "could read web.age, which dbKey cannot read",
@@ -342,7 +350,7 @@ fn nobody_gets_the_secrets_of_a_role_unasked() {
         (
             roles(
                 &people,
-                computed,
+                COMPUTED,
                 "builtins.attrValues hosts",
                 "servers",
                 "[ hosts.db ]",
@@ -389,12 +397,16 @@ fn nobody_gets_the_secrets_of_a_role_unasked() {
             "{text}"
         );
     }
-    // Asked for, it gets those of the host that is named, and no others.
+}
+
+#[test]
+fn a_new_host_gets_the_secrets_of_the_host_that_is_named_and_no_others() {
     if !has_nix() {
         return without_nix("the secrets of a host that is named");
     }
+    let people = People::new();
     for like in ["web", "db"] {
-        let ground = of_two_hosts(&people, &sets("servers", "laptops"));
+        let ground = of_two_hosts(&people, &two_sets(&people, "servers", "laptops"));
         ground.made("new", &["--yes", "--like", like]);
         assert!(reads(&ground, "secrets/all.age"));
         assert_eq!(
@@ -408,7 +420,7 @@ fn nobody_gets_the_secrets_of_a_role_unasked() {
     }
     let rules = roles(
         &people,
-        computed,
+        COMPUTED,
         "builtins.attrValues hosts",
         "servers",
         "[ hosts.db ]",
@@ -543,11 +555,9 @@ fn rules_that_import_what_is_not_there_are_told_in_the_words_of_nix() {
 #[test]
 fn rules_that_nobody_can_judge_are_left_as_they_are() {
     let people = People::new();
-    let computed =
-        "hosts = { web = WEB; db = DB; }; servers = builtins.attrValues (removeAttrs hosts [ \"db\" ]);";
     let rules = roles(
         &people,
-        computed,
+        COMPUTED,
         "builtins.attrValues hosts",
         "servers",
         "[ hosts.db ]",

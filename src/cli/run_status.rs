@@ -149,6 +149,7 @@ impl Status {
     }
 
     /// One more event.
+    #[expect(clippy::too_many_lines, reason = "one row for each kind of event")]
     pub fn take(&mut self, event: &Event, now_ms: u64) {
         self.heard_ms = now_ms;
         // A program's output, and a note of a signal or of a wrong answer, may come while somebody is asked; anything else means that the

@@ -347,23 +347,7 @@ fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Places> {
             list.items().all(is_name).then(|| Places::of(place, &expr))
         }
         Expr::BinOp(op) if matches!(op.operator(), Some(BinOpKind::Update | BinOpKind::Concat)) => {
-            let (left, right) = (result(op.lhs()?), result(op.rhs()?));
-            let is_written = |side: &Expr| matches!(side, Expr::AttrSet(_) | Expr::List(_));
-            // One that is written there rather than one that is made; of two of a kind nobody can say.
-            let (first, second) = match is_written(&left) && !is_written(&right) {
-                true => (left, right),
-                false => (right, left),
-            };
-            let is_told = is_written(&first) && !is_written(&second);
-            let first = resolve(first, context, depth + 1);
-            match (first, resolve(second, context, depth + 1)) {
-                (Some(first), Some(second)) => {
-                    let is_open = !is_told || first.is_open;
-                    let both = first.beside(second);
-                    Some(Places { is_open, ..both })
-                }
-                (first, second) => first.or(second),
-            }
+            resolve_joined(op, context, depth)
         }
         Expr::Ident(ident) => {
             let value = looked_up(ident.syntax(), &ident.to_string())?;
@@ -373,46 +357,69 @@ fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Places> {
             }
             Some(found)
         }
-        Expr::Apply(apply) => {
-            let (head, arguments) = call(apply);
-            let function = head.as_ref().and_then(called).unwrap_or_default();
-            if function == "readDir" {
-                let path = folder(arguments.first()?)?;
-                return Some(Places::of(Place::Folder { path, is_sure }, &expr));
-            }
-            let known = [
-                "mapAttrs",
-                "mapAttrs'",
-                "genAttrs",
-                "listToAttrs",
-                "map",
-                "attrNames",
-                "filterAttrs",
-            ];
-            let inner = Context {
-                is_table: true,
-                is_sure: is_sure && known.contains(&function.as_str()),
-            };
-            let not_functions = arguments
-                .into_iter()
-                .rev()
-                .filter(|argument| !matches!(result(argument.clone()), Expr::Lambda(_)));
-            let found = not_functions.filter_map(|argument| {
-                let is_named = matches!(result(argument.clone()), Expr::Ident(_));
-                Some((is_named, resolve(argument, inner, depth + 1)?))
-            });
-            let mut found = found.filter(|(_, found)| !is_settings(&found.place));
-            let (_, mut first) = found.next()?;
-            // A set that is written there are settings of the function.
-            for (is_named, other) in found {
-                if is_named || !matches!(other.place, Place::Set { .. }) {
-                    first = first.beside(other);
-                }
-            }
-            Some(first)
-        }
+        Expr::Apply(apply) => resolve_call(apply, &expr, is_sure, depth),
         _ => None,
     }
+}
+
+/// Of two that are joined: one that is written there rather than one that is made; of two of a kind nobody can say.
+fn resolve_joined(op: &ast::BinOp, context: Context, depth: usize) -> Option<Places> {
+    let (left, right) = (result(op.lhs()?), result(op.rhs()?));
+    let is_written = |side: &Expr| matches!(side, Expr::AttrSet(_) | Expr::List(_));
+    let (first, second) = match is_written(&left) && !is_written(&right) {
+        true => (left, right),
+        false => (right, left),
+    };
+    let is_told = is_written(&first) && !is_written(&second);
+    let first = resolve(first, context, depth + 1);
+    match (first, resolve(second, context, depth + 1)) {
+        (Some(first), Some(second)) => {
+            let is_open = !is_told || first.is_open;
+            let both = first.beside(second);
+            Some(Places { is_open, ..both })
+        }
+        (first, second) => first.or(second),
+    }
+}
+
+/// Of a call: the folder that it reads, or the tables among its arguments.
+fn resolve_call(apply: &ast::Apply, expr: &Expr, is_sure: bool, depth: usize) -> Option<Places> {
+    let (head, arguments) = call(apply);
+    let function = head.as_ref().and_then(called).unwrap_or_default();
+    if function == "readDir" {
+        let path = folder(arguments.first()?)?;
+        return Some(Places::of(Place::Folder { path, is_sure }, expr));
+    }
+    let known = [
+        "mapAttrs",
+        "mapAttrs'",
+        "genAttrs",
+        "listToAttrs",
+        "map",
+        "attrNames",
+        "filterAttrs",
+    ];
+    let inner = Context {
+        is_table: true,
+        is_sure: is_sure && known.contains(&function.as_str()),
+    };
+    let not_functions = arguments
+        .into_iter()
+        .rev()
+        .filter(|argument| !matches!(result(argument.clone()), Expr::Lambda(_)));
+    let found = not_functions.filter_map(|argument| {
+        let is_named = matches!(result(argument.clone()), Expr::Ident(_));
+        Some((is_named, resolve(argument, inner, depth + 1)?))
+    });
+    let mut found = found.filter(|(_, found)| !is_settings(&found.place));
+    let (_, mut first) = found.next()?;
+    // A set that is written there are settings of the function.
+    for (is_named, other) in found {
+        if is_named || !matches!(other.place, Place::Set { .. }) {
+            first = first.beside(other);
+        }
+    }
+    Some(first)
 }
 
 /// A set of arguments that only passes things on (`{ inherit inputs; }`) is no table of hosts.
