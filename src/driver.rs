@@ -13,7 +13,7 @@ mod record;
 
 use crate::checkpoint_store::{Place, Store};
 use crate::event::Event;
-use crate::world::{Perform, Survey, World};
+use crate::world::{Perform, World};
 use landfall_states::checkpoint::{Mark, Record};
 use landfall_states::consent::{Consent, Erasure};
 use landfall_states::fault::{AfterFault, Attempts, Budget, Fault, FaultClass, Kind, LastEnding, Remedy};
@@ -22,6 +22,7 @@ use landfall_states::plan::{Layout, Payload, Plan};
 use landfall_states::recovery::{Decision, ResumePlan, Rule, Situation, decide};
 use landfall_states::state::Planned;
 use landfall_states::{Phase, RecordedPhase, State, Step, StepProgress, Verdict};
+use last_word::nothing_there;
 use std::time::Duration;
 
 /// How often an order may be reported as carried out and then not be, before that is called a defect of the tool that
@@ -116,34 +117,6 @@ pub async fn run<W: World>(world: &mut W, request: &Request) -> Result<Outcome, 
     }
     world.tell(last_word::of(&result));
     result
-}
-
-/// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
-fn is_lasting(class: FaultClass) -> bool {
-    match class {
-        FaultClass::NeedsChange | FaultClass::Permanent | FaultClass::Unsafe => true,
-        FaultClass::Transient | FaultClass::Hardware | FaultClass::Interrupted => false,
-    }
-}
-
-/// Whether a run stopped because no disk carries an install and none could take one: what that is, for somebody who wants to go on.
-fn nothing_there(host: &HostName, survey: &Survey, has_record: bool, fault: &Fault) -> Option<String> {
-    let is_of_choice = !survey.named && survey.choice.as_ref().err() == Some(fault);
-    if has_record || !is_of_choice || !is_lasting(fault.class) {
-        return None;
-    }
-    let (reason, list) = fault.reasons();
-    let of_what = match &*fault.kind {
-        Kind::NoChoice { .. } => String::new(),
-        _ => format!("{}: ", fault.what()),
-    };
-    let mut why =
-        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
-    for line in &list {
-        why.push_str("\n        ");
-        why.push_str(line);
-    }
-    Some(why)
 }
 
 async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Halt> {

@@ -431,7 +431,7 @@ impl OneDisk<'_> {
         }
         Ok(Some(Box::new(TrustedRecord {
             record: (**record).clone(),
-            bytes: evidence.slots[slot].clone().unwrap_or_default(),
+            bytes: evidence.slots.get(slot).cloned().flatten().unwrap_or_default(),
             slot: Some(slot),
         })))
     }

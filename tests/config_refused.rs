@@ -361,6 +361,7 @@ fn a_file_in_another_notation_is_known_by_its_text() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row for each value")]
 fn every_refusal_of_a_value_has_a_next_step() {
     const START: &str = "host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\")";
     let ron = |rest: &str| refusals(&format!("({START}, {rest})"), Notation::Ron);

@@ -1,7 +1,7 @@
-//! Promise: `landfall host new` guesses neither between two places nor what of a neighbour is another host's: it declines, or tells what it
-//! did. Law: each flake is written here; real Nix says what it is where it is there.
+//! Promise: `landfall host new` guesses neither between two places nor what of a neighbour is another host's: it declines, or reports what it
+//! did. Each flake is written here; real Nix says what it is, where Nix is installed.
 //!
-//! Absent: forms that are edited (`host_new.rs`), lines that are printed (`host_new_lines.rs`).
+//! `tests/host_new.rs` has the forms that are edited, `tests/host_new_lines.rs` the lines that are printed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

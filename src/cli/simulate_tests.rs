@@ -241,7 +241,7 @@ fn a_fault_that_cannot_happen_where_the_schedule_has_it_is_refused() {
             "0.60:around:disk-gone,0.61:stop",
             "an earlier fault of the schedule",
         ),
-        ("0.60:swap", "not looked for by its name any more"),
+        ("0.60:swap", "no longer looks for the disk by its name"),
         ("0.21:strange", "no program runs there"),
         ("0.60:hang", "no program runs there"),
         ("0.17:net:refused", "does not need the network"),

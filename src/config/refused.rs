@@ -438,7 +438,7 @@ impl Refusal {
             ),
             ron::Error::ExpectedComma => plain(
                 "a comma is missing before this place, or a bracket is not closed",
-                "put a comma behind the value that stands before this place, or close its bracket",
+                "put a comma after the value before this place, or close its bracket",
             ),
             ron::Error::ExpectedMapColon => plain(
                 "a colon is missing between an option's name and its value",
@@ -468,7 +468,7 @@ impl Refusal {
             | ron::Error::SuggestRawIdentifier(_) => plain(
                 "the name of an option is expected here, such as host",
                 if there.begins_with(',') {
-                    "remove this comma: one stands between two options"
+                    "remove this comma: one is enough between two options"
                 } else {
                     "write NAME: VALUE, with the name of an option and without quotes around it"
                 },

@@ -307,6 +307,12 @@ fn of_ssh(text: &str) -> Option<Objection> {
             ),
         });
     }
+    of_ssh_path(user, host, path)
+}
+
+/// `[user@]host:path`, where both are there: a port in the path, a forge.
+fn of_ssh_path(user: Option<&str>, host: &str, path: &str) -> Option<Objection> {
+    let account = user.map_or(String::new(), |user| format!("{user}@"));
     let (first, behind) = path.split_once([':', '/']).unwrap_or((path, ""));
     let is_port = first.parse::<u16>().is_ok_and(|port| port > 0);
     if path.starts_with(&format!("{first}:"))

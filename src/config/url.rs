@@ -432,6 +432,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one row for each place where a secret may be"
+    )]
     fn a_cache_whose_url_may_hold_a_secret_is_refused_and_not_repeated() {
         for url in [
             "https://user:canary@cache.example",

@@ -1,7 +1,10 @@
-//! The last word of a run: the event that says how it ended. Law: every end has one, so that a run without it was killed.
+//! The last word of a run: the event that says how it ended. Every end has one, so that a run without it was killed.
 
 use super::{Halt, Outcome};
 use crate::event::Event;
+use crate::world::Survey;
+use landfall_states::fault::{Fault, FaultClass, Kind};
+use landfall_states::names::HostName;
 
 /// The event that says how a run ended. No wildcard: a new outcome asks for its event here.
 pub(super) fn of(result: &Result<Outcome, Halt>) -> Event {
@@ -27,4 +30,37 @@ pub(super) fn of(result: &Result<Outcome, Halt>) -> Event {
             fault: fault.into(),
         },
     }
+}
+
+/// Whether a fault is of what there is, and not of the moment, or of a disk that cannot be read and may carry an install.
+pub(super) fn is_lasting(class: FaultClass) -> bool {
+    match class {
+        FaultClass::NeedsChange | FaultClass::Permanent | FaultClass::Unsafe => true,
+        FaultClass::Transient | FaultClass::Hardware | FaultClass::Interrupted => false,
+    }
+}
+
+/// Whether a run stopped because no disk carries an install and none could take one: what that is, for somebody who wants to go on.
+pub(super) fn nothing_there(
+    host: &HostName,
+    survey: &Survey,
+    has_record: bool,
+    fault: &Fault,
+) -> Option<String> {
+    let is_of_choice = !survey.named && survey.choice.as_ref().err() == Some(fault);
+    if has_record || !is_of_choice || !is_lasting(fault.class) {
+        return None;
+    }
+    let (reason, list) = fault.reasons();
+    let of_what = match &*fault.kind {
+        Kind::NoChoice { .. } => String::new(),
+        _ => format!("{}: ", fault.what()),
+    };
+    let mut why =
+        format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
+    for line in &list {
+        why.push_str("\n        ");
+        why.push_str(line);
+    }
+    Some(why)
 }

@@ -181,7 +181,8 @@ fn is_key_of_host(groups: &[Group], files: &[File], key: NewKey<'_>) -> Result<b
                 } else {
                     format!("{name} has another key there: {public}")
                 };
-                return Err(NotWritten::Taken(files[group.file].path.clone(), reason));
+                let path = files.get(group.file).map(|file| file.path.clone());
+                return Err(NotWritten::Taken(path.unwrap_or_default(), reason));
             }
         }
     }

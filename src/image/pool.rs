@@ -63,7 +63,7 @@ impl Buffer {
     /// The bytes.
     #[expect(
         clippy::indexing_slicing,
-        reason = "`memory` is made with `length` bytes behind `from`"
+        reason = "`memory` is made with `length` bytes after `from`"
     )]
     pub fn bytes(&self) -> &[u8] {
         let memory: &[u8] = match &self.memory {
@@ -76,7 +76,7 @@ impl Buffer {
     /// The bytes, to be filled.
     #[expect(
         clippy::indexing_slicing,
-        reason = "`memory` is made with `length` bytes behind `from`"
+        reason = "`memory` is made with `length` bytes after `from`"
     )]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let memory: &mut [u8] = match &mut self.memory {

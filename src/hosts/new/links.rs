@@ -25,7 +25,7 @@ pub(super) fn in_repository(root: &Utf8Path, change: &Change) -> Result<(), Host
                 true => folder_for_link(root, folder),
                 false => "name it by the directory that the link points to".to_owned(),
             };
-            ("a link, and Git does not track files behind a link", next)
+            ("a link, and Git does not track files below a link", next)
         } else if fs::symlink_metadata(whole.join(".git")).is_ok() {
             let next = match change.is_of_host {
                 true => {

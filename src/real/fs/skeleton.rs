@@ -117,11 +117,11 @@ pub fn clear_profile(hands: &Hands, root: &Root) -> Result<(), Fault> {
 
 /// Whether Nix takes this name for one of a generation of the system's profile: `system-NUMBER-link`, whatever is behind it.
 fn is_generation(name: &OsStr) -> bool {
-    let rest = name.as_bytes().strip_prefix(b"system-");
-    let digits = rest.map_or(0, |rest| {
-        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
-    });
-    digits > 0 && rest.is_some_and(|rest| rest[digits..].starts_with(b"-link"))
+    let Some(rest) = name.as_bytes().strip_prefix(b"system-") else {
+        return false;
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits > 0 && rest.iter().skip(digits).take(5).eq(b"-link")
 }
 
 /// Directories of the target that `nixos-install` and `nixos-enter` write to, mount on and link in, from outside.

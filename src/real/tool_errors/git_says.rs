@@ -1,7 +1,6 @@
 //! The sentences of Git, of ssh, and of forges, by the rules of `tool_errors`, as templates in lower case.
 //!
 //! Sources: the samples in tests/tool_errors, Git 2.39 to 2.47, OpenSSH 9.2, and what forges are known to print.
-//!
 //! `tool_errors::git` decides which of them counts first.
 
 use super::{Row, row};

@@ -177,7 +177,7 @@ impl ScenarioRun {
                         is_hindered.then(|| format!("{}: {hinders}", point.label))
                     })
                     .or_else(|| {
-                        let late = "the disk is not looked for by its name any more in this run, so another one in its place is not seen";
+                        let late = "this run no longer looks for the disk by its name, so another one in its place is not seen";
                         let is_late = shot.what == Injection::Swap && world.swapped;
                         is_late.then(|| format!("{}: {late}", point.label))
                     })

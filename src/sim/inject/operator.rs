@@ -190,7 +190,7 @@ pub fn forge(disk: &mut Disk, setting: &Setting, how: Forgery) -> Result<(), Str
 }
 
 /// A slot with this last line, and the digest over all of it.
-#[expect(clippy::indexing_slicing, reason = "behind `sha256=` a record has 64 digits")]
+#[expect(clippy::indexing_slicing, reason = "after `sha256=` a record has 64 digits")]
 fn with_code(mut slot: Vec<u8>, code: &[u8]) -> Vec<u8> {
     let at = slot.len().saturating_sub(code.len());
     slot.truncate(at);
