@@ -607,6 +607,7 @@ fn stop_fault() -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::Survey;
 
     #[test]
     fn to_resume_where_no_disk_qualifies_is_nothing_to_resume() {
