@@ -282,7 +282,7 @@ mod tests {
             ("f \"web\" webModules ofWeb website", "webModules, ofWeb"),
             (
                 "f { inherit webModules; modules = [ self.nixosModules.web ./modules/web.nix ]; }",
-                "self.nixosModules.web, ./modules/web.nix, webModules",
+                "webModules, self.nixosModules.web, ./modules/web.nix",
             ),
             (
                 "f { modules = [ nixos-hardware.nixosModules.x1 { net.ip = \"10.0.0.1\"; } ]; }",
