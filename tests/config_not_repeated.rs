@@ -428,7 +428,7 @@ fn an_address_that_leads_nowhere_is_refused_and_known_again() {
         ("https://github.com/o", "OWNER/NAME"),
         ("git@github.com:o", "OWNER/NAME"),
         ("ssh://git@host:port/x", "ssh://git@host:port/x"),
-        ("https://host:port/x", "https://host:port/x"),
+        ("https://host:port/x", "write https://host/OWNER/REPO"),
         ("ssh://git@ho$t/x", "ssh://git@ho$t/x"),
         ("https://a..b/o/r", "two dots in a row"),
     ] {

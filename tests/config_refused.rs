@@ -435,9 +435,9 @@ fn every_refusal_of_a_value_has_a_next_step() {
     for (branch, wanted) in [
         ("a@b", "rename the branch"),
         ("user@host", "rename the branch"),
-        ("main@{1}", "an expression"),
-        ("@", "an expression"),
-        ("HEAD~1", "an expression"),
+        ("main@{1}", "a Git revision expression"),
+        ("@", "a Git revision expression"),
+        ("HEAD~1", "a Git revision expression"),
     ] {
         let told = json(&format!(r#""repository":{{"remote":"/r","branch":"{branch}"}}"#)).unwrap_err();
         assert!(told.to_string().contains(wanted), "{branch}: {told}");
