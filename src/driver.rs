@@ -344,6 +344,10 @@ impl<'w, W: World> Run<'w, W> {
                         // The repair takes files away: a run that is killed behind it must not have ended in good order.
                         (self.unverified, self.dirty) = (true, true);
                         self.save(Mark::Begun).await?;
+                        // What was verified in this run is not verified again in it.
+                        if self.claim.phase() >= Phase::Realised {
+                            return Err(self.halt(fault));
+                        }
                     }
                     self.after(fault, &mut retry).await?;
                     continue;

@@ -111,6 +111,15 @@ pub struct Driver {
     evaluated: bool,
 }
 
+/// Damage of the root filesystem's own data: the first look in this phase meets it, and the repair takes a file of the store away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// The phase.
+    pub phase: Phase,
+    /// Whether the driver is told of it; where not, this is the control.
+    pub is_told: bool,
+}
+
 /// One run's view of the machine.
 #[derive(Debug)]
 pub struct SimWorld {
@@ -167,6 +176,10 @@ pub struct SimWorld {
     pub swapped: bool,
     /// Points at which the schedule has a fault that an earlier one keeps from happening.
     pub not_applied: Vec<u32>,
+    /// What is damaged of the root filesystem, until somebody looks.
+    pub damage: Option<Damage>,
+    /// Whether that was seen in this run.
+    pub seen_damage: bool,
     /// Requests that fail yet.
     pub flaps: u32,
     /// What ends as nobody knows it, and how often it did.
@@ -223,6 +236,8 @@ impl SimWorld {
             stop: false,
             swapped: false,
             not_applied: vec![],
+            damage: None,
+            seen_damage: false,
             flaps: 0,
             strange: None,
             came: None,

@@ -227,9 +227,8 @@ impl World for SimWorld {
         mix(u64::from(self.run) << 32 | u64::from(self.machine.boot))
     }
 
-    // The simulated filesystems have no metadata that could be damaged.
     fn has_seen_damage(&self) -> bool {
-        false
+        self.seen_damage
     }
 
     fn stop_requested(&self) -> bool {
