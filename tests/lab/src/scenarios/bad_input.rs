@@ -153,7 +153,7 @@ fn files(machine: &Machine) -> Result<()> {
             &[file, part],
         )?;
     }
-    expect(machine, "landfall install", 2, &["there is no configuration"])?;
+    expect(machine, "landfall install", 2, &["no configuration was found"])?;
     expect(
         machine,
         &format!("landfall install --config {CONFIG} --reintsall"),
