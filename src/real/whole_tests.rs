@@ -120,7 +120,7 @@ async fn shell(what: &str) -> String {
     ended.stdout
 }
 
-/// A directory of the root filesystem whose block is lost: the kernel says so to whoever looks, and the next look but one repairs it.
+/// A directory of the root filesystem whose block is lost: the kernel says so to whoever looks, and the next mount but one repairs it.
 async fn damaged_root(r: &mut Real) {
     r.attach(Attach::Target).await.unwrap();
     fs::create_dir_all("/mnt/damaged").unwrap();
@@ -147,6 +147,7 @@ async fn damaged_root(r: &mut Real) {
         "{fault}"
     );
     assert!(!r.has_seen_damage());
+    r.release().await.unwrap();
     let fault = r.attach(Attach::Target).await.unwrap_err();
     eprintln!("{fault}; {}", fault.next());
     assert!(r.has_seen_damage() && fault.class == FaultClass::Transient);
