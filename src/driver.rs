@@ -340,6 +340,7 @@ impl<'w, W: World> Run<'w, W> {
             let step = action(consent.clone());
             let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
+                    let fault = self.world.cause_of(fault);
                     if self.world.has_seen_damage() && !self.unverified {
                         // The repair takes files away: a run that is killed behind it must not have ended in good order.
                         (self.unverified, self.dirty) = (true, true);
@@ -397,7 +398,10 @@ impl<'w, W: World> Run<'w, W> {
                     self.last_fault = None;
                     self.last_ending.clear();
                 }
-                Err(fault) => self.after(fault, &mut retry).await?,
+                Err(fault) => {
+                    let fault = self.world.cause_of(fault);
+                    self.after(fault, &mut retry).await?;
+                }
             }
         }
     }

@@ -107,6 +107,9 @@ pub trait World:
     /// Whether this run saw damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
     /// this run has begun, and what the repair took away is not known.
     fn has_seen_damage(&self) -> bool;
+    /// The fault of a step, or the cause of it where this world knows a better one than who met it: a filesystem that the kernel stopped
+    /// because of its contents, where a program speaks of its device.
+    fn cause_of(&mut self, fault: Fault) -> Fault;
     /// Asks for consent. `None`: it was refused.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
     /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that

@@ -54,7 +54,7 @@ impl Real {
                 self.attached.unflushed = true;
                 return Ok(());
             }
-            At::Ours { read_only: true } => {
+            At::Ours { read_only: true } | At::Stopped => {
                 return Err(PlaceFault::TurnedReadOnly {
                     on: format!("ESP at {target}"),
                 }
@@ -183,7 +183,8 @@ impl Real {
         let target = Utf8Path::new(MOUNT_ROOT);
         self.attach_container().await?;
         let device = self.root_device().await?;
-        match at(&table()?, target, device_number(&device)?) {
+        let at = at(&table()?, target, device_number(&device)?);
+        match at {
             At::Ours { read_only: now } if !now || read_only => {
                 self.attached.unflushed = true;
                 // Killed right behind mounting, it still has peers in services' own tables. What is mounted in it would be copied
@@ -197,17 +198,17 @@ impl Real {
                 self.attached.root_written_out = read_only;
                 return Ok(());
             }
-            // Left by a look that was killed.
-            At::Ours { .. } => {
+            // Left by a look that was killed, or the kernel met an error in it.
+            At::Ours { .. } | At::Stopped => {
                 self.detach_target().await?;
                 self.detach_container().await?;
                 self.attach_container().await?;
             }
-            At::Foreign(what) => return Err(foreign(target, &what)),
+            At::Foreign(ref what) => return Err(foreign(target, what)),
             At::Nothing => {}
         }
         self.refuse_mounted(&device)?;
-        if !read_only {
+        if !read_only || at == At::Stopped {
             let repair = self.attached.root_damaged;
             match check_root(&device, repair, &self.reporter, &self.stop).await? {
                 Checked::Sound => {}
@@ -330,11 +331,13 @@ impl Real {
                 Some(m) if ours.contains(&m.device) => {}
                 Some(_) => return Ok(()),
             }
+            let takes_writes = lowest.is_some_and(|m| !m.read_only);
             let undo = leftovers(&table, target, &ours).map_err(|what| foreign(target, &what))?;
             let Some(next) = undo.first() else {
                 return Ok(());
             };
-            if next == target {
+            // One that the kernel stopped has nothing that it could write out, and says so with an error (EROFS, Linux 6.18).
+            if next == target && takes_writes {
                 sync_filesystem(target)?;
             }
             unmount(next).await?;

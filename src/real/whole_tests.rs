@@ -120,7 +120,7 @@ async fn shell(what: &str) -> String {
     ended.stdout
 }
 
-/// A directory of the root filesystem whose block is lost: the kernel says so to whoever looks, and the next mount but one repairs it.
+/// A directory of the root filesystem whose block is lost: the kernel says so to whoever looks, and the second attach behind it repairs it, in the same run.
 async fn damaged_root(r: &mut Real) {
     r.attach(Attach::Target).await.unwrap();
     fs::create_dir_all("/mnt/damaged").unwrap();
@@ -147,7 +147,16 @@ async fn damaged_root(r: &mut Real) {
         "{fault}"
     );
     assert!(!r.has_seen_damage());
-    r.release().await.unwrap();
+    let stopped = fs::write("/mnt/new", "x").unwrap_err();
+    eprintln!("{}", shell("uname -r; grep ' /mnt ' /proc/self/mountinfo").await);
+    // What a program would be told is its device's; the cause is the filesystem, once.
+    let fault = || crate::os_error::fault("write", &stopped);
+    assert_eq!(fault().class, FaultClass::Hardware, "{stopped}");
+    let cause = r.cause_of(fault());
+    eprintln!("{cause}; {}", cause.next());
+    assert_eq!(cause.class, FaultClass::Transient);
+    assert_eq!(r.cause_of(fault()), fault(), "a second time it is the device");
+    // In the same run, and whatever the kernel says of writing it out.
     let fault = r.attach(Attach::Target).await.unwrap_err();
     eprintln!("{fault}; {}", fault.next());
     assert!(r.has_seen_damage() && fault.class == FaultClass::Transient);

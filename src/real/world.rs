@@ -2,11 +2,13 @@
 //!
 //! It decides nothing; the one place where it writes a checkpoint slot is `write_slot`.
 
-use super::{RUN_DIR, Real, ask, disk, preflight};
+use super::{MOUNT_ROOT, RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
+use crate::real::mount::attached::table;
 use crate::real::survey;
 use crate::real::volume::block_io;
 use crate::real::volume::esp::store_mount;
+use crate::real::volume::filesystems::stopped_root;
 use crate::safe_open::{self, Links};
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
@@ -14,7 +16,7 @@ use fs_err as fs;
 use landfall_states::Phase;
 use landfall_states::authentic::RecordKeys;
 use landfall_states::consent::{Consent, Erasure};
-use landfall_states::fault::{DeviceFault, Fault};
+use landfall_states::fault::{DeviceFault, Fault, FaultClass};
 use landfall_states::names::Revision;
 use landfall_states::plan::{DiskIdentity, Payload, Plan, Role};
 use std::time::Duration;
@@ -143,6 +145,17 @@ impl World for Real {
 
     fn has_seen_damage(&self) -> bool {
         self.attached.root_damaged
+    }
+
+    fn cause_of(&mut self, fault: Fault) -> Fault {
+        // Looked at where it can be; the fault stands otherwise.
+        let stopped =
+            |target| table().is_ok_and(|table| table.iter().any(|m| m.target == target && m.stopped));
+        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !stopped(MOUNT_ROOT) {
+            return fault;
+        }
+        self.attached.root_stopped = true;
+        stopped_root(&fault)
     }
 
     fn seed(&self) -> u64 {

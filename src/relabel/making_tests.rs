@@ -82,6 +82,7 @@ impl Machine {
             root: "/".into(),
             target: target.into(),
             read_only,
+            stopped: false,
             kind: String::new(),
             source: String::new(),
         };

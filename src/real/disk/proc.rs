@@ -45,6 +45,7 @@ pub fn parse_mountinfo(text: &str) -> Result<Vec<Mount>, String> {
                 root: _,
                 target,
                 read_only: _,
+                stopped: _,
                 kind,
                 source,
             } = entry;

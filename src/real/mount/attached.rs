@@ -48,6 +48,8 @@ pub struct Attached {
     pub root_written_out: bool,
     /// The root filesystem has damage that is not repaired without being asked for, or had it in this run.
     pub root_damaged: bool,
+    /// The kernel stopped the root filesystem in this run. When it does so again, the filesystem is not the cause.
+    pub root_stopped: bool,
 }
 
 pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {

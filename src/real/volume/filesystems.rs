@@ -7,15 +7,17 @@
 
 use crate::event::Reporter;
 use crate::image::ext4::is_between_ids;
+use crate::real::MOUNT_ROOT;
 use crate::real::process::command::{self, OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, read_page, tool_fault, unless_read_only};
 use crate::real::volume::probe::probe;
 use crate::real::volume::superblock;
 use camino::Utf8Path;
-use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
+use landfall_states::fault::{Ended, Fault, FaultClass, Os, Remedy};
 use landfall_states::plan::Volume;
 use landfall_states::{Probe, Signature};
+use nix::libc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -196,6 +198,19 @@ pub fn damaged_root(device: &Utf8Path, ended: Ended) -> Fault {
         ended,
         Remedy::resume(),
     )
+}
+
+/// The kernel stopped the root filesystem, which is why a step failed. Attached again, it is checked; where it was its device,
+/// the check or the next attempt says so.
+pub fn stopped_root(met: &Fault) -> Fault {
+    let os = Os {
+        doing: None,
+        errno: Some(libc::EUCLEAN),
+        said: format!(
+            "the kernel met an error in it and takes no more writes; landfall checks and repairs it ({met})"
+        ),
+    };
+    Fault::os(format!("root filesystem at {MOUNT_ROOT}"), os)
 }
 
 #[cfg(test)]

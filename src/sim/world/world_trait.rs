@@ -231,6 +231,10 @@ impl World for SimWorld {
         self.seen_damage
     }
 
+    fn cause_of(&mut self, fault: Fault) -> Fault {
+        fault
+    }
+
     fn stop_requested(&self) -> bool {
         self.stop
     }

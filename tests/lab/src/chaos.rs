@@ -35,7 +35,7 @@ use crate::scenarios::root_image::named;
 use anyhow::{Context, Result, bail, ensure};
 use faults::Network;
 use fs_err as fs;
-use schedule::{Kind, Misfortune, Shape};
+use schedule::{Injected, Kind, Shape};
 use sums::{Sums, objections};
 use trial::{Parts, Record, Trial};
 
@@ -43,7 +43,7 @@ use trial::{Parts, Record, Trial};
 const OTHER_SERIAL: &str = "LFOTHER";
 const OTHER_BYTES: u64 = 128 << 20;
 const IMAGE: &str = "/run/lab/other/root.image";
-/// The scenario's seed: a power cut and two other misfortunes at least come about.
+/// The scenario's seed: a power cut and two other faults at least come about.
 const SCENARIO_SEED: u64 = 17;
 /// A folder that is kept is one of a failed install.
 const KEPT: &str = "chaos";
@@ -201,11 +201,11 @@ pub fn short(kit: &Kit) -> Result<()> {
         !record.emulator,
         "the emulator lost a processor's timer: nothing was shown"
     );
-    let cuts = record.misfortunes.get(Kind::Cut.name()).copied().unwrap_or(0);
-    let all: u32 = record.misfortunes.values().sum();
+    let cuts = record.faults.get(Kind::Cut.name()).copied().unwrap_or(0);
+    let all: u32 = record.faults.values().sum();
     ensure!(
         cuts >= 2 && all >= 4,
-        "only {all} misfortunes came about, {cuts} of them power cuts: {:?}",
+        "only {all} faults came about, {cuts} of them power cuts: {:?}",
         record.events
     );
     ensure!(
@@ -214,7 +214,7 @@ pub fn short(kit: &Kit) -> Result<()> {
         record.acknowledged
     );
     say(&format!(
-        "{all} misfortunes, {cuts} of them power cuts with a rebuilt disk, {} with unflushed writes; {} acknowledged checkpoints were \
+        "{all} faults, {cuts} of them power cuts with a rebuilt disk, {} with unflushed writes; {} acknowledged checkpoints were \
          durable; {} comparisons; landed and booted",
         record.at_stake, record.acknowledged, record.compared
     ));
@@ -259,20 +259,20 @@ impl<'k> Ground<'k> {
         })
     }
 
-    /// One install with the misfortunes of a seed.
+    /// One install with the faults of a seed.
     fn install(&self, course: Course, seed: u64) -> Result<Record> {
         let again = format!(
             "cargo lab chaos --layout {} --seed {seed} --installs 1",
             course.name
         );
         eprintln!("chaos: {again}");
-        let misfortunes = schedule::draw(seed, course.shape());
+        let faults = schedule::draw(seed, course.shape());
         let record = Record {
             layout: course.name,
             seed,
             ..Record::default()
         };
-        let trial = self.trial(course, misfortunes, record)?;
+        let trial = self.trial(course, faults, record)?;
         let folder = self.folder_of(course, seed);
         let record = trial.go();
         if let Some((finding, text)) = &record.finding {
@@ -286,9 +286,9 @@ impl<'k> Ground<'k> {
             fs::remove_dir_all(&folder)?;
         }
         if record.finding.is_none() || record.emulator {
-            let all: u32 = record.misfortunes.values().sum();
+            let all: u32 = record.faults.values().sum();
             eprintln!(
-                "chaos: {} seed {seed}: {all} misfortunes, {} starts, {} runs, {} in {} s",
+                "chaos: {} seed {seed}: {all} faults, {} starts, {} runs, {} in {} s",
                 course.name,
                 record.starts,
                 record.runs,
@@ -308,7 +308,7 @@ impl<'k> Ground<'k> {
         self.kit.lab.cache.root.join("machines").join(name)
     }
 
-    fn trial(&self, course: Course, misfortunes: Vec<Misfortune>, record: Record) -> Result<Trial<'k>> {
+    fn trial(&self, course: Course, faults: Vec<Injected>, record: Record) -> Result<Trial<'k>> {
         let (network, mode) = match course.source {
             Source::Flake => {
                 let (network, mode) = self.network(course.layout)?;
@@ -347,7 +347,7 @@ impl<'k> Ground<'k> {
             prepare,
             network,
         };
-        Trial::new(install, parts, misfortunes, record)
+        Trial::new(install, parts, faults, record)
     }
 
     /// The configuration and an input of its flake, each behind a proxy.

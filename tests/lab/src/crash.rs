@@ -28,7 +28,7 @@ const PAIRS: &str = "every_pair_there_is";
 /// What `cargo lab crash` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Every pair of misfortunes instead of every single one
+    /// Every pair of faults instead of every single one
     #[arg(long)]
     pairs: bool,
     /// The result as JSON

@@ -93,9 +93,9 @@ enum Verb {
     },
     /// Every crash state of a recorded install, subsets of unflushed writes among them, judged by landfall; some landed from
     Conformance(conformance::Arguments),
-    /// Whole installs that meet one random misfortune after another, land and boot; a seed repeats them
+    /// Whole installs that meet one random fault after another, land and boot; a seed repeats them
     Chaos(chaos::Arguments),
-    /// Every crash of an install in the simulated world: single misfortunes, or --pairs of them, against their bars
+    /// Every crash of an install in the simulated world: single faults, or --pairs of them, against their bars
     Crash(crash::Arguments),
     /// Each real tool killed, and without power, at every call that changes something: the next run goes on
     Halfway(halfway::Arguments),

@@ -35,6 +35,8 @@ mod wrong_disk;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -361,7 +363,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "chaos",
-        shows: "an install into LUKS with random misfortunes from a fixed seed, power cuts among them: lands and boots",
+        shows: "an install into LUKS with random faults from a fixed seed, power cuts among them: lands and boots",
         in_test: true,
         run: crate::chaos::short,
     },
@@ -382,7 +384,9 @@ fn refuse(
 
 /// Runs some scenarios; the summary is the last thing printed.
 pub fn run(kit: &Kit, chosen: &[&Scenario]) -> Result<bool> {
-    let results = run_each(kit, chosen);
+    let turns = Turns::new(kit, chosen);
+    turns.take();
+    let results = turns.ended();
     let failed = results.iter().filter(|shown| shown.fault.is_some()).count();
     println!("scenarios: {} passed, {failed} failed", results.len() - failed);
     Ok(failed == 0)
@@ -427,23 +431,51 @@ impl fmt::Display for Shown {
     }
 }
 
-/// Runs each, whatever became of the others.
-pub fn run_each(kit: &Kit, chosen: &[&Scenario]) -> Vec<Shown> {
-    chosen
-        .iter()
-        .map(|scenario| {
-            let begun = Instant::now();
-            eprintln!("scenario {} … {}", scenario.name, scenario.shows);
-            let result = once_more_if_hung(&kit.lab.cache.root, || (scenario.run)(kit));
-            let shown = Shown {
-                name: scenario.name,
-                took: begun.elapsed(),
-                fault: result.err().map(|error| format!("{error:#}")),
-            };
+/// Scenarios that wait for their turn, and what became of those that had it.
+pub struct Turns<'a> {
+    kit: &'a Kit,
+    chosen: &'a [&'a Scenario],
+    next: AtomicUsize,
+    shown: Mutex<Vec<Shown>>,
+}
+
+impl<'a> Turns<'a> {
+    /// None has had its turn.
+    pub fn new(kit: &'a Kit, chosen: &'a [&'a Scenario]) -> Self {
+        Turns {
+            kit,
+            chosen,
+            next: AtomicUsize::new(0),
+            shown: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Runs one after another until none is left, whatever became of the others. May be called by several threads at once:
+    /// a scenario is run by one of them.
+    pub fn take(&self) {
+        while let Some(scenario) = self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let shown = shown(self.kit, scenario);
             println!("{shown}");
-            shown
-        })
-        .collect()
+            let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(shown);
+        }
+    }
+
+    /// What became of them, in the order of their ends.
+    pub fn ended(self) -> Vec<Shown> {
+        self.shown.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shown(kit: &Kit, scenario: &Scenario) -> Shown {
+    let begun = Instant::now();
+    eprintln!("scenario {} … {}", scenario.name, scenario.shows);
+    let result = once_more_if_hung(&kit.lab.cache.root, || (scenario.run)(kit));
+    Shown {
+        name: scenario.name,
+        took: begun.elapsed(),
+        fault: result.err().map(|error| format!("{error:#}")),
+    }
 }
 
 /// Does what machines show; again, once, when it failed and a machine of it hung because QEMU lost a processor's timer, which

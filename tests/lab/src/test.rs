@@ -1,7 +1,7 @@
 //! `cargo lab test`: sets up, then runs every test: unit, property, integration, and the scenarios marked for it.
 //!
 //! It fails if any part failed or ran nothing. The last line is the sum. The tests run beside the machines, which mostly
-//! wait, and yield to them; their output follows when both are done.
+//! wait, and yield to them; when they have ended, two machines run at a time. Their output follows when all are done.
 //!
 //! `cargo lab scenario --all` has the longer scenarios.
 
@@ -15,7 +15,7 @@ use fs_err as fs;
 
 use crate::ending;
 use crate::kit::Kit;
-use crate::scenarios;
+use crate::scenarios::{self, Turns};
 
 /// A part of the run: its name, and Cargo's arguments.
 type Step = (&'static str, &'static [&'static str]);
@@ -60,7 +60,6 @@ const TESTS: [Step; 3] = [
 ];
 
 /// Cargo in the project's folder.
-#[derive(Clone)]
 struct Cargo {
     program: OsString,
     workspace: PathBuf,
@@ -121,13 +120,19 @@ pub fn run(quick: bool) -> Result<ExitCode> {
             "lab: the tests run beside the machines; follow them with: tail -f {}",
             log.display()
         );
-        let beside = {
-            let (cargo, log) = (cargo.clone(), log.clone());
-            std::thread::spawn(move || cargo.failed(&TESTS, Some(&log)))
-        };
         let chosen: Vec<_> = scenarios::ALL.iter().filter(|s| s.in_test).collect();
-        let results = scenarios::run_each(&kit, &chosen);
-        let tests = beside.join();
+        let turns = Turns::new(&kit, &chosen);
+        let tests = std::thread::scope(|scope| {
+            let beside = scope.spawn(|| {
+                let tests = cargo.failed(&TESTS, Some(&log));
+                // The processor that they had is free now: a second machine at a time.
+                turns.take();
+                tests
+            });
+            turns.take();
+            beside.join()
+        });
+        let results = turns.ended();
         // Whatever became of them, what they printed is shown.
         std::io::stdout().write_all(&fs::read(&log)?)?;
         match tests {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::dice::Dice;
-use super::schedule::{Kind, Misfortune};
+use super::schedule::{Injected, Kind};
 use crate::git::Server;
 use crate::kit::PASSPHRASE;
 use crate::machine::Machine;
@@ -23,7 +23,7 @@ pub const TARGET_PART: &str = "/dev/vdb";
 const UNTIL_IT_RUNS: &str = "for n in $(seq 60); do read -r comm 2>/dev/null </proc/$(cat /run/lab/pid)/comm; \
                              [ \"$comm\" = landfall ] && break; sleep 0.05; done";
 const FILLER: &str = ".chaos-filler";
-/// landfall's exit codes that a misfortune explains.
+/// landfall's exit codes that a fault explains.
 const TRANSIENT: i32 = 5;
 const NEEDS_CHANGE: i32 = 6;
 const INTERRUPTED: i32 = 11;
@@ -83,16 +83,16 @@ impl Faults {
     /// Makes one happen to the run of this number; gives more words about it, or nothing when it could not be.
     pub fn begin(
         &mut self,
-        misfortune: &Misfortune,
+        injected: &Injected,
         run: u32,
         machine: &mut Machine,
         network: Option<&Network>,
     ) -> Result<Option<String>> {
-        let mut dice = Dice::new(misfortune.salt, 4);
+        let mut dice = Dice::new(injected.salt, 4);
         let group = format!("/sys/fs/cgroup/system.slice/chaos-{run}.scope");
         let mut words = String::new();
-        self.struck.push(misfortune.kind);
-        match misfortune.kind {
+        self.struck.push(injected.kind);
+        match injected.kind {
             // The machine's end is its caller's.
             Kind::Cut => {}
             Kind::Kill => signal(machine, &format!("echo 1 >{group}/cgroup.kill"))?,

@@ -111,7 +111,7 @@ impl std::fmt::Display for Moment {
 
 /// A fault that will happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misfortune {
+pub struct Injected {
     /// What.
     pub kind: Kind,
     /// When.
@@ -232,12 +232,12 @@ pub struct Shape {
 }
 
 /// The faults of an install, in order; the first that can be is a power cut when there are three or more.
-pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
+pub fn draw(seed: u64, shape: Shape) -> Vec<Injected> {
     let mut dice = Dice::new(seed, 1);
     let count = 3 + dice.below(4);
-    let mut list: Vec<Misfortune> = (0..count).map(|_| one(&mut dice, shape)).collect();
-    if list.iter().all(|misfortune| misfortune.kind != Kind::Cut)
-        && let Some(first) = list.iter_mut().find(|misfortune| misfortune.kind.ends_the_run())
+    let mut list: Vec<Injected> = (0..count).map(|_| one(&mut dice, shape)).collect();
+    if list.iter().all(|injected| injected.kind != Kind::Cut)
+        && let Some(first) = list.iter_mut().find(|injected| injected.kind.ends_the_run())
     {
         first.kind = Kind::Cut;
     }
@@ -249,8 +249,8 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
         }
     }
     // Those that are counted from the start of a run stay where they were drawn.
-    let mut marked: Vec<Misfortune> = list.iter().copied().filter(|m| m.moment.mark.is_some()).collect();
-    marked.sort_by_key(|misfortune| misfortune.moment.mark);
+    let mut marked: Vec<Injected> = list.iter().copied().filter(|m| m.moment.mark.is_some()).collect();
+    marked.sort_by_key(|injected| injected.moment.mark);
     let mut marked = marked.into_iter();
     for place in list.iter_mut().filter(|m| m.moment.mark.is_some()) {
         if let Some(next) = marked.next() {
@@ -260,7 +260,7 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<Misfortune> {
     list
 }
 
-fn one(dice: &mut Dice, shape: Shape) -> Misfortune {
+fn one(dice: &mut Dice, shape: Shape) -> Injected {
     let weights = Kind::WEIGHTS.iter().map(|(kind, weight)| {
         if *kind == Kind::Network && !shape.network {
             0
@@ -296,7 +296,7 @@ fn one(dice: &mut Dice, shape: Shape) -> Misfortune {
         Behind::Writes(_) if early => Behind::Millis(dice.below(span)),
         other => other,
     };
-    Misfortune {
+    Injected {
         kind,
         moment: Moment { mark, behind },
         salt: dice.number(),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_the_same_misfortunes() {
+    fn a_seed_gives_the_same_faults() {
         for seed in 0..200 {
             assert_eq!(draw(seed, FLAKE), draw(seed, FLAKE));
         }
@@ -382,9 +382,9 @@ mod tests {
     fn every_kind_and_every_mark_is_drawn_and_what_does_not_fit_is_not() {
         let (mut kinds, mut marks) = (BTreeMap::new(), BTreeMap::new());
         for seed in 0..400 {
-            for misfortune in draw(seed, FLAKE).into_iter().chain(draw(seed, IMAGE)) {
-                *kinds.entry(misfortune.kind).or_insert(0) += 1;
-                *marks.entry(misfortune.moment.mark).or_insert(0) += 1;
+            for injected in draw(seed, FLAKE).into_iter().chain(draw(seed, IMAGE)) {
+                *kinds.entry(injected.kind).or_insert(0) += 1;
+                *marks.entry(injected.moment.mark).or_insert(0) += 1;
             }
             for shape in [PLAIN, FLAKE, IMAGE] {
                 let list = draw(seed, shape);
@@ -392,15 +392,15 @@ mod tests {
                 assert!(
                     list.iter().any(|m| m.kind == Kind::Cut) || list.iter().all(|m| !m.kind.ends_the_run())
                 );
-                for misfortune in list {
-                    assert!(misfortune.kind != Kind::Network || shape.network);
-                    assert!(misfortune.moment.mark.is_none_or(|mark| MARKS[mark].is_in(shape)));
+                for injected in list {
+                    assert!(injected.kind != Kind::Network || shape.network);
+                    assert!(injected.moment.mark.is_none_or(|mark| MARKS[mark].is_in(shape)));
                 }
             }
         }
         assert_eq!(kinds.len(), Kind::WEIGHTS.len(), "{kinds:?}");
         assert_eq!(marks.len(), MARKS.len() + 1, "{marks:?}");
-        let cuts: Vec<Misfortune> = (0..400)
+        let cuts: Vec<Injected> = (0..400)
             .flat_map(|seed| draw(seed, PLAIN))
             .filter(|m| m.kind == Kind::Cut)
             .collect();
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn marked_misfortunes_come_in_the_order_of_an_install() {
+    fn marked_faults_come_in_the_order_of_an_install() {
         for seed in 0..200 {
             let marks: Vec<usize> = draw(seed, FLAKE).iter().filter_map(|m| m.moment.mark).collect();
             assert!(marks.is_sorted(), "{marks:?}");

@@ -41,7 +41,7 @@ pub fn objections(records: &[Record]) -> Vec<String> {
 #[derive(Debug, Default, Serialize)]
 pub struct Sum {
     installs: u32,
-    misfortunes: u32,
+    faults: u32,
     by_kind: BTreeMap<&'static str, u32>,
     missed: u32,
     at_stake: u32,
@@ -74,9 +74,9 @@ impl Sums {
                 sum.emulator += 1;
             } else {
                 sum.installs += 1;
-                for (kind, count) in &record.misfortunes {
+                for (kind, count) in &record.faults {
                     *sum.by_kind.entry(*kind).or_default() += count;
-                    sum.misfortunes += count;
+                    sum.faults += count;
                 }
                 sum.missed += record.missed;
                 sum.starts += record.starts;
@@ -115,22 +115,14 @@ impl std::fmt::Display for Sums {
             writeln!(f)
         };
         let heads = [
-            "installs",
-            "misfortunes",
-            "starts",
-            "runs",
-            "compared",
-            "landed",
-            "booted",
-            "stuck",
-            "stopped",
+            "installs", "faults", "starts", "runs", "compared", "landed", "booted", "stuck", "stopped",
             "changed",
         ];
         row(f, "layout", heads.map(str::to_owned))?;
         for (name, sum) in &self.0 {
             let cells = [
                 sum.installs.to_string(),
-                sum.misfortunes.to_string(),
+                sum.faults.to_string(),
                 sum.starts.to_string(),
                 sum.runs.to_string(),
                 sum.compared.to_string(),

@@ -19,7 +19,7 @@ use super::dice::Dice;
 use super::faults::{Faults, Network, TARGET_PART};
 use super::found::{Failed, Finding, ended, found};
 use super::rebuild::{self, CutAt};
-use super::schedule::{Behind, Kind, Marks, Misfortune};
+use super::schedule::{Behind, Injected, Kind, Marks};
 use crate::agent::Job;
 use crate::command::tail;
 use crate::console::lost_its_timer;
@@ -33,7 +33,7 @@ const RETRY_TOO_MUCH: &str = "retry 4 in ";
 /// A process that was told to end has ended by then.
 const END_LIMIT: Duration = Duration::from_secs(150);
 const SHORT: Duration = Duration::from_secs(60);
-/// Further runs after the last misfortune.
+/// Further runs after the last fault.
 const FURTHER_RUNS: u32 = 2;
 const TICK: Duration = Duration::from_millis(4);
 /// A power cut lets the machine go on for up to so many entries of the log, or so long; the disk ends at one of them.
@@ -55,9 +55,9 @@ pub struct Record {
     pub starts: u32,
     /// Runs of landfall.
     pub runs: u32,
-    /// Misfortunes by kind; `power cut` has the one after landing too, and not those before which nothing was written.
-    pub misfortunes: BTreeMap<&'static str, u32>,
-    /// Misfortunes that did not come about, because it landed before.
+    /// Faults by kind; `power cut` has the one after landing too, and not those before which nothing was written.
+    pub faults: BTreeMap<&'static str, u32>,
+    /// Faults that did not come about, because it landed before.
     pub missed: u32,
     /// What happened, in order.
     pub events: Vec<String>,
@@ -109,7 +109,7 @@ pub struct Trial<'k> {
     /// Run in the machine before landfall.
     prepare: &'static str,
     network: Option<Network>,
-    left: VecDeque<Misfortune>,
+    left: VecDeque<Injected>,
     record: Record,
     base: PathBuf,
     log: PathBuf,
@@ -134,7 +134,7 @@ impl<'k> Trial<'k> {
     pub fn new(
         mut install: Install<'k>,
         parts: Parts,
-        misfortunes: Vec<Misfortune>,
+        injected: Vec<Injected>,
         record: Record,
     ) -> Result<Trial<'k>> {
         let folder = install.spec.folder.clone();
@@ -162,7 +162,7 @@ impl<'k> Trial<'k> {
             other: parts.other,
             configuration: parts.configuration,
             network: parts.network,
-            left: misfortunes.into(),
+            left: injected.into(),
             record,
         })
     }
@@ -259,7 +259,7 @@ impl<'k> Trial<'k> {
                     let why = self.finding.as_ref().map_or("", |(_, text)| text);
                     return Err(found(
                         Finding::Stuck,
-                        format!("not landed after {FURTHER_RUNS} runs without a misfortune\n{why}"),
+                        format!("not landed after {FURTHER_RUNS} runs without a fault\n{why}"),
                     ));
                 }
             }
@@ -294,7 +294,7 @@ impl<'k> Trial<'k> {
                 if self.emulator_hung() {
                     return Err(found(Finding::Stopped, text));
                 }
-                self.event("which nothing explains: no further misfortunes".to_owned());
+                self.event("which nothing explains: no further faults".to_owned());
                 self.record.missed += self.left.len() as u32;
                 self.left.clear();
                 self.finding.get_or_insert((Finding::Stopped, text));
@@ -376,7 +376,7 @@ impl<'k> Trial<'k> {
     }
 
     /// Lets the machine write a little more; gives what it had printed before, and where in the log the power goes.
-    fn write_on(&self, next: &Misfortune, machine: &Machine, from: usize) -> Result<(String, CutAt)> {
+    fn write_on(&self, next: &Injected, machine: &Machine, from: usize) -> Result<(String, CutAt)> {
         if let (Behind::Saved, Some(ack)) = (next.moment.behind, self.awaited()) {
             let text = machine.console().text();
             let until = ack.shown.min(text.len());
@@ -407,7 +407,7 @@ impl<'k> Trial<'k> {
     /// Waits for the moment of a fault; the exit code when the run ended before.
     fn wait_for(
         &mut self,
-        next: &Misfortune,
+        next: &Injected,
         machine: &mut Machine,
         job: &Job,
         from: usize,
@@ -522,7 +522,7 @@ impl<'k> Trial<'k> {
     }
 
     fn count(&mut self, kind: Kind) {
-        *self.record.misfortunes.entry(kind.name()).or_default() += 1;
+        *self.record.faults.entry(kind.name()).or_default() += 1;
     }
 
     fn event(&mut self, what: String) {
