@@ -323,7 +323,7 @@ mod tests {
     }
 
     /// Everything that is no regular file, by its kind.
-    fn strangers(dir: &Utf8Path) -> Vec<(Utf8PathBuf, &'static str)> {
+    fn foreign_users(dir: &Utf8Path) -> Vec<(Utf8PathBuf, &'static str)> {
         nix::unistd::mkfifo(dir.join("fifo").as_std_path(), Mode::S_IRWXU).unwrap();
         drop(std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap());
         fs::create_dir(dir.join("directory")).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn only_a_regular_file_is_opened_and_nothing_is_waited_for() {
         let (_keep, dir) = place();
-        for (path, kind) in strangers(&dir) {
+        for (path, kind) in foreign_users(&dir) {
             for links in [Links::Follow, Links::Refuse] {
                 let at = path.clone();
                 let refused = in_time(move || read(&at, links, 99))
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn opening_by_hand_hangs_which_is_why_it_is_not_done() {
         let (_keep, dir) = place();
-        strangers(&dir);
+        foreign_users(&dir);
         let fifo = dir.join("fifo");
         let at = fifo.clone();
         assert!(

@@ -674,10 +674,10 @@ fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
         resume_plan(bench.decide()).trusted.is_none(),
         "from Anchored on only the ESP's word counts"
     );
-    let mut strangers = [early.clone(), early];
-    strangers[0].install = plan_at(1).install;
-    strangers[1].disk.serial = Some("LF0002".into());
-    for stranger in strangers {
+    let mut foreign_users = [early.clone(), early];
+    foreign_users[0].install = plan_at(1).install;
+    foreign_users[1].disk.serial = Some("LF0002".into());
+    for stranger in foreign_users {
         bench.tmpfs = Some(stranger.encode().unwrap());
         assert!(resume_plan(bench.decide()).trusted.is_none(), "{stranger}");
     }

@@ -332,9 +332,9 @@ fn neither_the_folder_nor_the_home_of_the_caller_gives_orders() {
 
     // No other test of this file depends on where it is.
     std::env::set_current_dir(&here).unwrap();
-    place.hands.env.push(("HOME".into(), home.to_string()));
+    place.context.env.push(("HOME".into(), home.to_string()));
     place
-        .hands
+        .context
         .env
         .push(("XDG_CONFIG_HOME".into(), home.join(".config").to_string()));
     let repository = place.here(branch("trunk"));

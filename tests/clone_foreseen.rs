@@ -20,7 +20,7 @@ fn within(place: &Place, repository: &Repository, bytes_max: u64) -> Result<(), 
     let revision = place.resolve(repository).unwrap();
     let scratch = place.dir.join("run");
     let looked = place.runtime.block_on(foreseen::look(
-        &place.hands,
+        &place.context,
         &place.access,
         repository,
         &revision,

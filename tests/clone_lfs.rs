@@ -29,7 +29,10 @@ impl Listener for Notices {
 fn told(files: &[(&str, String)]) -> Option<Vec<String>> {
     let place = Place::new()?;
     let notices = Arc::new(Mutex::new(vec![]));
-    place.hands.reporter.add(Box::new(Notices(Arc::clone(&notices))));
+    place
+        .context
+        .reporter
+        .add(Box::new(Notices(Arc::clone(&notices))));
     for (name, text) in files {
         let file = place.origin().join(name);
         fs_err::create_dir_all(file.parent().unwrap()).unwrap();

@@ -85,7 +85,7 @@ fn a_clone_of_the_targets_user_is_evaluated_and_stays_theirs() {
         drop(
             place
                 .runtime
-                .block_on(place.stores.build(&place.hands, &access, &action)),
+                .block_on(place.stores.build(&place.context, &access, &action)),
         );
         let told = place.told.lock().unwrap();
         let is_evaluated = told

@@ -108,7 +108,7 @@ fn a_submodule_that_gitmodules_leaves_out_is_no_flaw() {
     ] {
         let Some(mut place) = Place::new() else { return };
         let told = Arc::default();
-        place.hands.reporter.add(Box::new(Notices(Arc::clone(&told))));
+        place.context.reporter.add(Box::new(Notices(Arc::clone(&told))));
         let from = place.with_submodule();
         let allowed = "protocol.file.allow=always";
         if nested {
@@ -296,7 +296,7 @@ fn users_of_the_host_can_reach_the_clone_whatever_the_umask_was() {
     let path = place.dir.join("mnt/home/op/conf/nix");
     place
         .runtime
-        .block_on(perform_clone(&place.hands, &place.access, &order, &path))
+        .block_on(perform_clone(&place.context, &place.access, &order, &path))
         .unwrap();
     let mode = |at: &str| fs_err::metadata(place.dir.join(at)).unwrap().permissions().mode();
     for dir in [

@@ -271,7 +271,7 @@ fn a_clone_below_a_link_of_the_target_lands_in_the_target() {
     let clone = |path: &Utf8Path| {
         place
             .runtime
-            .block_on(perform_clone(&place.hands, &place.access, &order, path))
+            .block_on(perform_clone(&place.context, &place.access, &order, path))
             .unwrap();
     };
     // The control: told the bare name, Git clones into the running system.
@@ -289,7 +289,7 @@ fn a_clone_below_a_link_of_the_target_lands_in_the_target() {
     );
     let seen = root.clone_place(&clone_path, false).unwrap().unwrap();
     assert!(seen.starts_with(&target) && seen.join(".git").is_dir());
-    let observe = observe_clone(&place.hands, &place.access, &order.action, &seen);
+    let observe = observe_clone(&place.context, &place.access, &order.action, &seen);
     let facts = place.runtime.block_on(observe).unwrap();
     assert!(
         matches!(facts, CloneFacts::Repository { ref flaws, .. } if flaws.is_empty()),
@@ -583,7 +583,7 @@ fn a_repository_of_another_object_format_is_cloned_whatever_git_takes_by_default
         git(&origin, &["add", "-A"]);
         git(&origin, &["commit", "-q", "-m", "x"]);
         for default in ["sha1", "sha256"] {
-            place.hands.env = vec![("GIT_DEFAULT_HASH".into(), default.into())];
+            place.context.env = vec![("GIT_DEFAULT_HASH".into(), default.into())];
             let repository = place.repository(&format!("file://{origin}"), branch("trunk"));
             let revision = place.resolve(&repository).unwrap();
             let exact = place.repository(&format!("file://{origin}"), Reference::Revision(revision.clone()));

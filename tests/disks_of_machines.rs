@@ -15,7 +15,7 @@ use landfall::real::disk::efi::{Firmware, HardDrive, LoadOption, Signature};
 use landfall::real::disk::kind::no_disk;
 use landfall::real::disk::named::{self, Named, name_for};
 use landfall::real::disk::proc::BootMedium;
-use landfall::real::disk::scan::{Gathered, Seen, judge};
+use landfall::real::disk::scan::{ScanResult, Seen, judge};
 use landfall::real::disk::sysfs::{Block, Sysfs};
 use landfall::real::disk::{DiskReport, contents, reports};
 use landfall_states::fault::Fault;
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 impl Built {
-    fn gathered(&self) -> Gathered {
+    fn gathered(&self) -> ScanResult {
         let sysfs = Sysfs::below(self.tree.root.clone());
         let links = named::links(&sysfs).unwrap();
         let is_disk = |block: &&Block| no_disk(block).is_none();
@@ -57,7 +57,7 @@ impl Built {
                 file: Some(file.clone()),
             });
         }
-        Gathered {
+        ScanResult {
             disks: judge(seen, &self.machine, &BootMedium::default(), &links),
             firmware: Firmware {
                 order,
@@ -76,7 +76,7 @@ impl Built {
     /// The same, of what was gathered before.
     fn ask_of(
         &self,
-        gathered: &Gathered,
+        gathered: &ScanResult,
         name: Option<&str>,
     ) -> (Vec<DiskReport>, Option<Fault>, Option<Result<(), String>>) {
         let (disks, fault) = reports(gathered, None, name.map(Utf8Path::new));

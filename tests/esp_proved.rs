@@ -10,7 +10,7 @@ use landfall::real::boot::files::{clear_the_way, observe_boot};
 use landfall::real::boot::firmware::{nvram_state, order_with_ours, wanted_entry};
 use landfall::real::boot::loader::Variables;
 use landfall::real::fs::target_root::Root;
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 use landfall_states::Step as _;
 use landfall_states::Verdict;
@@ -133,8 +133,8 @@ impl Target {
     }
 
     fn clear(&self, order: &BootOrder) {
-        let hands = Hands::new(Reporter::default(), Stop::never());
-        clear_the_way(&hands, &Root::at(&self.root), order).unwrap();
+        let context = CommandContext::new(Reporter::default(), Stop::never());
+        clear_the_way(&context, &Root::at(&self.root), order).unwrap();
     }
 
     /// NixOS's installer: what is there is skipped.

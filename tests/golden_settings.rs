@@ -33,15 +33,15 @@ fn every_golden_is_a_configuration() {
     assert_eq!(swap.swap.size.to_string(), "16G");
     assert_eq!(swap.on_success, OnSuccess::Reboot);
 
-    let vault = read("luks-prebuilt.json");
-    assert!(vault.luks.enable && vault.keys.deploy_key && vault.keys.age_identity);
-    let SystemConfig::Image { system, file, .. } = &vault.system else {
-        panic!("{:?}", vault.system);
+    let credentials = read("luks-prebuilt.json");
+    assert!(credentials.luks.enable && credentials.keys.deploy_key && credentials.keys.age_identity);
+    let SystemConfig::Image { system, file, .. } = &credentials.system else {
+        panic!("{:?}", credentials.system);
     };
     assert!(system.as_str().ends_with("-nixos-system-vault"));
     assert!(file.as_str().ends_with("-vault-root-image/root.image"));
     assert!(
-        vault.repository.bundle.is_some(),
+        credentials.repository.bundle.is_some(),
         "a prebuilt install needs no network"
     );
 
@@ -58,11 +58,15 @@ fn hosts_of_the_replaced_module_are_configurations() {
     assert_eq!(swap.repository.clone_path.as_str(), "/mnt/home/op/nix-config");
     assert!(swap.warnings().is_empty(), "{:?}", swap.warnings());
 
-    let vault = read("old-luks-prebuilt.json");
-    let dirs: Vec<&str> = vault.extra_mount_dirs.iter().map(|dir| dir.as_str()).collect();
+    let credentials = read("old-luks-prebuilt.json");
+    let dirs: Vec<&str> = credentials
+        .extra_mount_dirs
+        .iter()
+        .map(|dir| dir.as_str())
+        .collect();
     assert_eq!(dirs, ["/persist", "/models"]);
-    assert_eq!(vault.luks.mapper_name.as_str(), "kitcrypt");
-    let warned = vault.warnings();
+    assert_eq!(credentials.luks.mapper_name.as_str(), "kitcrypt");
+    let warned = credentials.warnings();
     assert!(
         warned.len() == 1 && warned[0].contains("cloned over the network"),
         "{warned:?}"

@@ -30,7 +30,7 @@ use kit::{Ground, fixtures, host, said};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::Stdio;
-use tracer::{Death, Ended};
+use tracer::{Ended, Kill};
 
 const SECRETS: [&str; 2] = ["secrets/a.age", "secrets/b.age"];
 
@@ -81,7 +81,7 @@ impl Scene {
     }
 
     /// Runs it below the tracer; at this call it dies.
-    fn traced(&self, at: Option<(usize, Death)>) -> (Ended, Vec<String>) {
+    fn traced(&self, at: Option<(usize, Kill)>) -> (Ended, Vec<String>) {
         let base = self.ground.root().parent().unwrap().to_str().unwrap().to_owned();
         let git = format!("{base}/repository/.git");
         let watch = Watch {
@@ -223,12 +223,12 @@ fn killed_at_any_call_it_leaves_each_file_as_before_or_as_after() {
     assert!(calls.len() > 40, "{calls:#?}");
     let mut points = vec![];
     for (n, call) in calls.iter().enumerate() {
-        points.push((n, Death::Before));
+        points.push((n, Kill::Before));
         if call.starts_with("half ") {
-            points.push((n, Death::Half));
+            points.push((n, Kill::Half));
         }
     }
-    points.push((calls.len() - 1, Death::After));
+    points.push((calls.len() - 1, Kill::After));
     println!(
         "{} calls that change something, {} deaths",
         calls.len(),
@@ -254,7 +254,7 @@ fn a_file_that_somebody_changed_after_a_cut_is_not_overwritten() {
     // The rename that puts flake.nix in its place is the last one of the tree.
     let last = calls.iter().rposition(|call| call.contains("rename")).unwrap();
     let scene = Scene::new();
-    assert_eq!(scene.traced(Some((last, Death::Before))).0, Ended::Killed);
+    assert_eq!(scene.traced(Some((last, Kill::Before))).0, Ended::Killed);
     assert!(scene.ground.has(".git/landfall/host-new.json"));
     let text = format!("{}# mine\n", scene.ground.text("flake.nix"));
     scene.ground.put("flake.nix", text.as_bytes());

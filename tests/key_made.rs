@@ -13,9 +13,9 @@ use landfall::real::Real;
 use landfall::real::git::command::{self, Access};
 use landfall::real::git::repository::resolve_with;
 use landfall::real::process::command::Ended;
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
-use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::credentials::Credentials;
 use landfall::real::secrets::made_key::{MadeKey, Wait, of_this_boot, until_let_in};
 use landfall_states::fault::{Cause, Fault, FaultClass, Kind};
 use landfall_states::names::HostName;
@@ -195,7 +195,7 @@ fn waited(
     let told = Told::default();
     let reporter = Reporter::default();
     reporter.add(Box::new(told.clone()));
-    let hands = Hands::new(reporter, stop);
+    let context = CommandContext::new(reporter, stop);
     let RepositorySource::Remote(remote) = &repository.source else {
         panic!("a remote");
     };
@@ -211,8 +211,10 @@ fn waited(
         .enable_all()
         .build()
         .unwrap();
-    let answer = runtime.block_on(until_let_in(&hands, &wait, async || {
-        resolve_with(&hands, access, repository, &scratch).await.map(drop)
+    let answer = runtime.block_on(until_let_in(&context, &wait, async || {
+        resolve_with(&context, access, repository, &scratch)
+            .await
+            .map(drop)
     }));
     (answer, told, began.elapsed())
 }
@@ -255,7 +257,7 @@ fn a_refusal_in_the_words_of_ssh_is_waited_for_and_no_other_ending_is() {
         let told = Told::default();
         let reporter = Reporter::default();
         reporter.add(Box::new(told.clone()));
-        let hands = Hands::new(reporter, Stop::never());
+        let context = CommandContext::new(reporter, Stop::never());
         let wait = Wait {
             key: &key,
             remote: &remote,
@@ -268,7 +270,7 @@ fn a_refusal_in_the_words_of_ssh_is_waited_for_and_no_other_ending_is() {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(until_let_in(&hands, &wait, async || {
+            .block_on(until_let_in(&context, &wait, async || {
                 let number = next.replace(next.get() + 1);
                 answers.get(number).map_or(Ok(()), |fault| Err(fault.clone()))
             }));
@@ -422,7 +424,7 @@ fn a_run(forge: &Forge, run_dir: &Utf8Path, ssh: &str, unattended: bool) -> (Rea
         held: None,
         attached: Default::default(),
         progress: Default::default(),
-        vault: Vault::load(None, run_dir).unwrap(),
+        credentials: Credentials::load(None, run_dir).unwrap(),
         keys: Default::default(),
         granted: None,
         evaluated: None,

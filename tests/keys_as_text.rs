@@ -5,7 +5,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::real::secret::Secret;
-use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::credentials::Credentials;
 use landfall::real::secrets::key_text;
 use secrecy::ExposeSecret;
 use std::os::unix::fs::PermissionsExt;
@@ -384,14 +384,14 @@ fn a_credential_that_is_no_key_stops_before_anything() {
     for name in ["ssh-key", "deploy-key", "age-identity"] {
         let file = dir.join(format!("landfall.{name}"));
         fs_err::write(&file, "hello").unwrap();
-        let fault = Vault::default().take_from(dir, "landfall.").unwrap_err();
+        let fault = Credentials::default().take_from(dir, "landfall.").unwrap_err();
         assert!(fault.to_string().contains(name), "{fault}");
         fs_err::write(
             &file,
             format!("\u{feff}{}", include_str!("ssh-key.txt").replace('\n', "\r\n")),
         )
         .unwrap();
-        Vault::default().take_from(dir, "landfall.").unwrap();
+        Credentials::default().take_from(dir, "landfall.").unwrap();
         fs_err::remove_file(&file).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 use camino::Utf8PathBuf;
 use landfall::config::Config;
 use landfall::real::fs::target_root::Root;
-use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::credentials::Credentials;
 use landfall::real::secrets::placement::{
     Account, Wanted, comes_late, observe, parse_passwd, perform, wanted, wanted_first,
 };
@@ -19,7 +19,7 @@ const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1UYQ0HNSQ3SZWCSRR0TC2LY0M9UZ6AMWZ87ZK
 struct Target {
     _keep: tempfile::TempDir,
     root: Utf8PathBuf,
-    vault: Vault,
+    credentials: Credentials,
 }
 
 fn config(user: Option<&str>) -> Config {
@@ -37,12 +37,12 @@ impl Target {
     fn new() -> Self {
         let keep = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        let credentials = root.join("credentials");
-        fs_err::create_dir_all(&credentials).unwrap();
-        fs_err::write(credentials.join("landfall.deploy-key"), DEPLOY_KEY).unwrap();
-        fs_err::write(credentials.join("landfall.age-identity"), AGE_IDENTITY).unwrap();
-        let mut vault = Vault::default();
-        vault.take_from(&credentials, "landfall.").unwrap();
+        let given = root.join("credentials");
+        fs_err::create_dir_all(&given).unwrap();
+        fs_err::write(given.join("landfall.deploy-key"), DEPLOY_KEY).unwrap();
+        fs_err::write(given.join("landfall.age-identity"), AGE_IDENTITY).unwrap();
+        let mut credentials = Credentials::default();
+        credentials.take_from(&given, "landfall.").unwrap();
         let root = root.join("mnt");
         fs_err::create_dir_all(root.join("etc")).unwrap();
         fs_err::create_dir_all(root.join("home/op/conf/nix/.git")).unwrap();
@@ -56,12 +56,12 @@ impl Target {
         Target {
             _keep: keep,
             root,
-            vault,
+            credentials,
         }
     }
 
     fn place(&self, config: &Config) -> usize {
-        let wanted = wanted(config, &self.vault, &Root::at(&self.root)).unwrap();
+        let wanted = wanted(config, &self.credentials, &Root::at(&self.root)).unwrap();
         let facts = observe(&Root::at(&self.root), &wanted).unwrap();
         let paths: Vec<_> = facts
             .placed
@@ -137,11 +137,11 @@ fn what_needs_no_user_is_placed_before_there_are_any() {
     let paths =
         |wanted: &[Wanted<'_>]| -> Vec<String> { wanted.iter().map(|one| one.path().to_string()).collect() };
     let of_user = config(Some("op"));
-    let first = wanted_first(&of_user, &target.vault).unwrap();
+    let first = wanted_first(&of_user, &target.credentials).unwrap();
     assert_eq!(paths(&first), ["/etc/age", "/etc/age/web.agekey"]);
     assert!(comes_late(&of_user).unwrap().contains("belongs to op"));
     let of_root = config(None);
-    let first = wanted_first(&of_root, &target.vault).unwrap();
+    let first = wanted_first(&of_root, &target.credentials).unwrap();
     assert_eq!(
         paths(&first),
         [
@@ -169,14 +169,19 @@ fn what_needs_no_user_is_placed_before_there_are_any() {
     assert_eq!(target.stat("etc"), (0o755, 0, 0));
     assert_eq!(target.stat("etc/age/web.agekey"), (0o600, 0, 0));
     // All of it is among what is judged at the end.
-    let all = wanted(&of_root, &target.vault, &Root::at(&target.root)).unwrap();
+    let all = wanted(&of_root, &target.credentials, &Root::at(&target.root)).unwrap();
     assert!(paths(&first).iter().all(|path| paths(&all).contains(path)));
 }
 
 #[test]
 fn a_user_that_the_target_does_not_have_is_named() {
     let target = Target::new();
-    let fault = wanted(&config(Some("ghost")), &target.vault, &Root::at(&target.root)).unwrap_err();
+    let fault = wanted(
+        &config(Some("ghost")),
+        &target.credentials,
+        &Root::at(&target.root),
+    )
+    .unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange);
     assert!(fault.what().contains("ghost"), "{fault}");
 }
@@ -202,7 +207,7 @@ fn links_of_the_target_do_not_lead_a_key_out() {
     fs_err::create_dir_all(&outside).unwrap();
     fs_err::os::unix::fs::symlink(&outside, target.root.join("etc/age")).unwrap();
     let config = config(None);
-    let wanted = wanted(&config, &target.vault, &Root::at(&target.root)).unwrap();
+    let wanted = wanted(&config, &target.credentials, &Root::at(&target.root)).unwrap();
     let facts = observe(&Root::at(&target.root), &wanted).unwrap();
     let paths: Vec<_> = facts.placed.into_iter().map(|p| p.path).collect();
     // It may fail or make the directory inside; it may not write outside.
@@ -215,7 +220,7 @@ fn links_of_the_target_do_not_lead_a_key_out() {
 fn a_key_that_is_not_at_hand_is_named_when_it_is_missing() {
     let target = Target::new();
     let config = config(None);
-    let empty = Vault::default();
+    let empty = Credentials::default();
     let wanted = wanted(&config, &empty, &Root::at(&target.root)).unwrap();
     let facts = observe(&Root::at(&target.root), &wanted).unwrap();
     let age = facts
@@ -267,8 +272,9 @@ fn the_age_identity_goes_where_it_was_asked_for_and_a_shared_directory_stays_as_
 #[test]
 fn a_target_that_makes_its_users_at_its_first_boot_is_told_from_one_without_the_user() {
     let target = Target::new();
-    let fault =
-        |target: &Target| wanted(&config(Some("eve")), &target.vault, &Root::at(&target.root)).unwrap_err();
+    let fault = |target: &Target| {
+        wanted(&config(Some("eve")), &target.credentials, &Root::at(&target.root)).unwrap_err()
+    };
     assert!(
         fault(&target).why().contains("does not have this user"),
         "{}",

@@ -29,7 +29,7 @@ use fs_err as fs;
 use landfall::relabel::apply::Told;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use tracer::{Death, Ended};
+use tracer::{Ended, Kill};
 
 /// The disk of another process, for [`applies_to_the_disk_of_another_process`].
 const HANDED_OVER: &str = "LANDFALL_TEST_DISK";
@@ -119,7 +119,7 @@ fn as_before(disk: &Disk) {
     );
 }
 
-/// After a death: what may never change has not, everything can still be used, and the next run ends it.
+/// After a kill: what may never change has not, everything can still be used, and the next run ends it.
 fn judged(disk: &Disk, identities: &[String], point: &str) {
     assert_eq!(disk.identities(), identities, "{point}: UUIDs");
     run("sfdisk", &["--verify", &disk.device]);
@@ -156,13 +156,13 @@ fn killed_at_any_write_it_is_finished_by_the_next_run() {
             .collect(),
         ..Watch::default()
     };
-    let traced = |at: Option<(usize, Death)>| {
+    let traced = |at: Option<(usize, Kill)>| {
         let mut calls = vec![];
         let mut command = other_process(&disk);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let ended = tracer::run(&mut command, &watch, |n, call| {
             calls.push(format!("{} {} {}", call.program, call.name, call.path));
-            at.filter(|(at, _)| *at == n).map(|(_, death)| death)
+            at.filter(|(at, _)| *at == n).map(|(_, kill)| kill)
         });
         (ended.unwrap(), calls)
     };
@@ -181,11 +181,11 @@ fn killed_at_any_write_it_is_finished_by_the_next_run() {
     let mut deaths = 0;
     for n in 0..calls.len() {
         // What is after a call is what is before the next one, but for the last call of a step.
-        let after = (n % 4 == 3).then_some(Death::After);
-        for death in [Some(Death::Before), after].into_iter().flatten() {
+        let after = (n % 4 == 3).then_some(Kill::After);
+        for kill in [Some(Kill::Before), after].into_iter().flatten() {
             as_before(&disk);
-            let (ended, calls) = traced(Some((n, death)));
-            let point = format!("{n} {death:?} {}", calls.last().unwrap());
+            let (ended, calls) = traced(Some((n, kill)));
+            let point = format!("{n} {kill:?} {}", calls.last().unwrap());
             if ended == Ended::Killed {
                 deaths += 1;
                 judged(&disk, &identities, &point);

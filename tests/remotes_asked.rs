@@ -212,8 +212,8 @@ fn a_repository_here_is_read_whoever_owns_it() {
         let repository = place.repository(&url, branch("trunk"));
         let revision = place.resolve(&repository).unwrap();
         let scratch = place.dir.join("run");
-        let (hands, access) = (&place.hands, &place.access);
-        let looked = foreseen::look(hands, access, &repository, &revision, &scratch, 64 << 20);
+        let (context, access) = (&place.context, &place.access);
+        let looked = foreseen::look(context, access, &repository, &revision, &scratch, 64 << 20);
         place.runtime.block_on(looked).unwrap();
         place.clone(&place.action(repository, revision)).unwrap();
         fs_err::remove_dir_all(place.path()).unwrap();
@@ -266,7 +266,7 @@ fn an_address_of_a_submodule_is_mended_in_gitmodules() {
         let revision = place.resolve(&repository).unwrap();
         let scratch = place.dir.join("run");
         let looked = foreseen::look(
-            &place.hands,
+            &place.context,
             &place.access,
             &repository,
             &revision,

@@ -8,7 +8,7 @@ use landfall::event::Reporter;
 use landfall::real::process::command::{OnStop, Program};
 use landfall::real::process::stop::Stop;
 use landfall::real::secret::Secret;
-use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::credentials::Credentials;
 use landfall::real::secrets::passphrase;
 use secrecy::ExposeSecret;
 use std::os::unix::fs::FileExt;
@@ -184,16 +184,16 @@ fn credentials_are_gone_with_the_run() {
     let (passphrase_file, one) = place.secret("landfall.luks-passphrase");
     let (_, two) = place.secret("landfall.record-key");
     let (_, three) = place.secret("landfall.repository-token");
-    let mut vault = Vault::default();
-    vault.take_from(&place.dir, "landfall.").unwrap();
+    let mut credentials = Credentials::default();
+    credentials.take_from(&place.dir, "landfall.").unwrap();
     assert_eq!(
         (one.found(), two.found(), three.found()),
         (1, 1, 1),
         "each is held once"
     );
-    let held = vault.passphrase().cloned().unwrap();
+    let held = credentials.passphrase().cloned().unwrap();
     assert_eq!(one.found(), 2, "a copy is one");
-    drop((vault, held));
+    drop((credentials, held));
     assert_eq!((one.found(), two.found(), three.found()), (0, 0, 0));
     // One that is refused is gone as well, and not in the words.
     let line = Secret::read(fs_err::File::open(&passphrase_file).unwrap(), 256)

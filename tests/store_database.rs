@@ -227,7 +227,7 @@ fn a_program_that_cannot_look_says_nothing_of_the_database() {
     let look = |place: &Place| {
         place
             .runtime
-            .block_on(observe_system(&place.hands, &place.stores, &action))
+            .block_on(observe_system(&place.context, &place.stores, &action))
             .unwrap_err()
     };
     for (text, class, word) in [
@@ -495,7 +495,7 @@ fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_p
     fill();
     let fault = place
         .runtime
-        .block_on(observe_system(&place.hands, &place.stores, &action))
+        .block_on(observe_system(&place.context, &place.stores, &action))
         .err();
     if let Some(fault) = fault {
         assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");
@@ -511,7 +511,7 @@ fn a_full_filesystem_is_no_damage_of_the_database_and_keeps_nothing_from_being_p
         why: "schema is empty".into(),
         finished: false,
     };
-    put_aside(&place.hands, &place.stores, &unusable).unwrap();
+    put_aside(&place.context, &place.stores, &unusable).unwrap();
     assert_eq!(place.observe(&action).database, Database::Absent);
     let fault = place.realise(&action).unwrap_err();
     assert_eq!(fault.class, FaultClass::NeedsChange, "{fault}");

@@ -90,7 +90,7 @@ fn what_no_store_can_give_again_is_forgotten_with_its_referrers() {
     };
     place
         .runtime
-        .block_on(nowhere.heal(&place.hands, &paths))
+        .block_on(nowhere.heal(&place.context, &paths))
         .unwrap();
     assert!(!place.observe(&action).registered);
     place.realise(&action).unwrap();
@@ -220,7 +220,7 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
         "this does not parse, and is not committed",
     )
     .unwrap();
-    place.stores.prepare(&place.hands).unwrap();
+    place.stores.prepare(&place.context).unwrap();
     let access = Access {
         token: None,
         key: None,
@@ -235,7 +235,7 @@ fn a_flake_is_built_at_the_pinned_revision_and_not_evaluated_twice() {
         };
         place
             .runtime
-            .block_on(place.stores.build_at(&place.hands, &access, &action, &clone))
+            .block_on(place.stores.build_at(&place.context, &access, &action, &clone))
     };
     let system = build(&revision).unwrap();
     place
@@ -267,7 +267,7 @@ fn caches_of_a_former_run_are_not_read() {
         revision: revision.parse().unwrap(),
         ..place.action(SystemSource::Flake, false)
     };
-    place.stores.prepare(&place.hands).unwrap();
+    place.stores.prepare(&place.context).unwrap();
     let access = Access {
         token: None,
         key: None,
@@ -276,7 +276,7 @@ fn caches_of_a_former_run_are_not_read() {
         stall_s: 15,
     };
     let build = || {
-        let built = place.stores.build_at(&place.hands, &access, &action, &clone);
+        let built = place.stores.build_at(&place.context, &access, &action, &clone);
         place.runtime.block_on(built)
     };
     let cache = camino::Utf8PathBuf::from(place.stores.root.as_arg()).join("var/tmp/landfall/cache");
@@ -318,7 +318,7 @@ fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {
         with_input.replace("{ self }", "{ self, more }"),
     )
     .unwrap();
-    place.stores.prepare(&place.hands).unwrap();
+    place.stores.prepare(&place.context).unwrap();
     let access = Access {
         token: None,
         key: None,
@@ -338,7 +338,7 @@ fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {
         };
         place
             .runtime
-            .block_on(place.stores.build_at(&place.hands, &access, &action, &clone))
+            .block_on(place.stores.build_at(&place.context, &access, &action, &clone))
     };
     build(true).unwrap();
     let copies = || -> Vec<Utf8PathBuf> {

@@ -507,7 +507,7 @@ fn files_open_with_a_head_and_stay_short() {
 }
 
 fn leftovers(_: &str, text: &str) -> Vec<String> {
-    // Put together here, so that this file does not complain of itself.
+    // Put together here, so that this file does not print_error of itself.
     [
         ("TO", "DO"),
         ("FIX", "ME"),

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot go on fails
 
-use landfall::real::nix::log::NixLog;
+use landfall::real::nix::log::NixProgress;
 use landfall::real::tool_errors::{self, Places};
 use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use std::collections::BTreeSet;
@@ -96,7 +96,7 @@ impl Sample {
     }
 
     /// What only moves paths evaluates nothing.
-    fn log(&self) -> NixLog {
+    fn log(&self) -> NixProgress {
         let moves = [
             " copy",
             "path-info",
@@ -105,9 +105,9 @@ impl Sample {
             "--no-link /nix/store/",
         ];
         if self.program.starts_with("nix-store") || moves.iter().any(|word| self.source.contains(word)) {
-            NixLog::default()
+            NixProgress::default()
         } else {
-            NixLog::of_evaluation()
+            NixProgress::of_evaluation()
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! What depends on the disk is shown by `landfall plan`.
 
-use super::{CheckArgs, Failure, complain};
+use super::{CheckArgs, Failure, print_error};
 use crate::config::Config;
 use crate::exit::Exit;
 use landfall_states::plan::Machine;
@@ -18,7 +18,7 @@ pub(super) fn command(args: &CheckArgs, out: &mut dyn Write) -> Result<Exit, Fai
     config.layout(Machine::native())?;
     config.payload()?;
     for warning in config.warnings() {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     if *print {
         let text = config.to_ron().map_err(|e| {

@@ -11,7 +11,7 @@ use crate::doctor::{self, CHECKS, Check, Finding, Outcome, Place, Scene};
 use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::real::disk::usage::shell;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
@@ -144,8 +144,8 @@ fn scene(
     flake: Option<Utf8PathBuf>,
     run_dir: &Utf8Path,
 ) -> Result<Scene, Failure> {
-    let hands = Hands::new(Reporter::default(), Stop::never());
-    let mut scene = Scene::new("/", hands, SystemTime::now());
+    let context = CommandContext::new(Reporter::default(), Stop::never());
+    let mut scene = Scene::new("/", context, SystemTime::now());
     if place == Place::Installer {
         scene.overrides = Overrides::from_environment()?;
         let file = match &args.config.config {

@@ -4,7 +4,7 @@
 //!
 //! `hosts` makes the host.
 
-use super::{Failure, complain, failure};
+use super::{Failure, failure, print_error};
 use crate::exit::Exit;
 use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
@@ -141,16 +141,16 @@ struct Terminal {
 
 impl age::Callbacks for Terminal {
     fn display_message(&self, message: &str) {
-        complain(message);
+        print_error(message);
     }
 
     fn confirm(&self, message: &str, yes: &str, _no: Option<&str>) -> Option<bool> {
-        complain(&format!("{message}: type {yes}"));
+        print_error(&format!("{message}: type {yes}"));
         answer().ok().map(|answer| answer == yes)
     }
 
     fn request_public_string(&self, description: &str) -> Option<String> {
-        complain(description);
+        print_error(description);
         answer().ok()
     }
 
@@ -385,9 +385,9 @@ fn end_cleanly() -> Result<(), Failure> {
         let was_asking = terminal::restore();
         scratch::remove_all();
         if was_asking {
-            complain("");
+            print_error("");
         }
-        complain("landfall: interrupted\n    next: run the same command again; it finishes the work");
+        print_error("landfall: interrupted\n    next: run the same command again; it finishes the work");
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(())

@@ -23,7 +23,7 @@ use crate::real::disk::disk_lock::{disks_below, loops_on, take_now};
 use crate::real::disk::outside;
 use crate::real::disk::{self, signature};
 use crate::real::nix::pack::{Source, build};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::io_fault;
 use crate::real::volume::probe::probe;
@@ -184,9 +184,9 @@ fn make(args: &BuildArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let folder = file.parent().filter(|folder| !folder.as_str().is_empty());
     let folder = folder.unwrap_or(Utf8Path::new("."));
     fs::metadata(folder).map_err(|e| io_fault(format!("folder {folder}"), &e))?;
-    let hands = Hands::new(reporter(), Stop::never());
+    let context = CommandContext::new(reporter(), Stop::never());
     let packed = runtime()?
-        .block_on(build(&hands, &source, file))
+        .block_on(build(&context, &source, file))
         .map_err(|fault| of_named(fault, file))?;
     writeln!(
         out,

@@ -6,7 +6,7 @@
 use super::next_step::{Completing, Told};
 use super::service::{self, Doing, ServiceManager};
 use super::{
-    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, complain, config_path, progress, run_dir,
+    Failure, InstallArgs, ProgressMode, ResumeArgs, RunArgs, config_path, print_error, progress, run_dir,
     since_boot_ms, words,
 };
 use crate::config::{Config, OnSuccess, Overrides};
@@ -21,7 +21,7 @@ use crate::real::mount::attached::Attached;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secret::SecretText;
-use crate::real::secrets::credentials::{self, Vault};
+use crate::real::secrets::credentials::{self, Credentials};
 use crate::real::volume::{build_swap, luks, root_image};
 use crate::real::{RUN_DIR, Real};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -215,8 +215,8 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         repin: options.repin,
         budget: config.retry,
     };
-    let mut vault = Vault::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
-    let taken = vault.take_from_medium(&config, &reporter, &stop).await;
+    let mut credentials = Credentials::load(options.passphrase.clone(), &run_dir).map_err(stopped)?;
+    let taken = credentials.take_from_medium(&config, &reporter, &stop).await;
     taken.map_err(stopped)?;
     let mut world = Real {
         config,
@@ -228,7 +228,7 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
         held: None,
         attached: Attached::default(),
         progress: root_image::Progress::default(),
-        vault,
+        credentials,
         keys: Default::default(),
         granted: None,
         evaluated: None,
@@ -260,7 +260,7 @@ pub(super) fn command(
     })?;
     let config = Config::read_with(&path, &overrides)?;
     for warning in config.warnings() {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     let told = Told::of(options.config.as_deref(), dir);
     let unusable = |path: &Utf8Path, error: &std::io::Error| {
@@ -322,7 +322,7 @@ pub(super) fn command(
                     fault: (&stopped.fault).into(),
                 });
             }
-            Err(farewell(&stopped, &told))
+            Err(failure_of(&stopped, &told))
         }
     }
 }
@@ -419,7 +419,7 @@ fn status_of(processes: &[Process]) -> String {
 }
 
 /// The last lines after a failure.
-fn farewell(stopped: &Stopped, told: &Told) -> Failure {
+fn failure_of(stopped: &Stopped, told: &Told) -> Failure {
     let Stopped { phase, fault } = stopped;
     let fault = &fault.clone().with_next(told.in_remedy(&fault.remedy));
     let phase = match phase {
@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_name_phase_reason_and_one_command() {
-        let failure = farewell(
+        let failure = failure_of(
             &Stopped {
                 phase: Some(Phase::Formatted),
                 fault: Fault::injected(
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_list_is_laid_out() {
-        let failure = farewell(
+        let failure = failure_of(
             &Stopped {
                 phase: None,
                 fault: Fault::of(
@@ -520,7 +520,7 @@ mod tests {
 
     #[test]
     fn before_anything_is_begun_nothing_was_written_and_no_phase_is_named() {
-        let failure = farewell(
+        let failure = failure_of(
             &Stopped {
                 phase: None,
                 fault: Fault::injected(FaultClass::NeedsChange, "clock", "it says 1970")
@@ -578,7 +578,7 @@ mod tests {
         ] {
             let options = options(resume_only, config);
             let told = Told::of(options.config.as_deref(), Utf8Path::new(RUN_DIR));
-            let text = farewell(&stopped(phase).going_on(&options), &told).text;
+            let text = failure_of(&stopped(phase).going_on(&options), &told).text;
             assert!(text.contains(&format!("next: {next}\n")), "{text}");
         }
     }

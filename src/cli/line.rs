@@ -3,7 +3,7 @@
 //! `cli::words` makes the text of an event; `cli::progress` and `cli::log` choose where lines go.
 
 use super::words::{self, Weight};
-use super::{complain, since_boot_ms};
+use super::{print_error, since_boot_ms};
 use crate::event::Event;
 use crate::os_error::said;
 use serde::{Deserialize, Serialize};
@@ -29,14 +29,14 @@ pub fn clock() -> Clock {
 }
 
 /// A writer that says once when it can write no more, and is silent from then on.
-pub(super) struct Patient<W> {
+pub(super) struct QuietWriter<W> {
     what: String,
     out: Option<W>,
 }
 
-impl<W: Write> Patient<W> {
+impl<W: Write> QuietWriter<W> {
     pub(super) fn new(what: impl Into<String>, out: W) -> Self {
-        Patient {
+        QuietWriter {
             what: what.into(),
             out: Some(out),
         }
@@ -57,7 +57,7 @@ impl<W: Write> Patient<W> {
             && let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         {
             self.out = None;
-            complain(&format!(
+            print_error(&format!(
                 "landfall: {} cannot be written: {}; the work continues",
                 self.what,
                 said(&error)

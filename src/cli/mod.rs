@@ -503,7 +503,7 @@ pub fn main() -> Exit {
     };
     // First of all: a number that nobody opened would be that of the next file that landfall opens for itself.
     if let Some(fd) = cli.command.passphrase_fd().filter(|fd| !is_open(*fd)) {
-        complain(&format!(
+        print_error(&format!(
             "landfall: --passphrase-fd {fd}: this file descriptor is not open\n    next: landfall {} --passphrase-fd {fd} {fd}< FILE",
             cli.command.name()
         ));
@@ -513,7 +513,7 @@ pub fn main() -> Exit {
         Ok(passphrase) => passphrase,
         Err(fault) => {
             let Failure { exit, text } = fault.into();
-            complain(&format!("landfall: {text}"));
+            print_error(&format!("landfall: {text}"));
             return exit;
         }
     };
@@ -530,7 +530,7 @@ pub fn main() -> Exit {
         Ok(exit) => exit,
         Err(Failure { exit, text }) => {
             if !text.is_empty() {
-                complain(&format!("landfall: {text}"));
+                print_error(&format!("landfall: {text}"));
             }
             exit
         }
@@ -564,7 +564,7 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
 
 /// A line on standard error. `eprintln!` would panic when it is gone (a serial console that hung up), and a panic must not
 /// end an install; where standard error fails there is nobody left to be told.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     match writeln!(std::io::stderr(), "{text}") {
         Ok(()) | Err(_) => {}
     }

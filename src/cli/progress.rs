@@ -5,13 +5,13 @@
 //!
 //! `words` makes the texts of events.
 
-use super::line::{Clock, Line, Patient, Speed, clock, plain_line};
+use super::line::{Clock, Line, QuietWriter, Speed, clock, plain_line};
 use super::next_step::Told;
 use super::run_status::Status;
 use super::screen::listener::{Place, Screen};
 use super::screen::terminal::{self, draws, size_of};
 use super::words::{self, Weight};
-use super::{ProgressMode, complain};
+use super::{ProgressMode, print_error};
 use crate::event::{Event, Listener};
 use crate::os_error::said;
 use crate::safe_open::{self, Links};
@@ -49,7 +49,7 @@ pub(super) fn of_install(mode: ProgressMode, verbose: bool, told: &Told) -> Box<
     match Screen::of_run(place, clock, verbose, told.clone()) {
         Ok(screen) => Box::new(screen),
         Err(error) => {
-            complain(&format!("landfall: no screen, but lines: {}", said(&error)));
+            print_error(&format!("landfall: no screen, but lines: {}", said(&error)));
             on_stdout(ProgressMode::Plain, verbose)
         }
     }
@@ -72,7 +72,7 @@ pub(super) fn on_terminal(path: &Utf8Path, verbose: bool, told: &Told) -> Option
     match screen {
         Ok(screen) => screen.map(|screen| Box::new(screen) as Box<dyn Listener>),
         Err(error) => {
-            complain(&format!("landfall: no screen on {path}: {}", said(&error)));
+            print_error(&format!("landfall: no screen on {path}: {}", said(&error)));
             None
         }
     }
@@ -95,14 +95,14 @@ fn colour() -> bool {
 }
 
 /// Lets a count through when enough time went by, when another thing is counted, or when it is complete.
-struct Pace {
+struct RateLimit {
     every_ms: u64,
     last: Option<(String, u64)>,
 }
 
-impl Pace {
+impl RateLimit {
     fn new(every_ms: u64) -> Self {
-        Pace { every_ms, last: None }
+        RateLimit { every_ms, last: None }
     }
 
     fn admits(&mut self, event: &Event, now_ms: u64) -> bool {
@@ -127,7 +127,7 @@ impl Pace {
 
 /// JSON lines.
 pub struct JsonLines<W> {
-    out: Patient<W>,
+    out: QuietWriter<W>,
     clock: Clock,
 }
 
@@ -135,7 +135,7 @@ impl<W: Write> JsonLines<W> {
     /// To a writer.
     pub fn new(out: W, clock: Clock) -> Self {
         JsonLines {
-            out: Patient::new("standard output", out),
+            out: QuietWriter::new("standard output", out),
             clock,
         }
     }
@@ -191,11 +191,11 @@ impl HeldBack {
 
 /// Plain lines with the seconds since boot.
 pub struct Plain<W> {
-    out: Patient<W>,
+    out: QuietWriter<W>,
     held_back: HeldBack,
     clock: Clock,
     verbose: bool,
-    pace: Pace,
+    rate: RateLimit,
     speed: Speed,
 }
 
@@ -203,11 +203,11 @@ impl<W: Write> Plain<W> {
     /// To a writer.
     pub fn new(out: W, clock: Clock, verbose: bool) -> Self {
         Plain {
-            out: Patient::new("standard output", out),
+            out: QuietWriter::new("standard output", out),
             held_back: HeldBack::default(),
             clock,
             verbose,
-            pace: Pace::new(PLAIN_COUNT_EVERY_MS),
+            rate: RateLimit::new(PLAIN_COUNT_EVERY_MS),
             speed: Speed::default(),
         }
     }
@@ -230,7 +230,7 @@ impl<W: Write> Plain<W> {
         let speed = self.speed.of(event, now_ms);
         let shown = match words::of(event).0 {
             Weight::Detail => self.verbose,
-            Weight::Count => self.pace.admits(event, now_ms),
+            Weight::Count => self.rate.admits(event, now_ms),
             Weight::Line | Weight::Alarm => true,
         };
         if shown {
@@ -243,7 +243,7 @@ impl<W: Write> Plain<W> {
 
 /// Lines, and below them one status line with the phase and the newest count.
 pub struct Terminal<W> {
-    out: Patient<W>,
+    out: QuietWriter<W>,
     held_back: HeldBack,
     clock: Clock,
     verbose: bool,
@@ -261,7 +261,7 @@ impl<W: Write> Terminal<W> {
     pub fn new(out: W, clock: Clock, verbose: bool, colour: bool) -> Self {
         let began_ms = clock();
         Terminal {
-            out: Patient::new("the terminal", out),
+            out: QuietWriter::new("the terminal", out),
             held_back: HeldBack::default(),
             clock,
             verbose,
@@ -369,11 +369,11 @@ fn drawn(event: &Event, on: &str, off: &str) -> String {
 /// The log in the run directory: JSON lines, at most 16 MiB and once that put aside.
 pub struct LogFile {
     path: Utf8PathBuf,
-    out: Patient<std::fs::File>,
+    out: QuietWriter<std::fs::File>,
     written: u64,
     bytes_max: u64,
     clock: Clock,
-    pace: Pace,
+    rate: RateLimit,
 }
 
 impl LogFile {
@@ -389,7 +389,7 @@ impl LogFile {
         let path = run_dir.join("log.jsonl");
         let file = append(&path)?;
         let written = file.metadata()?.len();
-        let mut out = Patient::new(path.as_str(), file);
+        let mut out = QuietWriter::new(path.as_str(), file);
         // The next event must not be a part of a line that was cut off.
         if written > 0 && !ends_a_line(&path)? {
             out.write("\n");
@@ -400,7 +400,7 @@ impl LogFile {
             path,
             bytes_max,
             clock,
-            pace: Pace::new(FILE_COUNT_EVERY_MS),
+            rate: RateLimit::new(FILE_COUNT_EVERY_MS),
         })
     }
 
@@ -408,13 +408,13 @@ impl LogFile {
         let aside = self.path.with_extension("jsonl.1");
         match fs::rename(&self.path, aside).and_then(|()| append(&self.path)) {
             Ok(file) => {
-                self.out = Patient::new(self.path.as_str(), file);
+                self.out = QuietWriter::new(self.path.as_str(), file);
                 self.written = 0;
             }
             Err(error) => {
                 // Going on would fill the memory that tmpfs lives in.
                 self.out.give_up();
-                complain(&format!(
+                print_error(&format!(
                     "landfall: the log can no longer be written and ends here: {}",
                     said(&error)
                 ));
@@ -439,7 +439,7 @@ fn ends_a_line(path: &Utf8Path) -> std::io::Result<bool> {
 impl Listener for LogFile {
     fn take(&mut self, event: &Event) {
         let now_ms = (self.clock)();
-        if !self.pace.admits(event, now_ms) {
+        if !self.rate.admits(event, now_ms) {
             return;
         }
         let line = json_line(now_ms, event);
@@ -456,7 +456,7 @@ pub struct StatusFile {
     path: Utf8PathBuf,
     status: Status,
     clock: Clock,
-    pace: Pace,
+    rate: RateLimit,
     silent: bool,
 }
 
@@ -475,7 +475,7 @@ impl StatusFile {
                 ..Status::begin(std::process::id(), clock())
             },
             clock,
-            pace: Pace::new(FILE_COUNT_EVERY_MS),
+            rate: RateLimit::new(FILE_COUNT_EVERY_MS),
             silent: false,
         }
     }
@@ -490,12 +490,12 @@ impl Listener for StatusFile {
     fn take(&mut self, event: &Event) {
         let now_ms = (self.clock)();
         self.status.take(event, now_ms);
-        if self.silent || !self.pace.admits(event, now_ms) {
+        if self.silent || !self.rate.admits(event, now_ms) {
             return;
         }
         if let Err(error) = self.replace() {
             self.silent = true;
-            complain(&format!(
+            print_error(&format!(
                 "landfall: the status is no longer updated: {}; the install continues",
                 said(&error)
             ));

@@ -5,7 +5,7 @@
 //!
 //! `real::process` and the driver have the safe points.
 
-use super::complain;
+use super::print_error;
 use crate::event::{Event, Listener, Reporter};
 use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +61,7 @@ impl ServiceManager {
             && let Err(error) = sd_notify::notify(states)
         {
             self.silent = true;
-            complain(&format!(
+            print_error(&format!(
                 "landfall: the service manager cannot be notified: {error}; the install continues"
             ));
         }
@@ -121,7 +121,7 @@ pub async fn feed_watchdog() {
     loop {
         beat.tick().await;
         if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-            complain(&format!("landfall: the watchdog cannot be notified: {error}"));
+            print_error(&format!("landfall: the watchdog cannot be notified: {error}"));
             return;
         }
     }
@@ -177,7 +177,7 @@ pub fn trace_to_stderr() {
         .without_time()
         .try_init();
     if let Err(error) = tracing {
-        complain(&format!("landfall: no trace: {error}"));
+        print_error(&format!("landfall: no trace: {error}"));
     }
 }
 

@@ -11,7 +11,7 @@ mod workers;
 
 use self::workers::{Shared, ended, lock, progress};
 use super::next_step::word;
-use super::{Failure, SimulateArgs, complain, config_path};
+use super::{Failure, SimulateArgs, config_path, print_error};
 use crate::config::{Config, Overrides, SystemConfig};
 use crate::exit::Exit;
 use crate::safe_open;
@@ -186,7 +186,7 @@ impl Explored {
         if let Some(first) = coverage.failures.first() {
             match keep_trace(&self.harness, first) {
                 Ok(path) => writeln!(out, "details of the first failure: {path}")?,
-                Err(failure) => complain(&failure.text),
+                Err(failure) => print_error(&failure.text),
             }
         }
         let so_far = if self.interrupted {

@@ -35,7 +35,11 @@ impl Machine {
 
     pub fn scene(&self) -> Scene {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        Scene::new(&self.root, Hands::new(Reporter::default(), Stop::never()), now)
+        Scene::new(
+            &self.root,
+            CommandContext::new(Reporter::default(), Stop::never()),
+            now,
+        )
     }
 }
 
@@ -452,7 +456,7 @@ static HUNG: Check = Check::of(Place::Installer, "hung", 1, "", |s| {
         let file = s.root.join("pid");
         let script = format!("echo $$ > {file}; sleep 300 & wait");
         let ended = s
-            .hands
+            .context
             .run(crate::real::process::command::Program::new("sh").args(["-c", script.as_str()]))
             .await;
         Outcome::fine(format!("{:?}", ended.is_ok()))

@@ -180,7 +180,7 @@ async fn evaluated(
         .memory(Memory::Nix)
         .dir(reference.start.as_str())
         .deadline(DEADLINE);
-    match scene.hands.run(asked).await {
+    match scene.context.run(asked).await {
         Ok(ended) => Ok(ended),
         Err(fault) if is_missing(&fault) => Err(NoAnswer::NoNix),
         Err(fault) => Err(NoAnswer::Failed(vec![fault.why()])),

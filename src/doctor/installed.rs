@@ -256,7 +256,7 @@ async fn bearers(scene: &Scene) -> Result<Vec<(Label, Vec<String>)>, Outcome> {
         "--output",
         "NAME,LABEL,PARTLABEL",
     ]);
-    let ended = scene.hands.run(listed).await?;
+    let ended = scene.context.run(listed).await?;
     if !ended.success() {
         return Err(Outcome::skipped(format!("lsblk: {}", ended.said().trim())));
     }

@@ -370,7 +370,7 @@ pub(super) async fn disks(scene: &Scene) -> Outcome {
     }
     let config = scene.config().ok();
     let install_disk = scene.overrides.install_disk.as_deref();
-    match disk::report(config, install_disk, &scene.hands.reporter, &scene.hands.stop).await {
+    match disk::report(config, install_disk, &scene.context.reporter, &scene.context.stop).await {
         Ok((reports, why_not)) => judge_disks(&reports, why_not),
         Err(fault) => fault.into(),
     }
@@ -422,7 +422,7 @@ pub(super) async fn checkpoint(scene: &Scene) -> Outcome {
         return outcome;
     }
     let config = scene.config().ok();
-    let gathered = match scan::gather(config, &scene.hands.reporter, &scene.hands.stop).await {
+    let gathered = match scan::gather(config, &scene.context.reporter, &scene.context.stop).await {
         Ok(gathered) => gathered,
         Err(fault) => return fault.into(),
     };
@@ -529,7 +529,7 @@ pub(super) async fn service(scene: &Scene) -> Outcome {
             &unit,
         ])
         .deadline(Duration::from_secs(15));
-    let said = match scene.hands.run(asked).await {
+    let said = match scene.context.run(asked).await {
         Ok(ended) if ended.success() => ended.stdout,
         Ok(ended) => return Outcome::skipped(format!("systemctl: {}", ended.said().trim())),
         Err(fault) => return Outcome::skipped(fault.why()),

@@ -31,7 +31,7 @@ pub use installer::LastRun;
 
 use crate::config::{Config, Overrides};
 use crate::real::fs::target_root::Root;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::HostName;
@@ -168,7 +168,7 @@ pub struct Scene {
     /// The root of the machine; another one is for tests.
     pub root: Utf8PathBuf,
     /// For running programs.
-    pub hands: Hands,
+    pub context: CommandContext,
     /// The time now.
     pub now: SystemTime,
     /// The installer's configuration, and its file.
@@ -195,10 +195,10 @@ pub struct Scene {
 
 impl Scene {
     /// A machine about which nothing was said on the command line.
-    pub fn new(root: impl Into<Utf8PathBuf>, hands: Hands, now: SystemTime) -> Self {
+    pub fn new(root: impl Into<Utf8PathBuf>, context: CommandContext, now: SystemTime) -> Self {
         Scene {
             root: root.into(),
-            hands,
+            context,
             now,
             config: None,
             overrides: Overrides::default(),

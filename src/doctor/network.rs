@@ -250,7 +250,7 @@ async fn nix_setting(scene: &Scene, name: &str) -> Option<Vec<String>> {
         ])
         .dir("/")
         .deadline(Duration::from_secs(15));
-    match scene.hands.run(asked).await {
+    match scene.context.run(asked).await {
         Ok(ended) if ended.success() => Some(ended.stdout.split_whitespace().map(str::to_owned).collect()),
         Ok(_) | Err(_) => None,
     }

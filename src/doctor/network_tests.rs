@@ -72,7 +72,7 @@ impl Installer {
         fs_err::set_permissions(&nix, permissions).unwrap();
         let path = std::env::var("PATH").unwrap();
         scene
-            .hands
+            .context
             .env
             .push(("PATH".into(), format!("{}/bin:{path}", machine.root)));
         machine.write("nix/store/zqf4hfr62jiwzd1gsppbhg3802mb0b1q-bash-5.2", "");

@@ -51,7 +51,7 @@ pub(super) async fn tracked(scene: &Scene) -> Outcome {
         ])
         .env("GIT_OPTIONAL_LOCKS", "0")
         .deadline(Duration::from_secs(30));
-    let ended = match scene.hands.run(asked).await {
+    let ended = match scene.context.run(asked).await {
         Ok(ended) => ended,
         Err(fault) if is_missing(&fault) => return Outcome::skipped("git is not in PATH"),
         Err(fault) => return fault.into(),

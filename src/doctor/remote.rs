@@ -75,7 +75,13 @@ async fn credential(scene: &Scene, config: &Config, name: &str) -> Option<Utf8Pa
         .args(["show", "--property=LoadCredential", "--value", &unit])
         .deadline(Duration::from_secs(10));
     // Without systemd there is no service that could be given one.
-    if let Some(ended) = scene.hands.run(asked).await.ok().filter(|ended| ended.success()) {
+    if let Some(ended) = scene
+        .context
+        .run(asked)
+        .await
+        .ok()
+        .filter(|ended| ended.success())
+    {
         let start = format!("landfall.{name}:");
         let files = ended
             .stdout
@@ -151,7 +157,7 @@ async fn ask_remote(scene: &Scene) -> Result<Outcome, Outcome> {
         connect_s: config.nix.connect_timeout_s,
         stall_s: config.nix.stalled_download_timeout_s,
     };
-    let offered = source::offer(&scene.hands, &access, &repository.source).await;
+    let offered = source::offer(&scene.context, &access, &repository.source).await;
     let offer = offered.map_err(|fault| match fault.kind.cause() {
         // The key may be on a medium, which only an install mounts.
         Some(Cause::KeyRefused) if key.is_none() => Outcome::skipped(

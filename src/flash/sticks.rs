@@ -206,7 +206,7 @@ fn standing(machine: &Machine, block: &Block) -> Standing {
     let uses = machine.uses(block, &Own::default(), &[]);
     let mut reasons: Vec<String> = uses.boot.clone();
     let is_systems = !uses.boot.is_empty() || holds_root(machine, block);
-    reasons.extend(uses.strangers);
+    reasons.extend(uses.foreign_users);
     match no_disk(block) {
         Some("a loop device") if block.loop_file.is_some() => {}
         Some(kind) => reasons.push(format!("it is {kind}, not a stick")),
@@ -292,7 +292,7 @@ fn holds_root(machine: &Machine, block: &Block) -> bool {
         .retain(|mount| SYSTEM.contains(&mount.point.as_str()));
     let mounted = " is mounted at ";
     let uses = of_system.uses(block, &Own::default(), &[]);
-    uses.strangers.iter().any(|line| line.contains(mounted))
+    uses.foreign_users.iter().any(|line| line.contains(mounted))
 }
 
 /// What lsblk sees on a disk.

@@ -176,6 +176,15 @@ pub fn is_whole(block: &[u8]) -> bool {
     superblock_of(block).is_some_and(|sb| u16_at(sb, 0x38) == MAGIC && has_checksum(sb))
 }
 
+/// Whether block 0 has a superblock by which the filesystem is clean, and nobody met an error in it.
+pub fn is_sound(block: &[u8]) -> bool {
+    /// `s_state`, and its bits: unmounted or replayed; an error was met.
+    const STATE: usize = 0x3A;
+    const VALID: u16 = 1;
+    const ERROR: u16 = 2;
+    superblock_of(block).is_some_and(|sb| u16_at(sb, STATE) & (VALID | ERROR) == VALID)
+}
+
 /// Whether block 0 has a superblock that was being given another id when whoever did it died: the id is the new one, in part
 /// or whole, and the checksum is still the one that it had with the old id. `tune2fs` writes them one after the other.
 pub fn is_between_ids(block: &[u8], old: &Uuid) -> bool {

@@ -47,8 +47,8 @@ pub fn verify(
     let parts = Parts::of(image);
     let total = image.manifest.plain_bytes() + image.manifest.zero_bytes();
     let done = AtomicU64::new(0);
-    let bad = each(READERS, parts.len(), stop, |index, hands| {
-        let (equal, bytes) = match parts.equals(index, image, disk, stamp, hands) {
+    let bad = each(READERS, parts.len(), stop, |index, buffers| {
+        let (equal, bytes) = match parts.equals(index, image, disk, stamp, buffers) {
             Err(error) if is_unreadable(&error) => (false, parts.bytes(index, image)),
             other => other?,
         };
@@ -59,14 +59,14 @@ pub fn verify(
         read_bytes: total,
         ..Verified::default()
     };
-    let mut hands = Hands::new()?;
+    let mut buffers = Buffers::new()?;
     for index in bad {
         let part = parts.name(index, image);
         if mend {
-            verified.written_bytes += parts.write(index, image, disk, stamp, &mut hands)?;
+            verified.written_bytes += parts.write(index, image, disk, stamp, &mut buffers)?;
             flush(disk)?;
         }
-        let (equal, bytes) = match parts.equals(index, image, disk, stamp, &mut hands) {
+        let (equal, bytes) = match parts.equals(index, image, disk, stamp, &mut buffers) {
             Err(Error::Target { error, .. }) => return Err(Error::TargetRead { part, error }),
             other => other?,
         };
@@ -88,7 +88,7 @@ pub fn verify(
 /// The device or the image reports an error.
 pub fn begins(image: &Opened, disk: &dyn Disk) -> Result<bool, Error> {
     fits(disk, image.manifest.filesystem_bytes)?;
-    let (equal, _) = Parts::of(image).equals(0, image, disk, None, &mut Hands::new()?)?;
+    let (equal, _) = Parts::of(image).equals(0, image, disk, None, &mut Buffers::new()?)?;
     Ok(equal)
 }
 
@@ -107,8 +107,8 @@ pub fn check(
         image.threads,
         image.manifest.chunks.len(),
         stop,
-        |index, hands| {
-            let bytes = hands.load(image, index)? as u64;
+        |index, buffers| {
+            let bytes = buffers.load(image, index)? as u64;
             told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
             Ok(true)
         },
@@ -117,16 +117,16 @@ pub fn check(
 }
 
 /// What a thread works with. Its size is fixed.
-struct Hands {
+struct Buffers {
     unpacker: zstd::bulk::Decompressor<'static>,
     packed: Buffer,
     plain: Buffer,
     there: Buffer,
 }
 
-impl Hands {
-    fn new() -> Result<Hands, Error> {
-        Ok(Hands {
+impl Buffers {
+    fn new() -> Result<Buffers, Error> {
+        Ok(Buffers {
             unpacker: zstd::bulk::Decompressor::new().map_err(Error::io("unpacking"))?,
             // Filled only by whoever reads the image; memory that is not touched is not there.
             packed: Buffer::new(PACKED_BYTES_MAX),
@@ -208,23 +208,23 @@ impl Parts {
         image: &Opened,
         disk: &dyn Disk,
         stamp: Option<&Stamp>,
-        hands: &mut Hands,
+        buffers: &mut Buffers,
     ) -> Result<(bool, u64), Error> {
         if let Some(extent) = self.zero_of(index) {
-            let there = &mut hands.there.bytes_mut()[..extent.bytes() as usize];
+            let there = &mut buffers.there.bytes_mut()[..extent.bytes() as usize];
             read_extents(disk, &[*extent], there)?;
             return Ok((there.iter().all(|byte| *byte == 0), extent.bytes()));
         }
         let chunk = image.chunk(index)?;
         let length = chunk.plain_bytes() as usize;
-        read_extents(disk, &chunk.extents, &mut hands.there.bytes_mut()[..length])?;
+        read_extents(disk, &chunk.extents, &mut buffers.there.bytes_mut()[..length])?;
         let equal = if index == 0 && stamp.is_some() {
             // Its digest is that of the unstamped bytes.
-            hands.load(image, index)?;
-            Stamp::put(stamp, index, &mut hands.plain.bytes_mut()[..length])?;
-            hands.plain.bytes()[..length] == hands.there.bytes()[..length]
+            buffers.load(image, index)?;
+            Stamp::put(stamp, index, &mut buffers.plain.bytes_mut()[..length])?;
+            buffers.plain.bytes()[..length] == buffers.there.bytes()[..length]
         } else {
-            digest(&hands.there.bytes()[..length]) == chunk.digest
+            digest(&buffers.there.bytes()[..length]) == chunk.digest
         };
         Ok((equal, length as u64))
     }
@@ -235,15 +235,15 @@ impl Parts {
         image: &Opened,
         disk: &dyn Disk,
         stamp: Option<&Stamp>,
-        hands: &mut Hands,
+        buffers: &mut Buffers,
     ) -> Result<u64, Error> {
         if let Some(extent) = self.zero_of(index) {
             zero_extent(disk, extent)?;
             return Ok(extent.bytes());
         }
-        let length = hands.load(image, index)?;
+        let length = buffers.load(image, index)?;
         #[expect(clippy::indexing_slicing, reason = "`load` has filled so many bytes")]
-        let plain = &mut hands.plain.bytes_mut()[..length];
+        let plain = &mut buffers.plain.bytes_mut()[..length];
         Stamp::put(stamp, index, plain)?;
         write_extents(disk, &image.chunk(index)?.extents, plain)?;
         Ok(length as u64)
@@ -255,7 +255,7 @@ fn each(
     threads: usize,
     count: usize,
     stop: &(dyn Fn() -> bool + Sync),
-    work: impl Fn(usize, &mut Hands) -> Result<bool, Error> + Sync,
+    work: impl Fn(usize, &mut Buffers) -> Result<bool, Error> + Sync,
 ) -> Result<Vec<usize>, Error> {
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let bad: Mutex<Result<Vec<usize>, Error>> = Mutex::new(Ok(Vec::new()));
@@ -270,8 +270,8 @@ fn each(
     std::thread::scope(|scope| {
         for _ in 0..threads.min(count.max(1)) {
             scope.spawn(|| {
-                let mut hands = match Hands::new() {
-                    Ok(hands) => hands,
+                let mut buffers = match Buffers::new() {
+                    Ok(buffers) => buffers,
                     Err(error) => return ends(error),
                 };
                 loop {
@@ -282,7 +282,7 @@ fn each(
                     if stop() {
                         return ends(Error::Stopped);
                     }
-                    match work(index, &mut hands) {
+                    match work(index, &mut buffers) {
                         Ok(true) => {}
                         Ok(false) => {
                             match &mut *bad.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -37,16 +37,16 @@ enum Topic {
     Consent,
 }
 
-/// The passphrase is at hand afterwards: from the vault, or asked for; twice when it is for a new container.
+/// The passphrase is at hand afterwards: from the credentials, or asked for; twice when it is for a new container.
 ///
 /// # Errors
 /// Nobody can be asked, nobody answered, or the answer is no passphrase.
 pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Result<(), Fault> {
-    if real.vault.passphrase().is_some() {
+    if real.credentials.passphrase().is_some() {
         return Ok(());
     }
     let passphrase = ask_passphrase(real, label, new).await?;
-    real.vault.enter_passphrase(passphrase);
+    real.credentials.enter_passphrase(passphrase);
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub async fn ensure_passphrase(real: &mut Real, label: &str, new: bool) -> Resul
 /// # Errors
 /// As [`ensure_passphrase`]; too many entries did not open the container.
 pub async fn passphrase_again(real: &mut Real, label: &str) -> Result<(), Fault> {
-    real.vault.set_passphrase(None);
+    real.credentials.set_passphrase(None);
     real.reporter
         .notice(format!("the passphrase does not open {label}"));
     ensure_passphrase(real, label, false).await
@@ -113,7 +113,12 @@ async fn ask_passphrase(real: &Real, label: &str, new: bool) -> Result<SecretTex
 /// # Errors
 /// Nobody can be asked, the name given in advance is that of no disk or of several, or the stop request came.
 pub async fn consent(real: &Real, erasure: &Erasure) -> Result<Option<Consent>, Fault> {
-    let named = real.config.unattended.disk.as_deref().or(real.vault.consent());
+    let named = real
+        .config
+        .unattended
+        .disk
+        .as_deref()
+        .or(real.credentials.consent());
     let mut why_not = "the disk was not named in advance".to_owned();
     if let Some(name) = named {
         let agreed = named::agrees(name, &erasure.disk, &named::look(&Sysfs::real())?);
@@ -188,7 +193,7 @@ async fn ask(real: &Real, topic: Topic, prompt: &str) -> Result<SecretText, Faul
         Topic::Consent => "--echo=yes",
     };
     let (ended, answer) = real
-        .hands()
+        .context()
         .run_for_secret(
             Program::new("systemd-ask-password")
                 .args(["--timeout=0", "--no-tty", "--emoji=no", id, echo, "--", prompt])

@@ -212,9 +212,9 @@ impl Real {
             let repair = self.attached.root_damaged;
             match check_root(&device, repair, &self.reporter, &self.stop).await? {
                 Checked::Sound => {}
-                Checked::Damaged(ended) => {
+                Checked::Damaged => {
                     self.attached.root_damaged = true;
-                    return Err(damaged_root(&device, ended));
+                    return Err(damaged_root(&device));
                 }
             }
         }
@@ -464,13 +464,13 @@ impl Real {
     /// # Errors
     /// A directory cannot be made, or a command failed.
     pub async fn run_hooks_after_mounting(&self) -> Result<(), Fault> {
-        let hands = self.hands();
+        let context = self.context();
         let marker = hooks::marker()?;
         let salt = self
             .plan
             .as_ref()
             .map_or_else(String::new, |plan| plan.install.to_string());
-        hooks::make_dirs(&hands, &Root::target(), &self.config.extra_mount_dirs)?;
-        hooks::run_commands(&hands, &self.config.extra_post_mount_commands, &salt, &marker).await
+        hooks::make_dirs(&context, &Root::target(), &self.config.extra_mount_dirs)?;
+        hooks::run_commands(&context, &self.config.extra_post_mount_commands, &salt, &marker).await
     }
 }

@@ -66,7 +66,7 @@ pub struct Real {
     /// How far this run has come with an image.
     pub progress: volume::root_image::Progress,
     /// Secrets at hand.
-    pub vault: secrets::credentials::Vault,
+    pub credentials: secrets::credentials::Credentials,
     /// The keys that records are proved with, as far as they are at hand.
     pub keys: RecordKeys,
     /// The revision that this run has asked the remote about, and that the reference names.

@@ -12,7 +12,7 @@ use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use crate::real::git::command;
 use crate::real::process::command::Program;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::secrets::{passphrase, placement};
 use crate::real::{MOUNT_ROOT, Real, ask, disk};
 use crate::world::{CLOCK_MAX_S, CLOCK_MIN_S};
@@ -44,60 +44,64 @@ pub async fn preflight(
     pinned: Option<&Revision>,
     fresh: bool,
 ) -> Result<Revision, Fault> {
-    let hands = real.hands();
-    checked(&hands, "firmware", firmware(&Root::live())?);
-    checked(&hands, "privileges", privileges()?);
-    checked(&hands, "clock", clock(SystemTime::now())?);
+    let context = real.context();
+    checked(&context, "firmware", firmware(&Root::live())?);
+    checked(&context, "privileges", privileges()?);
+    checked(&context, "clock", clock(SystemTime::now())?);
     let needed = needed_tools(&real.config, payload);
-    checked(&hands, "tools", tools(&needed)?);
-    firmware_entry(&hands, real.config.can_touch_efi_variables, plan.layout.machine);
+    checked(&context, "tools", tools(&needed)?);
+    firmware_entry(&context, real.config.can_touch_efi_variables, plan.layout.machine);
     disk::labels::check(plan, &real.labels)?;
-    checked(&hands, "labels", "no other disk has the planned labels".into());
+    checked(&context, "labels", "no other disk has the planned labels".into());
     if fresh {
-        mount_point(&hands, MOUNT_ROOT)?;
+        mount_point(&context, MOUNT_ROOT)?;
     }
     let is_new = fresh && pinned.is_none();
     match &payload.system {
         SystemSource::Prebuilt(system) => {
-            let closure = closure_bytes(&hands, system, "auto").await?;
+            let closure = closure_bytes(&context, system, "auto").await?;
             host_loader::of_system(&Root::live(), system)?;
             let boot = bootspec::boot_bytes(system, &Root::live())?;
-            sizes(&hands, plan, &format!("closure of {system}"), closure, boot)?;
+            sizes(&context, plan, &format!("closure of {system}"), closure, boot)?;
         }
         SystemSource::Image(image) => {
             let what = format!("image {} of {}", image.file, image.system);
             image_fits(plan, image)?;
-            sizes(&hands, plan, &what, image.plain_bytes, image.boot_bytes)?;
+            sizes(&context, plan, &what, image.plain_bytes, image.boot_bytes)?;
         }
         SystemSource::Flake => {}
     }
     if is_new {
-        secrets(&hands, real)?;
+        secrets(&context, real)?;
     }
     let revision = match pinned {
         Some(pinned) => pinned.clone(),
         None => {
             let revision = real.resolve_repository(&payload.repository).await?;
             if matches!(payload.system, SystemSource::Flake) {
-                evaluable(&hands, &payload.repository.source, &revision).await?;
+                evaluable(&context, &payload.repository.source, &revision).await?;
             }
-            checked(&hands, "configuration", format!("revision {revision}"));
+            checked(&context, "configuration", format!("revision {revision}"));
             revision
         }
     };
     if let Some(luks) = &plan.luks {
         ask::ensure_passphrase(real, &luks.label, fresh).await?;
         if fresh {
-            passphrase_notices(&hands, real, &payload.system)?;
+            passphrase_notices(&context, real, &payload.system)?;
         }
-        checked(&hands, "passphrase", "available".into());
+        checked(&context, "passphrase", "available".into());
     }
     Ok(revision)
 }
 
 /// Whether this Nix reads repositories of the revision's object format. It is asked by a reference to one that is not there: what it
 /// does not like about the revision it says before it looks.
-async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision) -> Result<(), Fault> {
+async fn evaluable(
+    context: &CommandContext,
+    source: &RepositorySource,
+    revision: &Revision,
+) -> Result<(), Fault> {
     let format = command::object_format(revision);
     if format == "sha1" {
         return Ok(());
@@ -111,7 +115,7 @@ async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision
     let asked = Program::that_looks("nix")
         .args(args)
         .arg(format!("git+file:///nonexistent?rev={revision}"));
-    let said = hands.run(asked).await?.said();
+    let said = context.run(asked).await?.said();
     if !said.contains("has wrong length") && !said.contains("not a valid") {
         return Ok(());
     }
@@ -129,8 +133,8 @@ async fn evaluable(hands: &Hands, source: &RepositorySource, revision: &Revision
     .into())
 }
 
-fn checked(hands: &Hands, what: &str, found: String) {
-    hands.reporter.tell(Event::Checked {
+fn checked(context: &CommandContext, what: &str, found: String) {
+    context.reporter.tell(Event::Checked {
         what: what.to_owned(),
         found,
     });
@@ -162,7 +166,7 @@ pub(crate) fn firmware(root: &Root) -> Result<String, Fault> {
 
 /// Whether the firmware will have an entry for this disk is worth a word before anything is erased: without one it starts
 /// this disk only when no other entry comes first.
-fn firmware_entry(hands: &Hands, can_touch: bool, machine: Machine) {
+fn firmware_entry(context: &CommandContext, can_touch: bool, machine: Machine) {
     let found = if can_touch {
         "landfall makes one if the firmware keeps it".to_owned()
     } else {
@@ -171,7 +175,7 @@ fn firmware_entry(hands: &Hands, can_touch: bool, machine: Machine) {
             machine.fallback_loader()
         )
     };
-    checked(hands, "firmware boot entry", found);
+    checked(context, "firmware boot entry", found);
 }
 
 pub(crate) fn privileges() -> Result<String, Fault> {
@@ -256,12 +260,12 @@ pub(crate) fn tools(needed: &[&str]) -> Result<String, Fault> {
     .into())
 }
 
-fn mount_point(hands: &Hands, at: &str) -> Result<(), Fault> {
+fn mount_point(context: &CommandContext, at: &str) -> Result<(), Fault> {
     let text = fs_err::read_to_string("/proc/self/mountinfo")
         .map_err(|e| target_root::io_fault("list of mounts", &e))?;
     let taken = mounts_below(&text, at);
     if taken.is_empty() {
-        checked(hands, "mount point", format!("{at} is free"));
+        checked(context, "mount point", format!("{at} is free"));
         return Ok(());
     }
     Err(Fault::of(
@@ -289,7 +293,7 @@ fn mounts_below(text: &str, at: &str) -> Vec<String> {
 }
 
 /// Bytes of a closure in the installer's own store, which must have it as valid.
-async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result<u64, Fault> {
+async fn closure_bytes(context: &CommandContext, system: &StorePath, store: &str) -> Result<u64, Fault> {
     let args = [
         "--extra-experimental-features",
         "nix-command",
@@ -299,7 +303,7 @@ async fn closure_bytes(hands: &Hands, system: &StorePath, store: &str) -> Result
         "-S",
         system.as_str(),
     ];
-    let ended = hands.run(Program::that_looks("nix").args(args)).await?;
+    let ended = context.run(Program::that_looks("nix").args(args)).await?;
     let ended = ended.or_fault(|how| {
         StoreFault::SystemMissing {
             system: system.to_string(),
@@ -348,7 +352,7 @@ fn image_fits(plan: &Plan, image: &Image) -> Result<(), Fault> {
     .into())
 }
 
-fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> Result<(), Fault> {
+fn sizes(context: &CommandContext, plan: &Plan, what: &str, closure: u64, images: u64) -> Result<(), Fault> {
     let (root, esp) = (
         partition_bytes(plan, Role::Root),
         partition_bytes(plan, Role::Esp),
@@ -377,7 +381,7 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
         .into());
     }
     checked(
-        hands,
+        context,
         "sizes",
         format!("{closure} of {root} bytes for the {what}, kernel and initrd {images} of {esp} bytes"),
     );
@@ -385,7 +389,7 @@ fn sizes(hands: &Hands, plan: &Plan, what: &str, closure: u64, images: u64) -> R
 }
 
 /// A word where the passphrase may be hard to type at boot, with the console's layout where the system is at hand.
-fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Result<(), Fault> {
+fn passphrase_notices(context: &CommandContext, real: &Real, source: &SystemSource) -> Result<(), Fault> {
     let keymap = match source {
         SystemSource::Prebuilt(system) => {
             target_root::read_text(&Root::live(), &format!("{system}/etc/vconsole.conf"))?
@@ -394,23 +398,23 @@ fn passphrase_notices(hands: &Hands, real: &Real, source: &SystemSource) -> Resu
         }
         SystemSource::Image(_) | SystemSource::Flake => None,
     };
-    if let Some(text) = real.vault.passphrase() {
+    if let Some(text) = real.credentials.passphrase() {
         for notice in passphrase::notices(text, keymap.as_deref()) {
-            hands.reporter.notice(notice);
+            context.reporter.notice(notice);
         }
     }
     Ok(())
 }
 
-fn secrets(hands: &Hands, real: &Real) -> Result<(), Fault> {
+fn secrets(context: &CommandContext, real: &Real) -> Result<(), Fault> {
     let keys = &real.config.keys;
-    if keys.deploy_key && real.vault.deploy_key().is_none() {
+    if keys.deploy_key && real.credentials.deploy_key().is_none() {
         return Err(placement::missing("landfall.deploy-key"));
     }
-    if keys.age_identity && real.vault.age_identity().is_none() {
+    if keys.age_identity && real.credentials.age_identity().is_none() {
         return Err(placement::missing("landfall.age-identity"));
     }
-    checked(hands, "secrets", real.vault.at_hand());
+    checked(context, "secrets", real.credentials.at_hand());
     Ok(())
 }
 
@@ -421,8 +425,8 @@ mod tests {
     use crate::real::process::stop::Stop;
     use landfall_states::fault::FaultClass;
 
-    fn hands() -> Hands {
-        Hands::new(Reporter::default(), Stop::never())
+    fn context() -> CommandContext {
+        CommandContext::new(Reporter::default(), Stop::never())
     }
 
     /// Nix 2.8 says `hash '…' has wrong length for hash type 'sha1'`.
@@ -431,11 +435,11 @@ mod tests {
         let source = RepositorySource::Remote("https://forge.example/o/r".parse().unwrap());
         let ask = |digits: usize| {
             let revision = "a".repeat(digits).parse().unwrap();
-            crate::real::test_support::block_on(evaluable(&hands(), &source, &revision))
+            crate::real::test_support::block_on(evaluable(&context(), &source, &revision))
         };
         ask(40).unwrap();
         let Ok(version) =
-            crate::real::test_support::block_on(hands().run(Program::new("nix").arg("--version")))
+            crate::real::test_support::block_on(context().run(Program::new("nix").arg("--version")))
         else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use crate::real::Real;
 use crate::real::disk::HeldDisk;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::volume::block_io::defect;
 use camino::Utf8PathBuf;
 use landfall_states::fault::Fault;
@@ -65,8 +65,8 @@ impl Real {
 }
 
 impl Real {
-    /// See [`Hands`].
-    pub fn hands(&self) -> Hands {
-        Hands::new(self.reporter.clone(), self.stop.clone())
+    /// See [`CommandContext`].
+    pub fn context(&self) -> CommandContext {
+        CommandContext::new(self.reporter.clone(), self.stop.clone())
     }
 }

@@ -18,7 +18,7 @@ pub async fn survey(real: &mut Real) -> Result<Survey, Fault> {
     let gathered = scan::gather(Some(&real.config), &real.reporter, &real.stop).await?;
     let choice = choose(&gathered, real.install_disk.as_deref(), Some(&real.config))
         .map(|choice| gathered.disks[choice.index].block.identity.clone())
-        .and_then(|disk| real.vault.refuse_as_target(&disk).map(|()| disk));
+        .and_then(|disk| real.credentials.refuse_as_target(&disk).map(|()| disk));
     let disks = gathered
         .disks
         .iter()

@@ -9,7 +9,7 @@ use crate::real::disk::HeldDisk;
 use crate::real::mount::attached::{Attach, Attached};
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
-use crate::real::secrets::credentials::Vault;
+use crate::real::secrets::credentials::Credentials;
 use crate::real::volume::block_io::flush;
 use crate::real::volume::build_swap;
 use crate::real::volume::luks;
@@ -59,8 +59,8 @@ fn real(disk: &str, with_luks: bool) -> Real {
         0,
     )
     .unwrap();
-    let mut vault = Vault::default();
-    vault.set_passphrase(with_luks.then(|| "correct horse".into()));
+    let mut credentials = Credentials::default();
+    credentials.set_passphrase(with_luks.then(|| "correct horse".into()));
     Real {
         config,
         install_disk: None,
@@ -71,7 +71,7 @@ fn real(disk: &str, with_luks: bool) -> Real {
         held: Some(held),
         attached: Attached::default(),
         progress: crate::real::volume::root_image::Progress::default(),
-        vault,
+        credentials,
         keys: Default::default(),
         granted: None,
         evaluated: None,
@@ -335,11 +335,11 @@ fn whole_disk() {
             eprintln!("{fault}; {}", fault.next());
             assert_eq!(fault.class, FaultClass::NeedsChange);
             shell("dmsetup info cryptroot && dmsetup remove cryptroot").await;
-            r.vault.set_passphrase(Some("wrong".into()));
+            r.credentials.set_passphrase(Some("wrong".into()));
             let fault = r.attach(Attach::Container).await.unwrap_err();
             eprintln!("{fault}; {}", fault.next());
             assert_eq!(fault.class, FaultClass::NeedsChange);
-            r.vault.set_passphrase(Some("correct horse".into()));
+            r.credentials.set_passphrase(Some("correct horse".into()));
         }
 
         // An ESP that was not unmounted keeps its slots.

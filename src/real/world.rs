@@ -65,7 +65,7 @@ impl World for Real {
     }
 
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault> {
-        self.vault.refuse_as_target(&plan.disk)?;
+        self.credentials.refuse_as_target(&plan.disk)?;
         let mut held = disk::HeldDisk::hold(&plan.disk)?;
         held.take().await?;
         block_io::flush(&held.device())?;

@@ -5,7 +5,7 @@
 use camino::Utf8PathBuf;
 use landfall::doctor::{Finding, Outcome, Scene, by_name};
 use landfall::event::Reporter;
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 use std::io::Write as _;
 use std::process::Command;
@@ -65,7 +65,7 @@ pub fn has(program: &str) -> bool {
 pub fn scene() -> Scene {
     Scene::new(
         "/",
-        Hands::new(Reporter::default(), Stop::never()),
+        CommandContext::new(Reporter::default(), Stop::never()),
         SystemTime::now(),
     )
 }
@@ -142,15 +142,15 @@ impl Flake {
         place.write("home/x", "");
         let mut scene = scene();
         scene
-            .hands
+            .context
             .env
             .retain(|(key, _)| key != "NIX_CONF_DIR" && key != "HOME");
         scene
-            .hands
+            .context
             .env
             .push(("NIX_CONF_DIR".into(), place.at("conf").to_string()));
         scene
-            .hands
+            .context
             .env
             .push(("HOME".into(), place.at("home").to_string()));
         scene.flake = Some(place.at("flake"));

@@ -15,7 +15,7 @@ use crate::choice::{Point, Points};
 use crate::command::Asked;
 use crate::image::{self, Image};
 use crate::tools::{self, Subject, Tool};
-use crate::tracer::{self, Death, Ended};
+use crate::tracer::{self, Ended, Kill};
 use crate::{ending, machine, power, tree};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall::sim::model::leftovers;
@@ -169,7 +169,7 @@ fn traced(
     tool: &dyn Tool,
     place: &Utf8Path,
     subject: &Utf8Path,
-    on_call: impl FnMut(usize, &Call) -> Option<Death>,
+    on_call: impl FnMut(usize, &Call) -> Option<Kill>,
 ) -> Result<Ended, String> {
     let said = fs_err::File::create(place.join("said-traced"))
         .map_err(|e| e.to_string())?
@@ -313,12 +313,12 @@ pub fn volumes(tool: &dyn Tool, asked: &Asked, room: &Room) -> Result<Report, St
     Ok(report)
 }
 
-fn death_of(what: &str) -> Option<Death> {
+fn death_of(what: &str) -> Option<Kill> {
     Some(match what {
-        "kill" => Death::Before,
-        "after" => Death::After,
-        "half" => Death::Half,
-        "alone" => Death::Alone,
+        "kill" => Kill::Before,
+        "after" => Kill::After,
+        "half" => Kill::Half,
+        "alone" => Kill::Alone,
         _ => return None,
     })
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Who dies, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Death {
+pub enum Kill {
     /// Everything, before the call.
     Before,
     /// Everything, after the call.
@@ -81,7 +81,7 @@ fn kill(pid: i32) {
 pub fn run(
     command: &mut Command,
     watch: &Watch,
-    mut on_call: impl FnMut(usize, &Call) -> Option<Death>,
+    mut on_call: impl FnMut(usize, &Call) -> Option<Kill>,
 ) -> Result<Ended, String> {
     let mut rules = filter();
     let fprog = libc::sock_fprog {
@@ -173,7 +173,7 @@ fn finish_call(pid: i32) -> Result<(), String> {
 fn follow(
     root: i32,
     watch: &Watch,
-    on_call: &mut impl FnMut(usize, &Call) -> Option<Death>,
+    on_call: &mut impl FnMut(usize, &Call) -> Option<Kill>,
 ) -> Result<Ended, String> {
     const OPTIONS: i32 = libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
@@ -227,17 +227,17 @@ fn follow(
                 count += 1;
                 match death {
                     None => {}
-                    Some(Death::Alone) => {
+                    Some(Kill::Alone) => {
                         kill(group(pid));
                         let _gone = ptrace(libc::PTRACE_CONT, pid, 0, 0);
                         continue;
                     }
                     Some(death) => {
-                        let half = call.effect.half().filter(|_| death == Death::Half);
+                        let half = call.effect.half().filter(|_| death == Kill::Half);
                         if let Some(half) = half {
                             shorten(pid, &mut registers, half as u64)?;
                         }
-                        if death != Death::Before {
+                        if death != Kill::Before {
                             finish_call(pid)?;
                         }
                         all_die = true;

@@ -13,7 +13,7 @@ use landfall::image::disk::Disk;
 use landfall::image::open::Opened;
 use landfall::image::pack::Packed;
 use landfall::real::nix::pack::{Source, build};
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 use std::collections::BTreeMap;
 use std::io;
@@ -116,8 +116,8 @@ pub fn make(root: &Utf8Path, info: &Utf8Path, out: &Utf8Path) -> Packed {
         add: vec![],
         level: 3,
     };
-    let hands = Hands::new(Reporter::default(), Stop::never());
-    block_on(build(&hands, &source, out)).unwrap()
+    let context = CommandContext::new(Reporter::default(), Stop::never());
+    block_on(build(&context, &source, out)).unwrap()
 }
 
 /// An image of a store of that many MiB and some.

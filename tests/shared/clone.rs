@@ -7,7 +7,7 @@ use landfall::event::Reporter;
 use landfall::real::git::command::Access;
 use landfall::real::git::pin::standing;
 use landfall::real::git::repository::{observe_clone, perform_clone, resolve_with};
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 use landfall_states::actions::clone_configuration::{
     CloneConfiguration, CloneFacts, CloneOrder, CloneSight, Standing,
@@ -21,7 +21,7 @@ use std::process::Command;
 pub struct Place {
     _keep: tempfile::TempDir,
     pub dir: Utf8PathBuf,
-    pub hands: Hands,
+    pub context: CommandContext,
     pub access: Access,
     pub runtime: tokio::runtime::Runtime,
 }
@@ -81,7 +81,7 @@ impl Place {
         Some(Place {
             _keep: keep,
             dir,
-            hands: Hands::new(Reporter::default(), Stop::never()),
+            context: CommandContext::new(Reporter::default(), Stop::never()),
             access: Access {
                 token: None,
                 key: None,
@@ -98,7 +98,7 @@ impl Place {
 
     /// Gives the origin a submodule at `sub`, and says where that comes from.
     pub fn with_submodule(&mut self) -> Utf8PathBuf {
-        self.hands
+        self.context
             .env
             .push(("GIT_ALLOW_PROTOCOL".into(), "file:git".into()));
         let from = self.dir.join("submodule");
@@ -140,7 +140,7 @@ impl Place {
     pub fn resolve(&self, repository: &Repository) -> Result<Revision, Fault> {
         let scratch = self.dir.join("run");
         self.runtime
-            .block_on(resolve_with(&self.hands, &self.access, repository, &scratch))
+            .block_on(resolve_with(&self.context, &self.access, repository, &scratch))
     }
 
     pub fn action(&self, repository: Repository, revision: Revision) -> CloneConfiguration {
@@ -153,9 +153,9 @@ impl Place {
     }
 
     pub fn observe(&self, action: &CloneConfiguration) -> CloneFacts {
-        let (hands, access) = (&self.hands, &self.access);
+        let (context, access) = (&self.context, &self.access);
         self.runtime
-            .block_on(observe_clone(hands, access, action, &self.path()))
+            .block_on(observe_clone(context, access, action, &self.path()))
             .unwrap()
     }
 
@@ -173,7 +173,7 @@ impl Place {
     pub fn standing(&self, action: &CloneConfiguration) -> Result<Standing, Fault> {
         let scratch = self.dir.join("run");
         self.runtime.block_on(standing(
-            &self.hands,
+            &self.context,
             &self.access,
             &action.repository,
             &action.revision,
@@ -211,7 +211,7 @@ impl Place {
 
     pub fn perform(&self, order: &CloneOrder) -> Result<(), Fault> {
         self.runtime
-            .block_on(perform_clone(&self.hands, &self.access, order, &self.path()))
+            .block_on(perform_clone(&self.context, &self.access, order, &self.path()))
     }
 }
 

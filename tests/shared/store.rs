@@ -7,7 +7,7 @@ use landfall::event::{Event, Listener, Reporter};
 use landfall::real::git::command::Access;
 use landfall::real::nix::client::Stores;
 use landfall::real::nix::store::{observe_system, perform_realise};
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 use landfall_states::actions::realise_system::{RealiseSystem, SystemFacts};
 use landfall_states::fault::Fault;
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 pub struct Place {
     _keep: tempfile::TempDir,
     pub dir: Utf8PathBuf,
-    pub hands: Hands,
+    pub context: CommandContext,
     pub stores: Stores,
     pub told: Arc<Mutex<Vec<Event>>>,
     pub runtime: tokio::runtime::Runtime,
@@ -50,11 +50,11 @@ impl Place {
         let told = Arc::new(Mutex::new(vec![]));
         let reporter = Reporter::default();
         reporter.add(Box::new(Tell(told.clone())));
-        let mut hands = Hands::new(reporter, Stop::never());
-        hands
+        let mut context = CommandContext::new(reporter, Stop::never());
+        context
             .env
             .push(("NIX_CONF_DIR".into(), dir.join("conf").to_string()));
-        hands.env.push(("HOME".into(), dir.to_string()));
+        context.env.push(("HOME".into(), dir.to_string()));
         fs_err::create_dir_all(dir.join("mnt")).unwrap();
         let stores = Stores {
             root: landfall::real::fs::target_root::Root::at(dir.join("mnt")),
@@ -68,7 +68,7 @@ impl Place {
         Some(Place {
             _keep: keep,
             dir,
-            hands,
+            context,
             stores,
             told,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -125,7 +125,7 @@ impl Place {
 
     pub fn observe(&self, action: &RealiseSystem) -> SystemFacts {
         self.runtime
-            .block_on(observe_system(&self.hands, &self.stores, action))
+            .block_on(observe_system(&self.context, &self.stores, action))
             .unwrap()
     }
 
@@ -148,8 +148,12 @@ impl Place {
             Verdict::Refuse(fault) => return Err(fault),
             Verdict::NeedsConsent(erasure) => panic!("{erasure}"),
         };
-        self.runtime
-            .block_on(perform_realise(&self.hands, &self.stores, &self.access(), &order))?;
+        self.runtime.block_on(perform_realise(
+            &self.context,
+            &self.stores,
+            &self.access(),
+            &order,
+        ))?;
         let facts = self.observe(action);
         assert!(matches!(action.judge(&facts), Verdict::Done(_)), "{facts:?}");
         Ok(())
@@ -275,7 +279,7 @@ impl Place {
         fs_err::create_dir_all(&bin).unwrap();
         fs_err::write(bin.join(program), format!("#!/bin/sh\nreal={real}\n{text}\n")).unwrap();
         fs_err::set_permissions(bin.join(program), std::fs::Permissions::from_mode(0o755)).unwrap();
-        self.hands.env.retain(|(key, _)| key != "PATH");
-        self.hands.env.push(("PATH".into(), format!("{bin}:{path}")));
+        self.context.env.retain(|(key, _)| key != "PATH");
+        self.context.env.push(("PATH".into(), format!("{bin}:{path}")));
     }
 }

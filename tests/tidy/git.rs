@@ -90,7 +90,7 @@ fn git_is_run_where_somebody_has_looked() {
         1
     );
     assert_eq!(
-        git("src/real/fs/receipt.rs", "git::local(hands, access, path, x)").len(),
+        git("src/real/fs/receipt.rs", "git::local(context, access, path, x)").len(),
         1
     );
     assert_eq!(

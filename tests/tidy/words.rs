@@ -144,29 +144,29 @@ fn debug_forms(text: &str) -> Vec<String> {
 /// What is wrong with a text and what to do about it.
 fn complaints(text: &str, next: &str) -> Vec<String> {
     let mut all = vec![];
-    let mut complain = |what: &str| all.push(format!("{what}: {text} → {next}"));
+    let mut print_error = |what: &str| all.push(format!("{what}: {text} → {next}"));
     match text.split_once(": ") {
         Some((subject, rest)) => {
             let first = subject.split_whitespace().next().unwrap_or("");
             if NO_SUBJECT.contains(&first) || subject.chars().count() > SUBJECT_MAX {
-                complain("it does not begin with its subject");
+                print_error("it does not begin with its subject");
             }
             if rest.trim().is_empty() {
-                complain("it does not say what is wrong");
+                print_error("it does not say what is wrong");
             }
         }
-        None => complain("it has no subject"),
+        None => print_error("it has no subject"),
     }
     for (of, part) in [("the message", text), ("what to do", next)] {
         if part.trim().is_empty() {
-            complain(&format!("{of} is empty"));
+            print_error(&format!("{of} is empty"));
         }
         if part.ends_with(['.', ':', ';', ',', '!', ' ', '\n']) {
-            complain(&format!("{of} does not end like a line"));
+            print_error(&format!("{of} does not end like a line"));
         }
     }
     if text.chars().count() > MESSAGE_MAX || next.lines().any(|line| line.chars().count() > NEXT_MAX) {
-        complain("it is too long to be read once");
+        print_error("it is too long to be read once");
     }
     for part in [text, next] {
         all.extend(private_words(part));

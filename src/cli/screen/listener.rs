@@ -9,7 +9,7 @@
 use super::canvas::{Canvas, Shows, Size};
 use super::terminal::SIZE;
 use super::{Beside, Mood, Picture, Seen};
-use crate::cli::line::{Clock, Patient, plain_line};
+use crate::cli::line::{Clock, QuietWriter, plain_line};
 use crate::cli::next_step::Told;
 use crate::cli::run_status::{Ending, Status};
 use crate::event::{Event, Listener};
@@ -190,7 +190,7 @@ fn draw<W: Write>(shared: &Shared, place: Place<W>, clock: &Clock) {
         shows,
         is_told_below,
     } = place;
-    let mut out = Patient::new(name, out);
+    let mut out = QuietWriter::new(name, out);
     let mut canvas = Canvas::new(shows);
     let mut is_ended = false;
     loop {

@@ -1,6 +1,6 @@
 //! What the threads of `landfall simulate` share: a count, a stop request, a time to end.
 
-use crate::cli::complain;
+use crate::cli::print_error;
 use crate::exit::Exit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,7 @@ pub(super) fn progress(shared: &Shared, done: &AtomicBool, what: &str) {
         waited_ms += step_ms;
         if waited_ms % PROGRESS_EVERY_MS == 0 {
             let done_count = shared.done.load(Ordering::Relaxed);
-            complain(&format!("{} s: {done_count} {what}", waited_ms / 1_000));
+            print_error(&format!("{} s: {done_count} {what}", waited_ms / 1_000));
         }
     }
 }

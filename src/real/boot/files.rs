@@ -14,7 +14,7 @@ use crate::real::boot::{activation, leftovers};
 use crate::real::fs::target_root::Root;
 use crate::real::fs::{skeleton, target_root};
 use crate::real::process::command::{OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::tool_errors::{self, Places};
 use landfall_states::actions::install_boot_loader::{BootFacts, BootFile, BootOrder, Nvram};
 use landfall_states::fault::Fault;
@@ -180,7 +180,7 @@ fn other_loader(esp: &Root) -> Result<Option<String>, Fault> {
 ///
 /// # Errors
 /// The ESP cannot be read or written.
-pub fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(), Fault> {
+pub fn ensure_fallback(context: &CommandContext, root: &Root, machine: Machine) -> Result<(), Fault> {
     let esp = root.esp();
     let loader = format!("EFI/systemd/{}", machine.systemd_boot());
     let fallback = format!("EFI/BOOT/{}", machine.fallback_loader());
@@ -190,7 +190,7 @@ pub fn ensure_fallback(hands: &Hands, root: &Root, machine: Machine) -> Result<(
     let Some(file) = target_root::open_file(&esp, &loader)? else {
         return Ok(());
     };
-    hands.reporter.step(format!("copy the loader to {fallback}"));
+    context.reporter.step(format!("copy the loader to {fallback}"));
     let mut bytes = vec![];
     file.take(LOADER_BYTES_MAX)
         .read_to_end(&mut bytes)
@@ -206,7 +206,11 @@ if "$2/sw/bin/mount" --rbind --mkdir / "$1"; then "$2/sw/bin/mount" --make-rslav
 exec "$2/bin/switch-to-configuration" boot
 "#;
 
-pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
+pub(crate) async fn run_installer(
+    context: &CommandContext,
+    root: &Root,
+    system: &StorePath,
+) -> Result<(), Fault> {
     skeleton::refuse_links(root)?;
     let program = Program::new("nixos-enter").args(["--root", &root.as_arg(), "--"]);
     let shell = format!("{system}/sw/bin/bash");
@@ -217,7 +221,7 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
     } else {
         program.args([format!("{system}/bin/switch-to-configuration"), "boot".into()])
     };
-    let ended = hands
+    let ended = context
         .run(
             program
                 .env("NIXOS_INSTALL_BOOTLOADER", "1")
@@ -227,7 +231,7 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
                 .reported(),
         )
         .await?;
-    activation::keep(&hands.reporter, root, &ended, activation::Kept::Also)?;
+    activation::keep(&context.reporter, root, &ended, activation::Kept::Also)?;
     if ended.success() {
         return Ok(());
     }
@@ -246,22 +250,22 @@ pub(crate) async fn run_installer(hands: &Hands, root: &Root, system: &StorePath
 ///
 /// # Errors
 /// The ESP cannot be read, written or flushed.
-pub fn clear_the_way(hands: &Hands, root: &Root, order: &BootOrder) -> Result<(), Fault> {
+pub fn clear_the_way(context: &CommandContext, root: &Root, order: &BootOrder) -> Result<(), Fault> {
     let esp = root.esp();
     for path in leftovers::clear_esp(&esp)? {
-        hands.reporter.step(format!(
+        context.reporter.step(format!(
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
-    skeleton::clear_profile(hands, root)?;
+    skeleton::clear_profile(context, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
-        hands
+        context
             .reporter
             .step(format!("remove {name} among the target's profiles: {why}"));
     }
     for path in order.wrong() {
         if leftovers::remove_wrong(&esp, path)? {
-            hands
+            context
                 .reporter
                 .step(format!("delete {path} on the ESP, so that it is written again"));
         }

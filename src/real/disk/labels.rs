@@ -9,7 +9,7 @@
 use super::contents::Contents;
 use super::lsblk::Row;
 use super::sysfs::{Block, device};
-use crate::real::disk::scan::Gathered;
+use crate::real::disk::scan::ScanResult;
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::names::quoted;
 use landfall_states::plan::{DiskIdentity, Plan};
@@ -47,7 +47,7 @@ pub struct Seen {
 }
 
 /// Every label on every disk but the installer's own medium.
-pub fn seen(gathered: &Gathered) -> Vec<Seen> {
+pub fn seen(gathered: &ScanResult) -> Vec<Seen> {
     let disks = gathered.disks.iter().filter(|looked| looked.uses.boot.is_empty());
     disks
         .filter_map(|looked| Some((looked, looked.contents.as_ref().ok()?)))

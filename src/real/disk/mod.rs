@@ -72,7 +72,7 @@ use landfall_states::actions::partition_disk::GptCopy;
 use landfall_states::fault::{DeviceFault, Fault};
 use landfall_states::plan::DiskIdentity;
 use landfall_states::recovery::DiskEvidence;
-use scan::{Gathered, Looked};
+use scan::{Looked, ScanResult};
 use select::{Choice, Facts, Wanted};
 use serde::Serialize;
 use std::io;
@@ -191,7 +191,7 @@ fn wanted(
 }
 
 pub(crate) fn choose(
-    gathered: &Gathered,
+    gathered: &ScanResult,
     install_disk: Option<&Utf8Path>,
     config: Option<&Config>,
 ) -> Result<Choice, Fault> {
@@ -269,7 +269,7 @@ pub async fn report(
 
 /// The same of what was gathered before. Pure, but for a name in `install_disk` that is no disk's.
 pub fn reports(
-    gathered: &Gathered,
+    gathered: &ScanResult,
     config: Option<&Config>,
     install_disk: Option<&Utf8Path>,
 ) -> (Vec<DiskReport>, Option<Fault>) {

@@ -48,7 +48,7 @@ pub struct Looked {
 
 /// Everything.
 #[derive(Debug, Clone)]
-pub struct Gathered {
+pub struct ScanResult {
     /// Every whole disk.
     pub disks: Vec<Looked>,
     /// What the firmware says.
@@ -266,7 +266,7 @@ fn shows_devices(sysfs: &Sysfs) -> Result<(), Fault> {
 /// Looks at everything.
 /// # Errors
 /// As [`machine`]; two disks say that they are the same one.
-pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<Gathered, Fault> {
+pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -> Result<ScanResult, Fault> {
     let sysfs = Sysfs::real();
     shows_devices(&sysfs)?;
     crate::real::disk::locked::settle(&sysfs, reporter, stop).await?;
@@ -329,7 +329,7 @@ pub async fn gather(config: Option<&Config>, reporter: &Reporter, stop: &Stop) -
     let disks = judge(seen, &machine, &medium, &links);
     let hidden =
         controllers::hidden(&sysfs).map_err(|e| io_fault("storage controllers", "look at them", &e))?;
-    Ok(Gathered {
+    Ok(ScanResult {
         disks,
         firmware,
         hidden,
@@ -446,7 +446,7 @@ fn facts(
     let mut never: Vec<String> = uses.boot.clone();
     let mut unless_named = vec![];
     against_device(block, &mut never, &mut unless_named);
-    never.extend(uses.strangers.iter().cloned());
+    never.extend(uses.foreign_users.iter().cloned());
     unless_named.extend(uses.members.iter().cloned());
     let of_its_kind = kind::objections(block);
     never.extend(of_its_kind.never);

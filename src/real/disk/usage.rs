@@ -42,10 +42,10 @@ pub struct Machine {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uses {
     /// By others, one line each.
-    pub strangers: Vec<String>,
+    pub foreign_users: Vec<String>,
     /// What this install itself left there, one line each.
     pub own: Vec<String>,
-    /// Why it is the medium that this system runs from, one line each. These are among the strangers too.
+    /// Why it is the medium that this system runs from, one line each. These are among the foreign users too.
     pub boot: Vec<String>,
     /// What of it is a part of something larger that nothing uses now, one line each.
     pub members: Vec<String>,
@@ -320,7 +320,7 @@ impl Machine {
         } = seen;
         uses.members = self.members(disk, signatures);
         self.unexplained(disk, &explained, signatures, &mut uses);
-        uses.strangers.dedup();
+        uses.foreign_users.dedup();
         let mut seen = BTreeSet::new();
         uses.release.retain(|command| seen.insert(command.clone()));
         first.extend(self.unmounts(&mounted));
@@ -352,7 +352,7 @@ impl Machine {
                     mount.point
                 ));
             }
-            uses.strangers.push(line);
+            uses.foreign_users.push(line);
             mounted.push(index);
         }
         mounted
@@ -371,7 +371,7 @@ impl Machine {
                 if is_mapping && self.is_own_device(disk, own, &name) {
                     uses.own.push(line);
                 } else {
-                    uses.strangers.push(line);
+                    uses.foreign_users.push(line);
                     // A file that is swapped to keeps its filesystem mounted.
                     commands.push(format!("swapoff {}", operand(shown)));
                 }
@@ -399,7 +399,7 @@ impl Machine {
                 if self.is_own_device(disk, own, holder) && above.is_empty() {
                     uses.own.push(line);
                 } else {
-                    uses.strangers.push(line);
+                    uses.foreign_users.push(line);
                     self.heights(holder, 0, &mut heights);
                 }
             }
@@ -417,7 +417,7 @@ impl Machine {
                 if whole_or_part && !mounted {
                     seen.explain(&places);
                     let uses = &mut seen.uses;
-                    uses.strangers.push(format!(
+                    uses.foreign_users.push(format!(
                         "{name} is on {}",
                         place(places.first().copied().flatten())
                     ));
@@ -480,7 +480,7 @@ impl Machine {
         };
         for partition in disk.partitions.iter().filter(|p| self.busy.contains(&p.name)) {
             if !explained.contains(&partition.name) {
-                uses.strangers
+                uses.foreign_users
                     .push(unseen(format!("partition {}", partition.kernel.number)));
                 uses.release
                     .extend(pools(signatures, Some(partition.kernel.number)));
@@ -488,7 +488,7 @@ impl Machine {
         }
         let part_busy = disk.partitions.iter().any(|p| self.busy.contains(&p.name));
         if self.busy.contains(&disk.name) && !part_busy && !explained.contains(&disk.name) {
-            uses.strangers.push(unseen("the disk".into()));
+            uses.foreign_users.push(unseen("the disk".into()));
             uses.release.extend(pools(signatures, None));
         }
     }

@@ -102,7 +102,7 @@ fn a_disk_at_rest_has_no_users() {
 #[test]
 fn mounts_by_anybody_and_swap_are_uses() {
     let mounted = uses(&own(), |m| m.mounts.push(mount((8, 2), "/srv", "ext4")));
-    assert_eq!(mounted.strangers, ["partition 2 is mounted at /srv"]);
+    assert_eq!(mounted.foreign_users, ["partition 2 is mounted at /srv"]);
     let btrfs = uses(&own(), |m| {
         m.mounts.push(Mount {
             source: "/dev/sda2".into(),
@@ -110,9 +110,9 @@ fn mounts_by_anybody_and_swap_are_uses() {
         });
         m.sources.insert("/dev/sda2".into(), (8, 2));
     });
-    assert_eq!(btrfs.strangers, ["partition 2 is mounted at /srv"]);
+    assert_eq!(btrfs.foreign_users, ["partition 2 is mounted at /srv"]);
     let swap = uses(&own(), |m| m.swaps.push(("/dev/sda1".into(), (8, 1))));
-    assert_eq!(swap.strangers, ["swap is on it (/dev/sda1)"]);
+    assert_eq!(swap.foreign_users, ["swap is on it (/dev/sda1)"]);
 }
 
 #[test]
@@ -132,13 +132,13 @@ fn what_a_killed_run_left_is_told_apart() {
         })
     };
     let ours = left(&own(), "/mnt", LUKS);
-    assert!(ours.strangers.is_empty(), "{:?}", ours.strangers);
+    assert!(ours.foreign_users.is_empty(), "{:?}", ours.foreign_users);
     assert_eq!(ours.own.len(), 3, "{:?}", ours.own);
-    // Another container, another mount point, or another table: strangers all.
-    assert_eq!(left(&own(), "/mnt", Uuid::nil()).strangers.len(), 2);
-    assert_eq!(left(&own(), "/srv", LUKS).strangers.len(), 1);
-    assert_eq!(left(&Own::default(), "/mnt", LUKS).strangers.len(), 3);
-    assert_eq!(left(&own(), "/mnt-other", LUKS).strangers.len(), 1);
+    // Another container, another mount point, or another table: all of them foreign users.
+    assert_eq!(left(&own(), "/mnt", Uuid::nil()).foreign_users.len(), 2);
+    assert_eq!(left(&own(), "/srv", LUKS).foreign_users.len(), 1);
+    assert_eq!(left(&Own::default(), "/mnt", LUKS).foreign_users.len(), 3);
+    assert_eq!(left(&own(), "/mnt-other", LUKS).foreign_users.len(), 1);
 }
 
 #[test]
@@ -153,12 +153,12 @@ fn swap_for_a_build_is_told_apart() {
         })
     };
     let ours = left(&own(), "CRYPT-PLAIN-landfall-swap");
-    assert!(ours.strangers.is_empty(), "{:?}", ours.strangers);
+    assert!(ours.foreign_users.is_empty(), "{:?}", ours.foreign_users);
     assert_eq!(ours.own.len(), 2, "{:?}", ours.own);
     // Another mapping, or another table; and what would end it then.
-    assert_eq!(left(&own(), "CRYPT-PLAIN-swap").strangers.len(), 2);
+    assert_eq!(left(&own(), "CRYPT-PLAIN-swap").foreign_users.len(), 2);
     let other = left(&Own::default(), "CRYPT-PLAIN-landfall-swap");
-    assert_eq!(other.strangers.len(), 2, "{other:?}");
+    assert_eq!(other.foreign_users.len(), 2, "{other:?}");
     assert_eq!(
         other.release,
         ["swapoff /dev/dm-0", "cryptsetup close landfall-swap"]
@@ -180,7 +180,7 @@ fn something_stacked_upon_our_mapping_is_a_stranger() {
         m.blocks.push(mapping("vg-root", "LVM-x".into(), "dm-0", 1));
         m.mounts.push(mount((253, 1), "/mnt", "ext4"));
     });
-    assert_eq!(found.strangers.len(), 2, "{found:?}");
+    assert_eq!(found.foreign_users.len(), 2, "{found:?}");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn the_boot_medium_is_found_through_loop_and_squashfs() {
     );
     let iso = uses(&own(), |m| m.mounts.push(mount((8, 0), "/iso", "iso9660")));
     assert_eq!(iso.boot.len(), 1);
-    assert_eq!(iso.strangers, ["the disk is mounted at /iso"]);
+    assert_eq!(iso.foreign_users, ["the disk is mounted at /iso"]);
 }
 
 #[test]
@@ -210,13 +210,13 @@ fn a_loop_device_on_a_hidden_mount_or_on_the_disk_itself_counts() {
         m.blocks.push(squash);
         m.loops.insert("loop0".into(), (8, 1));
     });
-    assert_eq!(found.strangers, ["loop0 is on partition 1"]);
+    assert_eq!(found.foreign_users, ["loop0 is on partition 1"]);
 }
 
 #[test]
 fn holders_members_and_what_only_the_kernel_knows() {
     let md = uses(&own(), |m| m.blocks[0].holders.push("md0".into()));
-    assert_eq!(md.strangers, ["the disk is held by md0"]);
+    assert_eq!(md.foreign_users, ["the disk is held by md0"]);
     let lsblk = uses(&own(), |m| {
         m.lsblk.push(Row {
             name: "sda2".into(),
@@ -229,12 +229,15 @@ fn holders_members_and_what_only_the_kernel_knows() {
         });
     });
     assert_eq!(lsblk.members, ["partition 2 is a member of a firmware RAID"]);
-    assert!(lsblk.strangers.is_empty(), "nothing uses it");
+    assert!(lsblk.foreign_users.is_empty(), "nothing uses it");
     let busy = uses(&own(), |m| m.busy.extend(["sda".to_owned(), "sda2".into()]));
-    assert!(busy.strangers[0].contains("partition 2 is in use"), "{busy:?}");
+    assert!(
+        busy.foreign_users[0].contains("partition 2 is in use"),
+        "{busy:?}"
+    );
     assert_eq!(
         uses(&own(), |m| m.busy.extend(["sda".to_owned()]))
-            .strangers
+            .foreign_users
             .len(),
         1
     );
@@ -243,7 +246,7 @@ fn holders_members_and_what_only_the_kernel_knows() {
         m.mounts.push(mount((8, 1), "/mnt/boot", "vfat"));
         m.busy.extend(["sda".to_owned(), "sda1".into(), "sda2".into()]);
     });
-    assert_eq!((both.own.len(), both.strangers.len()), (1, 1), "{both:?}");
+    assert_eq!((both.own.len(), both.foreign_users.len()), (1, 1), "{both:?}");
     let members = Machine::default().uses(
         &disk("sda", 0, 2),
         &own(),
@@ -256,7 +259,7 @@ fn holders_members_and_what_only_the_kernel_knows() {
         )],
     );
     assert_eq!(members.members, ["partition 2 is an LVM physical volume"]);
-    assert!(members.strangers.is_empty() && members.release.is_empty());
+    assert!(members.foreign_users.is_empty() && members.release.is_empty());
 }
 
 /// As umount of util-linux 2.38.1 did it: with something mounted below, `umount` says that the target is busy; `umount -R` takes the last
@@ -425,7 +428,7 @@ fn a_ring_of_devices_ends() {
         m.blocks.push(mapping("b", "y".into(), "dm-0", 1));
         m.mounts.push(mount((253, 1), "/srv", "ext4"));
     });
-    assert_eq!(found.strangers, ["partition 1 is mounted at /srv"]);
+    assert_eq!(found.foreign_users, ["partition 1 is mounted at /srv"]);
 }
 
 #[test]

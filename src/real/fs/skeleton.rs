@@ -10,7 +10,7 @@
 //! `nix::database` looks at Nix's database.
 
 use crate::real::fs::target_root::{self, Root};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use landfall_states::fault::{Fault, PlaceFault};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
@@ -66,7 +66,7 @@ const ASIDE_NAMES_MAX: u32 = 64;
 ///
 /// # Errors
 /// The target cannot be read or written.
-pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
+pub fn clear(context: &CommandContext, root: &Root) -> Result<(), Fault> {
     for (paths, kind, expected) in [
         (&DIRECTORIES[..], libc::S_IFDIR, "a directory"),
         (&FILES[..], libc::S_IFREG, "a file"),
@@ -80,16 +80,16 @@ pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
             if kind == libc::S_IFDIR && is_followed(&dir, path, name) {
                 continue;
             }
-            clear_one(hands, &dir, above, OsStr::new(name), kind, expected)?;
+            clear_one(context, &dir, above, OsStr::new(name), kind, expected)?;
             if kind == libc::S_IFREG {
                 // The name under which it is written first.
                 let beside = target_root::beside(name);
-                clear_one(hands, &dir, above, OsStr::new(&beside), kind, expected)?;
+                clear_one(context, &dir, above, OsStr::new(&beside), kind, expected)?;
             }
         }
     }
-    clear_locks(hands, root)?;
-    clear_profile(hands, root)
+    clear_locks(context, root)?;
+    clear_profile(context, root)
 }
 
 /// The system's profile and its generations, which Nix reads as links, and the profile's lock, which it opens as a file. Nix also takes a
@@ -97,7 +97,7 @@ pub fn clear(hands: &Hands, root: &Root) -> Result<(), Fault> {
 ///
 /// # Errors
 /// The target cannot be read or written.
-pub fn clear_profile(hands: &Hands, root: &Root) -> Result<(), Fault> {
+pub fn clear_profile(context: &CommandContext, root: &Root) -> Result<(), Fault> {
     const PROFILES: &str = "/nix/var/nix/profiles";
     let Some(dir) = directory(root, PROFILES)? else {
         return Ok(());
@@ -107,9 +107,9 @@ pub fn clear_profile(hands: &Hands, root: &Root) -> Result<(), Fault> {
         let is_lock = name == "system.lock";
         let is_link = name == "system" || is_generation(&name);
         if is_lock {
-            clear_one(hands, &dir, PROFILES, &name, libc::S_IFREG, "a file")?;
+            clear_one(context, &dir, PROFILES, &name, libc::S_IFREG, "a file")?;
         } else if is_link {
-            clear_one(hands, &dir, PROFILES, &name, libc::S_IFLNK, "a link")?;
+            clear_one(context, &dir, PROFILES, &name, libc::S_IFLNK, "a link")?;
         }
     }
     Ok(())
@@ -191,7 +191,7 @@ pub fn release(root: &Root) -> Result<(), Fault> {
 }
 
 /// Locks of store paths, which Nix opens as files.
-fn clear_locks(hands: &Hands, root: &Root) -> Result<(), Fault> {
+fn clear_locks(context: &CommandContext, root: &Root) -> Result<(), Fault> {
     const STORE: &str = "/nix/store";
     let Some(store) = directory(root, STORE)? else {
         return Ok(());
@@ -202,7 +202,7 @@ fn clear_locks(hands: &Hands, root: &Root) -> Result<(), Fault> {
         let entry = entry.map_err(|e| fault(&e))?;
         let name = entry.file_name();
         if name.as_bytes().ends_with(b".lock") && !entry.file_type().map_err(|e| fault(&e))?.is_file() {
-            clear_one(hands, &store, STORE, &name, libc::S_IFREG, "a file")?;
+            clear_one(context, &store, STORE, &name, libc::S_IFREG, "a file")?;
         }
     }
     Ok(())
@@ -218,7 +218,7 @@ fn directory(root: &Root, path: &str) -> Result<Option<OwnedFd>, Fault> {
 }
 
 fn clear_one(
-    hands: &Hands,
+    context: &CommandContext,
     dir: &OwnedFd,
     above: &str,
     name: &OsStr,
@@ -234,7 +234,7 @@ fn clear_one(
         Err(e) => return Err(fault(&e)),
     }
     let aside = move_aside(dir, above, name)?;
-    hands.reporter.notice(format!(
+    context.reporter.notice(format!(
         "{path} on the target was not {expected}; it was renamed to {above}/{}",
         aside.display()
     ));
@@ -328,9 +328,9 @@ mod tests {
         let keep = tempfile::tempdir().unwrap();
         let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
         let at = |path: &str| root.join(path.trim_start_matches('/'));
-        let hands = Hands::new(Reporter::default(), Stop::never());
+        let context = CommandContext::new(Reporter::default(), Stop::never());
         everything_right(root);
-        clear(&hands, root).unwrap();
+        clear(&context, root).unwrap();
         assert!(at("/nix/var/nix/profiles/system-link").is_file());
         for path in DIRECTORIES
             .iter()
@@ -352,7 +352,7 @@ mod tests {
                 } else {
                     fs::os::unix::fs::symlink("/", at(path)).unwrap();
                 }
-                clear(&hands, root).unwrap();
+                clear(&context, root).unwrap();
                 if round == 1 && !path.starts_with("/nix") {
                     assert!(at(path).is_symlink(), "a link is followed: {path}");
                     fs::remove_file(at(path)).unwrap();
@@ -377,7 +377,7 @@ mod tests {
                 fs::remove_file(at(path)).unwrap();
             }
             fs::create_dir_all(at(path).join("below")).unwrap();
-            clear(&hands, root).unwrap();
+            clear(&context, root).unwrap();
             assert!(fs::symlink_metadata(at(path)).is_err(), "{path}");
             assert!(at(&format!("{path}{ASIDE}/below")).is_dir(), "{path}");
         }
@@ -387,7 +387,7 @@ mod tests {
                 fs::remove_file(at(&path)).unwrap();
             }
             fs::write(at(&path), "theirs").unwrap();
-            clear_profile(&hands, root).unwrap();
+            clear_profile(&context, root).unwrap();
             assert!(fs::symlink_metadata(at(&path)).is_err(), "{path}");
             let aside = format!("/nix/var/nix/profiles/not-{name}{ASIDE}");
             assert_eq!(fs::read_to_string(at(&aside)).unwrap(), "theirs");

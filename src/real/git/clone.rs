@@ -11,7 +11,7 @@ use crate::real::git::command::{self, Access, Offer, Transfer};
 use crate::real::git::guard::{self, Found, Seen};
 use crate::real::git::source::{fetch_url, has_commit, offer, remote_of, remove_tree, source_name};
 use crate::real::git::{lfs, settings, soundness, work};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneOrder};
 use landfall_states::fault::{ConfigFault, Fault, FaultClass, SourceFault};
@@ -31,7 +31,7 @@ const TRIES_MAX: u32 = 1;
 /// # Errors
 /// Git fails, the network fails, or the target cannot be written.
 pub async fn perform_clone(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     order: &CloneOrder,
     path: &Utf8Path,
@@ -52,9 +52,9 @@ pub async fn perform_clone(
     // By its name it is a clone of landfall's that was replaced. Its removal may have been cut off, and its mark be gone.
     remove_tree(&old)?;
     // Before anything of the clone is touched: that the remote does not answer is no fault of what is there.
-    let offer = offer(hands, access, &action.repository.source).await?;
+    let offer = offer(context, access, &action.repository.source).await?;
     let making = Making {
-        hands,
+        context,
         access,
         action,
         offer: &offer,
@@ -67,7 +67,7 @@ pub async fn perform_clone(
         if let Err(fault) = making.fill().await {
             let stays = matches!(fault.class, FaultClass::Interrupted | FaultClass::Hardware);
             // A broken leftover would fail every later attempt: only what Git finds whole is gone on with.
-            if !stays && !soundness::is_connected(hands, access, &partial).await? {
+            if !stays && !soundness::is_connected(context, access, &partial).await? {
                 remove_tree(&partial)?;
             }
             return Err(fault);
@@ -83,13 +83,13 @@ pub async fn perform_clone(
         ));
     }
     target_root::sync_filesystem(&Root::at(parent))?;
-    lfs::tell(hands, access, &partial, path).await?;
+    lfs::tell(context, access, &partial, path).await?;
     if *replace && path.exists() {
         let work = match guard::look(path, action)? {
             // A submodule's settings that a power cut tore are nobody's, and what is asked here does not look into submodules.
             Found::Repository(seen) if seen.strange.is_empty() => {
                 let made_of = seen.made_of.as_ref();
-                work::of_somebody(hands, access, path, &partial, &action.revision, made_of).await?
+                work::of_somebody(context, access, path, &partial, &action.revision, made_of).await?
             }
             // No Git is asked there whether it is somebody's work.
             Found::Repository(seen) => Some(seen.told()),
@@ -99,7 +99,7 @@ pub async fn perform_clone(
         let to = match work {
             Some(why) => {
                 let aside = work::place_beside(path)?;
-                hands.reporter.notice(format!(
+                context.reporter.notice(format!(
                     "{path} is replaced by a clone of {}; the old one is kept as {aside}, because it contains changes ({why})",
                     action.revision
                 ));
@@ -137,7 +137,7 @@ fn make_open_dirs(dir: &Utf8Path) -> Result<(), Fault> {
 
 /// A clone that is made at `dir`, below `parent`.
 struct Making<'a> {
-    hands: &'a Hands,
+    context: &'a CommandContext,
     access: &'a Access,
     action: &'a CloneConfiguration,
     offer: &'a Offer,
@@ -147,7 +147,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn git(&self, args: &[&str]) -> Result<(), Fault> {
-        command::local(self.hands, self.access, self.dir, args)
+        command::local(self.context, self.access, self.dir, args)
             .await
             .map(drop)
     }
@@ -155,7 +155,7 @@ impl Making<'_> {
     /// Goes on with what an earlier attempt left. `false`: there is nothing, or it is no good and is to be made from nothing. A
     /// fault: what is there stays, for the next attempt.
     async fn gone_on(&self) -> Result<bool, Fault> {
-        let (hands, access, dir) = (self.hands, self.access, self.dir);
+        let (context, access, dir) = (self.context, self.access, self.dir);
         let Some(Seen { tries, .. }) = self.left()? else {
             return Ok(false);
         };
@@ -166,7 +166,7 @@ impl Making<'_> {
             self.git(&["config", "--local", TRIES_KEY, &next]).await?;
             self.fill().await?;
             self.git(&["config", "--local", "--unset-all", TRIES_KEY]).await?;
-            soundness::flaws(hands, access, dir).await
+            soundness::flaws(context, access, dir).await
         }
         .await;
         let why = match filled {
@@ -178,7 +178,7 @@ impl Making<'_> {
             Err(fault) => {
                 if command::is_of_the_network(&fault) {
                     // Asked for again after a while, and at the next failure from nothing.
-                    if tries >= TRIES_MAX || !soundness::is_connected(hands, access, dir).await? {
+                    if tries >= TRIES_MAX || !soundness::is_connected(context, access, dir).await? {
                         remove_tree(dir)?;
                     }
                     return Err(fault);
@@ -204,7 +204,7 @@ impl Making<'_> {
             return Ok(None);
         };
         if !seen.is_ours() {
-            self.hands.reporter.notice(format!(
+            self.context.reporter.notice(format!(
                 "{dir}, an interrupted clone, is deleted and made again from the start; landfall ran no Git in it, because it did not write {}",
                 seen.told()
             ));
@@ -216,7 +216,7 @@ impl Making<'_> {
 
     async fn fill(&self) -> Result<(), Fault> {
         let Making {
-            hands,
+            context,
             access,
             action,
             offer,
@@ -230,12 +230,12 @@ impl Making<'_> {
             is_wish: _,
         } = action;
         let source = &repository.source;
-        hands
+        context
             .reporter
             .step(format!("clone {} from {}", revision, source_name(source)));
         // Whatever this Git takes by default.
         let format = format!("--object-format={}", command::object_format(revision));
-        command::local(hands, access, parent, &["init", "-q", &format, dir.as_str()]).await?;
+        command::local(context, access, parent, &["init", "-q", &format, dir.as_str()]).await?;
         self.git(&["config", "--local", CLONE_KEY, &install.to_string()])
             .await?;
         let origin = remote_of(source).map(command::written_url);
@@ -259,9 +259,9 @@ impl Making<'_> {
             (_, _, Reference::Default | Reference::Revision(_)) => {}
         }
         if !refspecs.is_empty() {
-            fetch(hands, access, dir, source, &refspecs).await?;
+            fetch(context, access, dir, source, &refspecs).await?;
         }
-        if !has_commit(hands, access, dir, revision).await? {
+        if !has_commit(context, access, dir, revision).await? {
             // Not on that branch: ask for it by name, and where a server refuses that, fetch all there is.
             let at_head = offer.id("HEAD") == Some(revision);
             let name = if at_head {
@@ -269,7 +269,7 @@ impl Making<'_> {
             } else {
                 revision.to_string()
             };
-            let exact = fetch(hands, access, dir, source, &[name]).await;
+            let exact = fetch(context, access, dir, source, &[name]).await;
             if let Err(fault) = exact {
                 match fault.class {
                     FaultClass::Permanent => {}
@@ -281,10 +281,10 @@ impl Making<'_> {
                 }
                 let all =
                     ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"].map(str::to_owned);
-                fetch(hands, access, dir, source, &all).await?;
+                fetch(context, access, dir, source, &all).await?;
             }
         }
-        if !has_commit(hands, access, dir, revision).await? {
+        if !has_commit(context, access, dir, revision).await? {
             let now = offer
                 .resolve(&repository.reference)
                 .map_or_else(|why| why, |now| now.to_string());
@@ -298,7 +298,7 @@ impl Making<'_> {
         let rev = revision.as_str();
         self.git(&["config", "--local", REVISION_KEY, rev]).await?;
         let on_branch = match &tracking {
-            Some(tracking) => hands
+            Some(tracking) => context
                 .run(
                     access
                         .git(Some(dir))
@@ -323,7 +323,7 @@ impl Making<'_> {
                 self.git(&["checkout", "-q", "-f", "--detach", rev]).await?;
             }
         }
-        submodules(hands, access, source, dir).await
+        submodules(context, access, source, dir).await
     }
 }
 
@@ -416,7 +416,7 @@ fn remove_work_tree(dir: &Utf8Path) -> Result<(), Fault> {
 }
 
 async fn fetch(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     dir: &Utf8Path,
     source: &RepositorySource,
@@ -433,10 +433,10 @@ async fn fetch(
         .args(refspecs.iter().cloned())
         .on_line(|line| {
             if let Some(transfer) = Transfer::parse(line) {
-                transfer.tell(hands);
+                transfer.tell(context);
             }
         });
-    let ended = hands.run(program).await?;
+    let ended = context.run(program).await?;
     let what = format!("fetch of {} from {}", refspecs.join(" "), source_name(source));
     // A remote with a part of its history only: Git takes the objects, says this, and succeeds.
     if ended.stderr.contains("shallow roots are not allowed") {
@@ -446,7 +446,7 @@ async fn fetch(
 }
 
 async fn submodules(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     source: &RepositorySource,
     dir: &Utf8Path,
@@ -456,25 +456,25 @@ async fn submodules(
     }
     match source {
         RepositorySource::Bundle { .. } => {
-            hands.reporter.notice(
+            context.reporter.notice(
                 "the repository has submodules; a bundle does not contain them, so they are left out",
             );
             Ok(())
         }
         RepositorySource::Remote(_) => {
-            refuse_orders(hands, access, source, dir).await?;
-            hands.reporter.step("fetch submodules");
+            refuse_orders(context, access, source, dir).await?;
+            context.reporter.step("fetch submodules");
             if dir.join(".git/modules").exists() {
                 // Of those that are there already, an address counts that is committed, not one that somebody wrote here.
                 let sync = ["submodule", "--quiet", "sync", "--recursive"];
-                command::local(hands, access, dir, &sync).await?;
+                command::local(context, access, dir, &sync).await?;
             }
             let args = ["submodule", "update", "--init", "--recursive", "--progress"];
-            let ended = hands.run(access.remote(Some(dir)).args(args)).await?;
+            let ended = context.run(access.remote(Some(dir)).args(args)).await?;
             command::succeeded_at(remote_of(source), ended, "submodules")
                 .map_err(|fault| command::of_submodule(fault, "of a submodule"))?;
-            for path in soundness::skipped(hands, access, dir).await? {
-                hands.reporter.notice(format!(
+            for path in soundness::skipped(context, access, dir).await? {
+                context.reporter.notice(format!(
                     "submodule {path} is left out, because .gitmodules has update = none for it"
                 ));
             }
@@ -486,13 +486,13 @@ async fn submodules(
 /// What a commit may not order of Git: a program to run, or a transport that runs one. Git refuses that by itself, also in submodules
 /// of submodules; here it is said before anything is fetched, and by its name.
 async fn refuse_orders(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     source: &RepositorySource,
     dir: &Utf8Path,
 ) -> Result<(), Fault> {
     let list = ["config", "--blob", "HEAD:.gitmodules", "-z", "--list"];
-    let ended = command::local(hands, access, dir, &list).await?;
+    let ended = command::local(context, access, dir, &list).await?;
     for entry in ended.stdout.split_terminator('\0') {
         let (name, value) = entry.split_once('\n').unwrap_or((entry, ""));
         let is_order = match name.rsplit('.').next() {

@@ -7,7 +7,7 @@
 
 use crate::real::fs::target_root::Root;
 use crate::real::process::command::{Ended, OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use crate::real::tool_errors::{self, Places};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -187,8 +187,13 @@ impl Access {
 ///
 /// # Errors
 /// Git cannot be started, or fails.
-pub async fn local(hands: &Hands, access: &Access, dir: &Utf8Path, args: &[&str]) -> Result<Ended, Fault> {
-    let ended = hands
+pub async fn local(
+    context: &CommandContext,
+    access: &Access,
+    dir: &Utf8Path,
+    args: &[&str],
+) -> Result<Ended, Fault> {
+    let ended = context
         .run(access.git(Some(dir)).args(args.iter().copied()))
         .await?;
     let what = format!("git {} in {dir}", args.first().copied().unwrap_or_default());
@@ -480,11 +485,11 @@ impl Transfer {
     }
 
     /// Tells of it.
-    pub fn tell(&self, hands: &Hands) {
+    pub fn tell(&self, context: &CommandContext) {
         let what = format!("git: {}", self.what.to_lowercase());
-        hands.progress(&what, self.done, Some(self.total), "objects");
+        context.progress(&what, self.done, Some(self.total), "objects");
         if let Some(bytes) = self.bytes {
-            hands.progress(&what, bytes, None, "bytes");
+            context.progress(&what, bytes, None, "bytes");
         }
     }
 }

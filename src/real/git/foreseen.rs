@@ -11,7 +11,7 @@ use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access};
 use crate::real::git::source::{fetch_url, remove_tree};
 use crate::real::process::command::Ended;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, SourceFault};
@@ -32,7 +32,7 @@ const QUESTION: Duration = Duration::from_secs(120);
 /// # Errors
 /// What the clone would stop at; or the remote cannot be reached.
 pub async fn look(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     repository: &Repository,
     revision: &Revision,
@@ -47,9 +47,9 @@ pub async fn look(
     remove_tree(&probe)?;
     let format = format!("--object-format={}", command::object_format(revision));
     let init = ["init", "-q", &format, "--bare", "foreseen.git"];
-    command::local(hands, access, scratch, &init).await?;
+    command::local(context, access, scratch, &init).await?;
     let looking = Look {
-        hands,
+        context,
         access,
         source: &repository.source,
         url: fetch_url(&repository.source),
@@ -64,7 +64,7 @@ pub async fn look(
 }
 
 struct Look<'a> {
-    hands: &'a Hands,
+    context: &'a CommandContext,
     access: &'a Access,
     source: &'a RepositorySource,
     /// As Git is given it.
@@ -94,7 +94,7 @@ impl Look<'_> {
             return Ok(());
         };
         if links.len() > SUBMODULES_MAX {
-            self.hands.reporter.notice(format!(
+            self.context.reporter.notice(format!(
                 "the repository has {} submodules; landfall checks {SUBMODULES_MAX} of them before the first write",
                 links.len()
             ));
@@ -119,7 +119,7 @@ impl Look<'_> {
             .args(command::serving(&self.url))
             .args(["--", &self.url])
             .on_line(|line| cut_off |= names_a_cut(line));
-        let ended = self.hands.run(asking).await?;
+        let ended = self.context.run(asking).await?;
         // Whoever grants the questions that were asked so far and not this one is not cut off for that.
         Ok(ended.success() && cut_off)
     }
@@ -164,7 +164,7 @@ impl Look<'_> {
                     }
                 }
             });
-        let ended = self.hands.run(listing).await?;
+        let ended = self.context.run(listing).await?;
         command::succeeded(ended, "the folders of the pinned revision")?;
         Ok((modules, links))
     }
@@ -175,7 +175,7 @@ impl Look<'_> {
             .access
             .remote(Some(&self.probe))
             .args(["cat-file", "-e", blob]);
-        if !self.hands.run(has).await?.success() {
+        if !self.context.run(has).await?.success() {
             let ended = self.fetch(&self.url, &["--filter=blob:none"], blob).await?;
             if !ended.success() {
                 return self.not_granted(ended, ".gitmodules").map(|()| None);
@@ -183,7 +183,7 @@ impl Look<'_> {
         }
         let list = ["config", "--blob", blob, "--list", "-z"];
         let ended = self
-            .hands
+            .context
             .run(self.access.git(Some(&self.probe)).args(list))
             .await?;
         if !ended.success() {
@@ -244,7 +244,7 @@ impl Look<'_> {
             // As `git submodule` asks: an address that nobody typed may use fewer protocols.
             .env("GIT_PROTOCOL_FROM_USER", "0")
             .args(["ls-remote", "--", &url]);
-        let ended = self.hands.run(asking).await?;
+        let ended = self.context.run(asking).await?;
         let at = format!("of submodule {path} ({})", redacted(given));
         let ended = command::succeeded_at(self.remote(), ended, &what)
             .map_err(|fault| command::of_submodule(fault, &at))?;
@@ -279,7 +279,7 @@ impl Look<'_> {
             .args(how.iter().copied())
             .args(command::serving(url).filter(|_| url == self.url))
             .args(["--", url, refspec]);
-        self.hands.run(program).await
+        self.context.run(program).await
     }
 
     /// Whether a program met the limit on what it writes: a pack as long as that is left, which was to become longer.
@@ -311,7 +311,7 @@ impl Look<'_> {
                 &ended,
             ));
         }
-        self.hands.reporter.notice(format!(
+        self.context.reporter.notice(format!(
             "revision {} in {}: {what} cannot be looked at before the first write; the clone will tell",
             self.revision,
             redacted(&self.url)

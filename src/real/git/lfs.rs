@@ -6,7 +6,7 @@
 
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::safe_open::{self, Links};
 use camino::Utf8Path;
 use landfall_states::fault::Fault;
@@ -59,8 +59,13 @@ fn is_pointer(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Git cannot be run; a file cannot be read.
-pub async fn tell(hands: &Hands, access: &Access, clone: &Utf8Path, place: &Utf8Path) -> Result<(), Fault> {
-    let pointers = pointers(hands, access, clone).await?;
+pub async fn tell(
+    context: &CommandContext,
+    access: &Access,
+    clone: &Utf8Path,
+    place: &Utf8Path,
+) -> Result<(), Fault> {
+    let pointers = pointers(context, access, clone).await?;
     let named = pointers.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>();
     if named.is_empty() {
         return Ok(());
@@ -69,7 +74,7 @@ pub async fn tell(hands: &Hands, access: &Access, clone: &Utf8Path, place: &Utf8
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    hands.reporter.notice(format!(
+    context.reporter.notice(format!(
         "{} file(s) of the configuration are Git LFS pointers, not the files themselves: {}{more}. landfall does not fetch the files, so builds use the pointers. Either put the files into the repository (git lfs migrate export --everything --include=PATH), or fetch them after the first boot: git -C {place} lfs pull",
         pointers.len(),
         named.join(", "),
@@ -78,7 +83,7 @@ pub async fn tell(hands: &Hands, access: &Access, clone: &Utf8Path, place: &Utf8
 }
 
 /// Their paths, sorted as Git sorts them.
-async fn pointers(hands: &Hands, access: &Access, clone: &Utf8Path) -> Result<Vec<String>, Fault> {
+async fn pointers(context: &CommandContext, access: &Access, clone: &Utf8Path) -> Result<Vec<String>, Fault> {
     let looking = access.git(Some(clone)).args([
         "grep",
         "-l",
@@ -90,7 +95,7 @@ async fn pointers(hands: &Hands, access: &Access, clone: &Utf8Path) -> Result<Ve
         "--",
     ]);
     // It ends with 1 where nothing is found.
-    let found = hands.run(looking).await?;
+    let found = context.run(looking).await?;
     let mut pointers = Vec::new();
     for path in found
         .stdout

@@ -11,7 +11,7 @@ use crate::real::git::command::{self, Access};
 use crate::real::git::repository::bare_repository;
 use crate::real::git::source::{fetch_url, offer, remote_of, remove_tree, source_name};
 use crate::real::process::command::Program;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::Utf8Path;
 use landfall_states::actions::clone_configuration::Standing;
 use landfall_states::fault::{Fault, SourceFault};
@@ -26,14 +26,14 @@ const NAMED: &str = "refs/landfall/named";
 /// # Errors
 /// The remote cannot be asked.
 pub async fn standing(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     repository: &Repository,
     revision: &Revision,
     scratch: &Utf8Path,
 ) -> Result<Standing, Fault> {
     let source = &repository.source;
-    let offer = offer(hands, access, source).await?;
+    let offer = offer(context, access, source).await?;
     let now = offer
         .resolve(&repository.reference)
         .map_err(|reason| SourceFault::ReferenceMissing {
@@ -62,8 +62,8 @@ pub async fn standing(
         return Ok(elsewhere(now));
     }
     fs_err::create_dir_all(scratch).map_err(|e| target_root::io_fault(scratch.as_str(), &e))?;
-    let dir = bare_repository(hands, access, scratch, "pin.git", &now).await?;
-    let answer = in_history(hands, access, &dir, source, &full, revision).await;
+    let dir = bare_repository(context, access, scratch, "pin.git", &now).await?;
+    let answer = in_history(context, access, &dir, source, &full, revision).await;
     remove_tree(&dir)?;
     // The reference may have moved between the two questions: the second answer counts.
     let (now, is_ancestor) = answer?;
@@ -76,14 +76,14 @@ pub async fn standing(
 
 /// What the reference names, and whether the revision is in its history.
 async fn in_history(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     dir: &Utf8Path,
     source: &RepositorySource,
     full: &str,
     revision: &Revision,
 ) -> Result<(Revision, bool), Fault> {
-    hands
+    context
         .reporter
         .step(format!("fetch the history of {full} of {}", source_name(source)));
     let (from, refspec) = (fetch_url(source), format!("+{full}:{NAMED}"));
@@ -97,7 +97,7 @@ async fn in_history(
     args.extend(["--", &from, &refspec]);
     // What is not there is not there: without this, Git 2.47 asks a shallow remote for the parents that it does not show, for ever.
     let alone = |program: Program<'static>| program.env("GIT_NO_LAZY_FETCH", "1");
-    let ended = hands.run(alone(access.remote(Some(dir))).args(args)).await?;
+    let ended = context.run(alone(access.remote(Some(dir))).args(args)).await?;
     let what = format!("history of {full} of {}", source_name(source));
     // A remote with a part of its history only: Git takes what it can get, says this, and succeeds.
     if ended.stderr.contains("shallow roots are not allowed") {
@@ -106,7 +106,7 @@ async fn in_history(
     command::succeeded_at(remote_of(source), ended, &what)?;
     let commit = format!("{NAMED}^{{commit}}");
     let named = ["rev-parse", "--verify", "-q", &commit];
-    let named = hands.run(alone(access.git(Some(dir))).args(named)).await?;
+    let named = context.run(alone(access.git(Some(dir))).args(named)).await?;
     let now: Revision = command::succeeded(named, &what)?.stdout.trim().parse().map_err(
         |e: landfall_states::names::BadValue| SourceFault::ReferenceMissing {
             repository: source_name(source),
@@ -115,7 +115,7 @@ async fn in_history(
     )?;
     let object = format!("{revision}^{{commit}}");
     let there = ["cat-file", "-e", &object];
-    if !hands
+    if !context
         .run(alone(access.git(Some(dir))).args(there))
         .await?
         .success()
@@ -123,7 +123,7 @@ async fn in_history(
         return Ok((now, false));
     }
     let asked = ["merge-base", "--is-ancestor", revision.as_str(), NAMED];
-    let ended = hands.run(alone(access.git(Some(dir))).args(asked)).await?;
+    let ended = context.run(alone(access.git(Some(dir))).args(asked)).await?;
     match ended.code {
         Some(0) => Ok((now, true)),
         Some(1) => Ok((now, false)),

@@ -11,7 +11,7 @@ pub use crate::real::git::clone::perform_clone;
 use crate::real::git::command::{self, Access};
 use crate::real::git::guard::{self, Found};
 use crate::real::git::soundness;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::clone_configuration::{CloneConfiguration, CloneFacts};
@@ -28,12 +28,12 @@ const BUNDLE_HEAD_BYTES_MAX: u64 = 4_096;
 /// # Errors
 /// The remote or the bundle cannot be asked, or has no such reference.
 pub async fn resolve_with(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     repository: &Repository,
     scratch: &Utf8Path,
 ) -> Result<Revision, Fault> {
-    let offer = offer(hands, access, &repository.source).await?;
+    let offer = offer(context, access, &repository.source).await?;
     let name = source_name(&repository.source);
     let revision = offer
         .resolve(&repository.reference)
@@ -52,13 +52,13 @@ pub async fn resolve_with(
     }
     // Both questions need a repository to be asked in: an empty one in tmpfs.
     fs_err::create_dir_all(scratch).map_err(|e| target_root::io_fault(scratch.as_str(), &e))?;
-    let probe = bare_repository(hands, access, scratch, "probe.git", &revision).await?;
+    let probe = bare_repository(context, access, scratch, "probe.git", &revision).await?;
     let asked = Asked {
         bundle,
         revision: &revision,
         has_head: offer.id("HEAD").is_some(),
     };
-    let answer = probe_for(hands, access, &probe, repository, &asked).await;
+    let answer = probe_for(context, access, &probe, repository, &asked).await;
     remove_tree(&probe)?;
     answer?;
     Ok(revision)
@@ -91,7 +91,7 @@ fn filter_of_bundle(file: &str) -> Result<Option<String>, Fault> {
 
 /// An empty repository of a revision's object format, in the place of whatever had its name.
 pub(in crate::real) async fn bare_repository(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     scratch: &Utf8Path,
     name: &str,
@@ -100,12 +100,12 @@ pub(in crate::real) async fn bare_repository(
     let dir = scratch.join(name);
     remove_tree(&dir)?;
     let format = format!("--object-format={}", command::object_format(revision));
-    command::local(hands, access, scratch, &["init", "-q", &format, "--bare", name]).await?;
+    command::local(context, access, scratch, &["init", "-q", &format, "--bare", name]).await?;
     Ok(dir)
 }
 
 async fn probe_for(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     probe: &Utf8Path,
     repository: &Repository,
@@ -128,7 +128,7 @@ async fn probe_for(
                 ),
             ));
         }
-        let ended = hands
+        let ended = context
             .run(access.git(Some(probe)).args(["bundle", "verify", "-q", file]))
             .await?;
         if !ended.success() {
@@ -157,17 +157,17 @@ async fn probe_for(
         (Some(_), true) => args.extend(["HEAD", "refs/*:refs/*"]),
         (Some(_), false) => args.push("refs/*:refs/*"),
     }
-    let ended = hands.run(access.remote(Some(probe)).args(args)).await?;
+    let ended = context.run(access.remote(Some(probe)).args(args)).await?;
     let what = format!("revision {revision} in {}", source_name(&repository.source));
     let refused = ended.stderr.contains("unadvertised object") || ended.stderr.contains("dumb http");
     if !ended.success() && refused {
-        hands.reporter.notice(format!(
+        context.reporter.notice(format!(
             "{what}: the server shows only the latest commits of branches; the clone will show whether it exists"
         ));
         return Ok(());
     }
     command::succeeded_at(remote_of(&repository.source), ended, &what)?;
-    if bundle.is_some() && !has_commit(hands, access, probe, revision).await? {
+    if bundle.is_some() && !has_commit(context, access, probe, revision).await? {
         return Err(SourceFault::RevisionNotInBundle {
             revision: revision.to_string(),
             repository: source_name(&repository.source),
@@ -182,7 +182,7 @@ async fn probe_for(
 /// # Errors
 /// The target cannot be read, or Git fails.
 pub async fn observe_clone(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     action: &CloneConfiguration,
     path: &Utf8Path,
@@ -228,14 +228,14 @@ pub async fn observe_clone(
             flaws: vec![],
         });
     }
-    let head = hands
+    let head = context
         .run(
             access
                 .git(Some(path))
                 .args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]),
         )
         .await?;
-    let mut flaws = soundness::flaws(hands, access, path).await?;
+    let mut flaws = soundness::flaws(context, access, path).await?;
     flaws.extend(
         seen.other_remote
             .map(|remote| format!("it has another remote: {remote}")),

@@ -10,7 +10,7 @@ use crate::real::fs::target_root;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
 use crate::real::process::command::Program;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Fault;
 use std::ffi::OsString;
@@ -80,14 +80,14 @@ fn damage(code: Option<i32>, said: &str) -> Vec<String> {
 ///
 /// # Errors
 /// Git fails.
-pub async fn is_connected(hands: &Hands, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
+pub async fn is_connected(context: &CommandContext, access: &Access, dir: &Utf8Path) -> Result<bool, Fault> {
     let Ok(repositories) = repositories_in(&dir.join(".git"), DEPTH_MAX) else {
         return Ok(false);
     };
     for repository in repositories {
         let fsck = ["fsck", "--connectivity-only", "--no-dangling", "--no-progress"];
         let program = access.git(None).env("GIT_DIR", repository.as_str()).args(fsck);
-        let ended = hands.run(program).await?;
+        let ended = context.run(program).await?;
         if !damage(ended.code, &ended.said()).is_empty() {
             return Ok(false);
         }
@@ -133,13 +133,13 @@ fn modules_in(dir: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> io:
 ///
 /// # Errors
 /// Git fails, or the target cannot be read.
-pub async fn flaws(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
-    flaws_to(hands, access, path, path, SUBMODULES_DEPTH_MAX).await
+pub async fn flaws(context: &CommandContext, access: &Access, path: &Utf8Path) -> Result<Vec<String>, Fault> {
+    flaws_to(context, access, path, path, SUBMODULES_DEPTH_MAX).await
 }
 
 /// The same, of submodules in submodules to this depth, all of them those of one clone.
 fn flaws_to<'a>(
-    hands: &'a Hands,
+    context: &'a CommandContext,
     access: &'a Access,
     clone: &'a Utf8Path,
     path: &'a Utf8Path,
@@ -147,14 +147,14 @@ fn flaws_to<'a>(
 ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, Fault>> + 'a>> {
     Box::pin(async move {
         let fsck = ["fsck", "--full", "--no-dangling", "--no-progress"];
-        let ended = hands.run(access.git(Some(path)).args(fsck)).await?;
+        let ended = context.run(access.git(Some(path)).args(fsck)).await?;
         let mut flaws = damage(ended.code, &ended.said());
-        let Some(tree) = WorkTree::read(hands, access, path, &mut flaws).await? else {
+        let Some(tree) = WorkTree::read(context, access, path, &mut flaws).await? else {
             return Ok(flaws);
         };
-        let lines = tree.changed(hands, access, &mut flaws).await?;
+        let lines = tree.changed(context, access, &mut flaws).await?;
         let whole =
-            lines.is_empty() || flaws.is_empty() && tree.is_as_checked_out(hands, access, &lines).await?;
+            lines.is_empty() || flaws.is_empty() && tree.is_as_checked_out(context, access, &lines).await?;
         if !whole {
             flaws.extend(
                 lines
@@ -163,7 +163,7 @@ fn flaws_to<'a>(
                     .map(|line| format!("git status: {line}")),
             );
         }
-        for (name, id) in Submodules::of(hands, access, path).await?.fetched {
+        for (name, id) in Submodules::of(context, access, path).await?.fetched {
             let at = path.join(&name);
             let flaw = |what: &str| format!("submodule {name}: {what}");
             let is_dir = |path: &Utf8Path| fs_err::symlink_metadata(path).is_ok_and(|found| found.is_dir());
@@ -174,10 +174,10 @@ fn flaws_to<'a>(
             } else if !guard::is_submodule(clone, &at)? {
                 // Its Git would take orders from where nobody looked.
                 flaws.push(flaw("its repository does not belong to the clone"));
-            } else if commit_of(hands, access, &at).await?.as_deref() != Some(&id) {
+            } else if commit_of(context, access, &at).await?.as_deref() != Some(&id) {
                 flaws.push(flaw("it is not at its commit"));
             } else {
-                let below = flaws_to(hands, access, clone, &at, depth - 1).await?;
+                let below = flaws_to(context, access, clone, &at, depth - 1).await?;
                 flaws.extend(below.iter().map(|below| flaw(below)));
             }
         }
@@ -186,9 +186,13 @@ fn flaws_to<'a>(
 }
 
 /// The commit that is checked out.
-async fn commit_of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Option<String>, Fault> {
+async fn commit_of(
+    context: &CommandContext,
+    access: &Access,
+    path: &Utf8Path,
+) -> Result<Option<String>, Fault> {
     let args = ["rev-parse", "--verify", "-q", "HEAD^{commit}"];
-    let ended = hands.run(access.git(Some(path)).args(args)).await?;
+    let ended = context.run(access.git(Some(path)).args(args)).await?;
     Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
 }
 
@@ -204,9 +208,9 @@ struct Submodules {
 }
 
 impl Submodules {
-    async fn of(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Self, Fault> {
+    async fn of(context: &CommandContext, access: &Access, path: &Utf8Path) -> Result<Self, Fault> {
         let said = async |args: &[&str]| -> Result<String, Fault> {
-            let ended = hands
+            let ended = context
                 .run(access.git(Some(path)).args(args.iter().copied()))
                 .await?;
             Ok(if ended.success() {
@@ -257,11 +261,15 @@ impl Submodules {
 ///
 /// # Errors
 /// Git fails, or the target cannot be read.
-pub async fn skipped(hands: &Hands, access: &Access, path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Fault> {
+pub async fn skipped(
+    context: &CommandContext,
+    access: &Access,
+    path: &Utf8Path,
+) -> Result<Vec<Utf8PathBuf>, Fault> {
     let mut found = vec![];
     let mut within = vec![(Utf8PathBuf::new(), SUBMODULES_DEPTH_MAX)];
     while let Some((at, depth)) = within.pop() {
-        let Submodules { fetched, skipped } = Submodules::of(hands, access, &path.join(&at)).await?;
+        let Submodules { fetched, skipped } = Submodules::of(context, access, &path.join(&at)).await?;
         found.extend(skipped.iter().map(|(name, _)| at.join(name)));
         if depth > 0 {
             within.extend(fetched.iter().map(|(name, _)| (at.join(name), depth - 1)));
@@ -292,14 +300,14 @@ fn scratch_fault(e: &io::Error) -> Fault {
 impl<'a> WorkTree<'a> {
     /// Makes the index; `None`: the commit cannot be read, which is one more flaw.
     pub(in crate::real) async fn read(
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         path: &'a Utf8Path,
         flaws: &mut Vec<String>,
     ) -> Result<Option<Self>, Fault> {
         let scratch = tempfile::tempdir().map_err(|e| scratch_fault(&e))?;
         let tree = WorkTree { path, scratch };
-        let ended = hands.run(tree.git(access).args(["read-tree", "HEAD"])).await?;
+        let ended = context.run(tree.git(access).args(["read-tree", "HEAD"])).await?;
         if !ended.success() {
             flaws.push(format!("git read-tree: {}", ended.tail()));
             return Ok(None);
@@ -318,12 +326,12 @@ impl<'a> WorkTree<'a> {
     /// The lines of `git status` on the files, all of which are hashed. The repository's own index has to be of the commit, too.
     async fn changed(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         flaws: &mut Vec<String>,
     ) -> Result<Vec<String>, Fault> {
         let staged = ["diff-index", "--cached", "--name-status", "HEAD"];
-        let staged = hands.run(access.git(Some(self.path)).args(staged)).await?;
+        let staged = context.run(access.git(Some(self.path)).args(staged)).await?;
         if !staged.success() {
             flaws.push(format!("git diff-index: {}", staged.tail()));
         }
@@ -335,7 +343,7 @@ impl<'a> WorkTree<'a> {
             "--untracked-files=no",
             "--ignore-submodules=all",
         ];
-        let status = hands.run(self.git(access).args(status)).await?;
+        let status = context.run(self.git(access).args(status)).await?;
         if !status.success() {
             flaws.push(format!("git status: {}", status.tail()));
         }
@@ -346,7 +354,7 @@ impl<'a> WorkTree<'a> {
     /// is committed where attributes rewrite files (`ident`, `text`, `eol`) and the commit holds a file that was not rewritten.
     async fn is_as_checked_out(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         lines: &[String],
     ) -> Result<bool, Fault> {
@@ -369,7 +377,7 @@ impl<'a> WorkTree<'a> {
             .args(["checkout-index", "--force", "--stdin"])
             .arg(format!("--prefix={}/", beside.display()))
             .stdin(list);
-        if !hands.run(program).await?.success() {
+        if !context.run(program).await?.success() {
             return Ok(false);
         }
         let same = compare(&beside, self.path.as_std_path(), DEPTH_MAX).map_err(|e| scratch_fault(&e))?;
@@ -379,7 +387,7 @@ impl<'a> WorkTree<'a> {
     /// Writes the commit's files into a directory, and says where; `None`: Git cannot.
     pub(in crate::real) async fn written(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
     ) -> Result<Option<PathBuf>, Fault> {
         let to = self.scratch.path().join("all");
@@ -388,7 +396,7 @@ impl<'a> WorkTree<'a> {
             .git(access)
             .args(["checkout-index", "--force", "--all"])
             .arg(format!("--prefix={}/", to.display()));
-        Ok(hands.run(program).await?.success().then_some(to))
+        Ok(context.run(program).await?.success().then_some(to))
     }
 }
 

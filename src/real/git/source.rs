@@ -2,7 +2,7 @@
 
 use crate::real::fs::target_root;
 use crate::real::git::command::{self, Access, Offer, git_url};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use crate::safe_open::{self, Links};
 use camino::Utf8Path;
@@ -21,19 +21,23 @@ pub(in crate::real) fn fetch_url(source: &RepositorySource) -> String {
 }
 
 pub(in crate::real) async fn has_commit(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     dir: &Utf8Path,
     revision: &Revision,
 ) -> Result<bool, Fault> {
     let object = format!("{revision}^{{commit}}");
-    Ok(hands
+    Ok(context
         .run(access.git(Some(dir)).args(["cat-file", "-e", &object]))
         .await?
         .success())
 }
 
-pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySource) -> Result<Offer, Fault> {
+pub(crate) async fn offer(
+    context: &CommandContext,
+    access: &Access,
+    source: &RepositorySource,
+) -> Result<Offer, Fault> {
     if let RepositorySource::Bundle { file, .. } = source
         && let Err(refused) = safe_open::open(Utf8Path::new(file), Links::Follow)
     {
@@ -53,7 +57,7 @@ pub(crate) async fn offer(hands: &Hands, access: &Access, source: &RepositorySou
             .args(["--", &git_url(url)]),
         RepositorySource::Bundle { file, .. } => access.git(None).args(["bundle", "list-heads", file]),
     };
-    let ended = hands.run(program).await?;
+    let ended = context.run(program).await?;
     let what = format!("repository {}", source_name(source));
     let ended = command::succeeded_at(remote_of(source), ended, &what)?;
     let offer = Offer::parse(&ended.stdout);

@@ -7,7 +7,7 @@
 use crate::real::fs::target_root;
 use crate::real::git::command::Access;
 use crate::real::git::soundness::WorkTree;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Fault, PlaceFault};
 use landfall_states::names::Revision;
@@ -47,7 +47,7 @@ pub fn place_beside(path: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
 /// # Errors
 /// Git fails, or the target cannot be read.
 pub async fn of_somebody(
-    hands: &Hands,
+    context: &CommandContext,
     access: &Access,
     path: &Utf8Path,
     new: &Utf8Path,
@@ -55,7 +55,7 @@ pub async fn of_somebody(
     made_of: Option<&Revision>,
 ) -> Result<Option<String>, Fault> {
     let said = async |args: &[&str]| -> Result<Option<String>, Fault> {
-        let ended = hands
+        let ended = context
             .run(access.git(Some(path)).args(args.iter().copied()))
             .await?;
         Ok(ended.success().then(|| ended.stdout.trim().to_owned()))
@@ -95,9 +95,9 @@ pub async fn of_somebody(
         return changed(path.as_std_path(), new.as_std_path(), DEPTH_MAX, true).map_err(fault);
     }
     // Of another revision: its own files are what it is compared with.
-    let tree = WorkTree::read(hands, access, path, &mut vec![]).await?;
+    let tree = WorkTree::read(context, access, path, &mut vec![]).await?;
     let written = match &tree {
-        Some(tree) => tree.written(hands, access).await?,
+        Some(tree) => tree.written(context, access).await?,
         None => None,
     };
     match written {

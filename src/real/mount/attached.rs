@@ -55,15 +55,28 @@ pub struct Attached {
 pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {
     // Mount points are any bytes; ours are ASCII.
     let raw = fs::read(MOUNTINFO).map_err(|e| io_fault("list of mounts", &e))?;
-    parse_mountinfo(&String::from_utf8_lossy(&raw)).map_err(|why| {
-        MachineFault::OutputUnknown {
+    let mut table = parse_mountinfo(&String::from_utf8_lossy(&raw)).map_err(|why| {
+        Fault::from(MachineFault::OutputUnknown {
             on: "list of mounts".into(),
             program: MOUNTINFO.into(),
             reason: why,
             line: None,
-        }
-        .into()
-    })
+        })
+    })?;
+    for entry in &mut table {
+        entry.stopped |= entry.kind == "ext4" && !entry.read_only && has_errors(entry.device);
+    }
+    Ok(table)
+}
+
+/// Whether the kernel met an error in a mounted ext4. Linux 6.12 then answers every access with EIO, and shows nothing in its list of
+/// mounts. What has no count has none that is known.
+fn has_errors((major, minor): (u64, u64)) -> bool {
+    let count = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))
+        .ok()
+        .and_then(|device| Some(device.file_name()?.to_str()?.to_owned()))
+        .and_then(|name| fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).ok());
+    count.is_some_and(|count| count.trim() != "0")
 }
 
 pub(crate) fn foreign(target: &Utf8Path, what: &str) -> Fault {

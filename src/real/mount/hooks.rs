@@ -8,7 +8,7 @@ use crate::real::RUN_DIR;
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
 use crate::real::process::command::{OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::{Ended, Fault, FaultClass, Remedy};
@@ -54,9 +54,9 @@ pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
 ///
 /// # Errors
 /// Something else has the name, or the target cannot be written.
-pub fn make_dirs(hands: &Hands, root: &Root, dirs: &[TargetPath]) -> Result<(), Fault> {
+pub fn make_dirs(context: &CommandContext, root: &Root, dirs: &[TargetPath]) -> Result<(), Fault> {
     for dir in dirs {
-        hands.reporter.step(format!("make directory {dir}"));
+        context.reporter.step(format!("make directory {dir}"));
         target_root::ensure_dir(root, dir.as_str(), 0o755)?;
     }
     Ok(())
@@ -75,7 +75,7 @@ pub fn ran_line(place: usize, install: &str, command: &str) -> String {
 /// # Errors
 /// A command failed (it is named), or the marker cannot be written.
 pub async fn run_commands(
-    hands: &Hands,
+    context: &CommandContext,
     commands: &[String],
     salt: &str,
     marker: &Utf8Path,
@@ -90,7 +90,7 @@ pub async fn run_commands(
         if ran.lines().any(|l| l == line) {
             continue;
         }
-        hands.reporter.step(format!("{what}: {command}"));
+        context.reporter.step(format!("{what}: {command}"));
         let program = Program::new("sh")
             .args(["-c", command.as_str()])
             .dir("/")
@@ -99,7 +99,7 @@ pub async fn run_commands(
             // A server that it starts may go on.
             .apart()
             .reported();
-        hands.run(program).await?.or_fault(|how| {
+        context.run(program).await?.or_fault(|how| {
             Fault::program(
                 FaultClass::NeedsChange,
                 what,
@@ -130,7 +130,7 @@ mod tests {
     fn each_command_runs_once_per_boot_and_must_exit_well() {
         let keep = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(keep.path()).unwrap();
-        let hands = Hands::new(Reporter::default(), Stop::never());
+        let context = CommandContext::new(Reporter::default(), Stop::never());
         let commands = [
             format!("echo a >> {dir}/log"),
             format!("test -e {dir}/mended && echo b >> {dir}/log"),
@@ -140,7 +140,7 @@ mod tests {
             .build()
             .unwrap();
         let marker = dir.join("run/hooks-1");
-        let run = || runtime.block_on(run_commands(&hands, &commands, "", &marker));
+        let run = || runtime.block_on(run_commands(&context, &commands, "", &marker));
         let fault = run().unwrap_err();
         assert!(fault.what().contains("[1]"), "{fault}");
         fs_err::write(dir.join("mended"), "").unwrap();
@@ -170,7 +170,7 @@ mod tests {
         if attach().is_err() {
             return;
         }
-        let hands = Hands::new(Reporter::default(), Stop::never());
+        let context = CommandContext::new(Reporter::default(), Stop::never());
         let commands = [format!(
             "mkdir -p {target}/persist && mount -t tmpfs persist {target}/persist && echo >> {dir}/ran"
         )];
@@ -185,7 +185,7 @@ mod tests {
         let mut times = vec![];
         for killed in [true, false] {
             runtime
-                .block_on(run_commands(&hands, &commands, "i", &marker))
+                .block_on(run_commands(&context, &commands, "i", &marker))
                 .unwrap();
             times.push((mounted(), fs_err::read_to_string(dir.join("ran")).unwrap().len()));
             if !killed {
@@ -194,7 +194,7 @@ mod tests {
                 umount(target.as_std_path()).unwrap();
                 attach().unwrap();
                 runtime
-                    .block_on(run_commands(&hands, &commands, "i", &marker))
+                    .block_on(run_commands(&context, &commands, "i", &marker))
                     .unwrap();
                 times.push((mounted(), fs_err::read_to_string(dir.join("ran")).unwrap().len()));
             }

@@ -49,7 +49,7 @@ fn parse_mount(line: &str) -> Option<MountEntry> {
     let (kind, source) = (rest.next()?.to_owned(), unescape(rest.next()?));
     let super_options = rest.next()?;
     let has = |options: &str, words: &[&str]| options.split(',').any(|option| words.contains(&option));
-    // `errors=remount-ro` shows as `ro` until Linux 6.11 and as `emergency_ro` since; `shutdown` takes no write either.
+    // `errors=remount-ro` shows as `ro` until Linux 6.11, as `emergency_ro` in 6.18, and not at all in 6.12; `shutdown` takes no write either.
     let stopped = has(super_options, &["ro", "emergency_ro", "shutdown"]);
     let read_only = has(options, &["ro"]);
     Some(MountEntry {

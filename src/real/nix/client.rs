@@ -2,10 +2,10 @@
 
 use crate::real::fs::target_root::{self, Root};
 use crate::real::fs::{marks, skeleton};
-use crate::real::nix::log::{NixLog, Told};
+use crate::real::nix::log::{NixProgress, Told};
 use crate::real::nix::pack::REGISTRATION;
 use crate::real::process::command::{Ended, OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use crate::real::tool_errors::{self, Places};
 use landfall_states::fault::{self, Fault, FaultClass, ImageFault, Remedy};
@@ -105,8 +105,8 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails.
-    pub async fn is_registered(&self, hands: &Hands, path: &StorePath) -> Result<bool, Fault> {
-        let ended = hands
+    pub async fn is_registered(&self, context: &CommandContext, path: &StorePath) -> Result<bool, Fault> {
+        let ended = context
             .run(self.nix_store().args(["--check-validity", path.as_str()]))
             .await?;
         Ok(survived(&format!("search for {path} in the target store"), ended)?.success())
@@ -117,12 +117,12 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails, the list of the image is damaged, or the target cannot be written.
-    pub async fn register(&self, hands: &Hands, image: &Image) -> Result<(), Fault> {
+    pub async fn register(&self, context: &CommandContext, image: &Image) -> Result<(), Fault> {
         let what = format!("registration of {} in the target store", image.system);
-        if self.is_registered(hands, &image.system).await? {
+        if self.is_registered(context, &image.system).await? {
             return Ok(());
         }
-        hands
+        context
             .reporter
             .step(format!("register the closure of {}", image.system));
         let mut list = target_root::open_file(&self.root, REGISTRATION)?.ok_or_else(|| {
@@ -139,7 +139,7 @@ impl Stores {
             .into());
         }
         let load = self.nix_store().arg("--load-db").stdin(list);
-        let ended = hands.run(load).await?;
+        let ended = context.run(load).await?;
         if !ended.success() {
             let said = ended.said();
             return Err(tool_errors::nix_plain(
@@ -149,7 +149,7 @@ impl Stores {
                 Places(&[&self.root.as_arg()]),
             ));
         }
-        if !self.is_registered(hands, &image.system).await? {
+        if !self.is_registered(context, &image.system).await? {
             return Err(ImageFault::Incomplete {
                 on: what,
                 missing: "the system among what is to be registered".into(),
@@ -163,8 +163,8 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails, or there is no room.
-    pub async fn copy(&self, hands: &Hands, system: &StorePath) -> Result<(), Fault> {
-        hands.reporter.step(format!("copy the closure of {system}"));
+    pub async fn copy(&self, context: &CommandContext, system: &StorePath) -> Result<(), Fault> {
+        context.reporter.step(format!("copy the closure of {system}"));
         let mut program = self
             .nix()
             .args(["copy", "--no-check-sigs", "--to", &self.root.as_arg()]);
@@ -180,7 +180,7 @@ impl Stores {
                 "true",
             ])
             .arg(system.as_str());
-        let (ended, log) = follow(hands, program, false).await?;
+        let (ended, log) = follow(context, program, false).await?;
         succeeded(&format!("copy of {system}"), ended, &log, &self.root).map(drop)
     }
 
@@ -220,8 +220,8 @@ impl Stores {
     ///
     /// # Errors
     /// The target cannot be written.
-    pub fn prepare(&self, hands: &Hands) -> Result<(), Fault> {
-        skeleton::clear(hands, &self.root)?;
+    pub fn prepare(&self, context: &CommandContext) -> Result<(), Fault> {
+        skeleton::clear(context, &self.root)?;
         target_root::ensure_dir(&self.root, "/tmp", 0o1777)?;
         target_root::ensure_dir(&self.root, "/var/tmp", 0o1777)?;
         target_root::ensure_dir(&self.root, CACHES_DIR, 0o755)?;
@@ -231,46 +231,49 @@ impl Stores {
 
 /// Follows a Nix program: counts and messages are told, errors kept.
 pub(crate) async fn follow(
-    hands: &Hands,
+    context: &CommandContext,
     program: Program<'_>,
     tell_messages: bool,
-) -> Result<(Ended, NixLog), Fault> {
-    followed(hands, program, tell_messages, NixLog::default()).await
+) -> Result<(Ended, NixProgress), Fault> {
+    followed(context, program, tell_messages, NixProgress::default()).await
 }
 
 /// The same of a Nix that evaluates a configuration.
-pub(crate) async fn follow_evaluation(hands: &Hands, program: Program<'_>) -> Result<(Ended, NixLog), Fault> {
-    followed(hands, program, true, NixLog::of_evaluation()).await
+pub(crate) async fn follow_evaluation(
+    context: &CommandContext,
+    program: Program<'_>,
+) -> Result<(Ended, NixProgress), Fault> {
+    followed(context, program, true, NixProgress::of_evaluation()).await
 }
 
 async fn followed(
-    hands: &Hands,
+    context: &CommandContext,
     program: Program<'_>,
     tell_messages: bool,
-    mut log: NixLog,
-) -> Result<(Ended, NixLog), Fault> {
+    mut log: NixProgress,
+) -> Result<(Ended, NixProgress), Fault> {
     let mut last = Instant::now();
     let program = program.on_line(|line| match log.take(line) {
         Some(Told::Count(count)) => {
             if last.elapsed() >= TELL_EVERY || count.total == Some(count.done) {
                 last = Instant::now();
-                hands.progress(count.what, count.done, count.total, count.unit);
+                context.progress(count.what, count.done, count.total, count.unit);
             }
         }
         Some(Told::Message(line)) if tell_messages => {
-            hands.reporter.tell(crate::event::Event::Output {
+            context.reporter.tell(crate::event::Event::Output {
                 program: "nix".into(),
                 line,
             });
         }
         Some(Told::Message(_)) | None => {}
     });
-    let ended = hands.run(program).await?;
+    let ended = context.run(program).await?;
     Ok((ended, log))
 }
 
 /// The fault of a Nix that was followed; `root` is the target's.
-pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Root) -> Fault {
+pub(crate) fn failed(what: &str, ended: &Ended, log: &NixProgress, root: &Root) -> Fault {
     let how = fault::Ended {
         last_lines: log.last_lines(),
         ..ended.how()
@@ -278,7 +281,7 @@ pub(crate) fn failed(what: &str, ended: &Ended, log: &NixLog, root: &Root) -> Fa
     tool_errors::nix(what, how, log.sorted(), Places(&[&root.as_arg()]))
 }
 
-pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixLog, root: &Root) -> Result<Ended, Fault> {
+pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixProgress, root: &Root) -> Result<Ended, Fault> {
     if ended.success() {
         Ok(ended)
     } else {

@@ -9,7 +9,7 @@ use crate::real::boot::leftovers;
 use crate::real::fs::target_root;
 use crate::real::nix::client::{Stores, failed, follow, survived};
 use crate::real::nix::{database, permissions, sizes};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use landfall_states::actions::realise_system::{Contents, PutAside};
 use landfall_states::fault::{Fault, FaultClass, StoreFault};
 use landfall_states::image::Image;
@@ -33,12 +33,12 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails, or the target cannot be read.
-    pub async fn verify(&self, hands: &Hands) -> Result<Verified, Fault> {
-        hands.reporter.step("verify the contents of the target store");
+    pub async fn verify(&self, context: &CommandContext) -> Result<Verified, Fault> {
+        context.reporter.step("verify the contents of the target store");
         // Nix would read all of it, and holes are read like bytes.
         let oversized = sizes::oversized(&self.root, database::DIR)?;
         if let Some(first) = oversized.first() {
-            hands.reporter.notice(format!(
+            context.reporter.notice(format!(
                 "{} store path(s) on the target are longer than Nix registered, and are not read: {first}",
                 oversized.len()
             ));
@@ -55,7 +55,7 @@ impl Stores {
             "internal-json",
         ]);
         let what = "verification of the target store";
-        let (ended, log) = follow(hands, program, false).await?;
+        let (ended, log) = follow(context, program, false).await?;
         if ended.success() {
             let wrong = permissions::wrong(&self.root)?;
             return Ok(Verified::Contents(if wrong.is_empty() {
@@ -83,11 +83,11 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails, or a path is wrong that nothing can give again.
-    pub async fn heal(&self, hands: &Hands, corrupt: &[String]) -> Result<bool, Fault> {
+    pub async fn heal(&self, context: &CommandContext, corrupt: &[String]) -> Result<bool, Fault> {
         if corrupt.is_empty() {
             return Ok(false);
         }
-        hands.reporter.notice(format!(
+        context.reporter.notice(format!(
             "{} store path(s) on the target have wrong contents and are made again: {}",
             corrupt.len(),
             corrupt.iter().take(5).cloned().collect::<Vec<_>>().join(" ")
@@ -99,7 +99,7 @@ impl Stores {
                 .args(self.settings())
                 .args(["--log-format", "internal-json", "--repair-path"])
                 .args(paths.iter().cloned());
-            let (ended, _) = follow(hands, repair, false).await?;
+            let (ended, _) = follow(context, repair, false).await?;
             repaired = survived("repair of wrong store paths", ended)?.success();
             if !repaired {
                 break;
@@ -116,10 +116,10 @@ impl Stores {
                 .args(["--query", "--referrers-closure"])
                 .args(paths.iter().cloned());
             let what = "search for what refers to wrong store paths";
-            let (ended, log) = follow(hands, query, false).await?;
+            let (ended, log) = follow(context, query, false).await?;
             let ended = survived(what, ended)?;
             if !ended.success() {
-                return self.give_up(hands, failed(what, &ended, &log, &self.root));
+                return self.give_up(context, failed(what, &ended, &log, &self.root));
             }
             doomed.extend(ended.stdout.split_whitespace().map(str::to_owned));
         }
@@ -134,7 +134,7 @@ impl Stores {
                 ),
                 finished: true,
             };
-            return database::put_aside(hands, self, &unusable).map(|()| true);
+            return database::put_aside(context, self, &unusable).map(|()| true);
         }
         // Nix deletes a path only together with all that refer to it, so they go in one call.
         let delete = self
@@ -142,13 +142,13 @@ impl Stores {
             .args(["--delete", "--ignore-liveness"])
             .args(doomed);
         let what = "removal of wrong store paths";
-        let (ended, log) = follow(hands, delete, false).await?;
+        let (ended, log) = follow(context, delete, false).await?;
         let ended = survived(what, ended)?;
         if !ended.success() {
-            return self.give_up(hands, failed(what, &ended, &log, &self.root));
+            return self.give_up(context, failed(what, &ended, &log, &self.root));
         }
         for (name, why) in leftovers::clear_generations(&self.root)? {
-            hands
+            context
                 .reporter
                 .step(format!("remove {name} among the target's profiles: {why}"));
         }
@@ -157,7 +157,7 @@ impl Stores {
     }
 
     /// The last resort. A path that no database has is written again, whatever is at its place.
-    fn give_up(&self, hands: &Hands, fault: Fault) -> Result<bool, Fault> {
+    fn give_up(&self, context: &CommandContext, fault: Fault) -> Result<bool, Fault> {
         if fault.class == FaultClass::Hardware {
             return Err(fault);
         }
@@ -165,7 +165,7 @@ impl Stores {
             why: fault.to_string(),
             finished: true,
         };
-        database::put_aside(hands, self, &unusable).map(|()| true)
+        database::put_aside(context, self, &unusable).map(|()| true)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::real::fs::target_root::Root;
 use crate::real::nix::client::Stores;
 use crate::real::nix::integrity;
 use crate::real::process::command::Ended;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::tool_errors::{self, Places};
 use crate::real::volume::free_space;
 use camino::Utf8Path;
@@ -62,7 +62,7 @@ const EMPTY_STORE: &str = "directory for an empty store";
 ///
 /// # Errors
 /// The target cannot be read, or Nix cannot be started.
-pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
+pub async fn look(context: &CommandContext, stores: &Stores) -> Result<Database, Fault> {
     match layout(&stores.root)? {
         Layout::Nothing => return Ok(Database::Absent),
         Layout::Strange(why) => return Ok(Database::Unusable(why)),
@@ -71,10 +71,10 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
     let torn = integrity::damage(&stores.root, DIR, LOOK_MAX)?;
     let mut why = match torn {
         Some(why) => Some(why),
-        None => refusal(hands, stores, &stores.root).await?,
+        None => refusal(context, stores, &stores.root).await?,
     };
     if why.is_none() {
-        why = strangeness(hands, stores).await?;
+        why = strangeness(context, stores).await?;
     }
     let Some(why) = why else {
         return Ok(Database::Usable);
@@ -91,7 +91,7 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
         }
         .into());
     }
-    control(hands, stores).await?;
+    control(context, stores).await?;
     Ok(Database::Unusable(why))
 }
 
@@ -99,8 +99,8 @@ pub async fn look(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
 ///
 /// # Errors
 /// As [`look`].
-pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Database, Fault> {
-    let database = look(hands, stores).await?;
+pub async fn look_after_failure(context: &CommandContext, stores: &Stores) -> Result<Database, Fault> {
+    let database = look(context, stores).await?;
     if database != Database::Usable {
         return Ok(database);
     }
@@ -111,7 +111,7 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
     // Where an empty one of this Nix's making does not take it either, its tables are of a kind that is not known here.
     let scratch = tempfile::tempdir().map_err(|e| target_root::io_fault(EMPTY_STORE, &e))?;
     let empty = empty_store(&scratch)?;
-    let knows = refusal(hands, stores, &empty).await?.is_none() && refusal_of_rows(&empty)?.is_none();
+    let knows = refusal(context, stores, &empty).await?.is_none() && refusal_of_rows(&empty)?.is_none();
     Ok(if knows {
         Database::Unusable(why)
     } else {
@@ -121,7 +121,7 @@ pub async fn look_after_failure(hands: &Hands, stores: &Stores) -> Result<Databa
 
 /// What the database defines that Nix does not, or the other way round. Where it is not what the versions of Nix define that are
 /// known here, an empty one of this Nix's making says what is right.
-async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, Fault> {
+async fn strangeness(context: &CommandContext, stores: &Stores) -> Result<Option<String>, Fault> {
     let defined = |root: &Root| integrity::definitions(root, DIR);
     let Some(found) = defined(&stores.root)? else {
         return Ok(None);
@@ -131,7 +131,7 @@ async fn strangeness(hands: &Hands, stores: &Stores) -> Result<Option<String>, F
     }
     let scratch = tempfile::tempdir().map_err(|e| target_root::io_fault(EMPTY_STORE, &e))?;
     let empty = empty_store(&scratch)?;
-    if refusal(hands, stores, &empty).await?.is_some() {
+    if refusal(context, stores, &empty).await?.is_some() {
         return Ok(None);
     }
     Ok(defined(&empty)?.and_then(|right| integrity::difference(&found, &right)))
@@ -208,12 +208,12 @@ fn open_db(state: &impl AsFd) -> std::io::Result<OwnedFd> {
 }
 
 /// Has Nix read every entry of a store's database. What it said when it could not.
-async fn refusal(hands: &Hands, stores: &Stores, root: &Root) -> Result<Option<String>, Fault> {
+async fn refusal(context: &CommandContext, stores: &Stores, root: &Root) -> Result<Option<String>, Fault> {
     let program = stores
         .nix()
         .deadline(LOOK_MAX)
         .args(["path-info", "--store", &root.as_arg(), "--all"]);
-    let ended = hands.run(program).await?;
+    let ended = context.run(program).await?;
     said_no(root, ended)
 }
 
@@ -247,9 +247,9 @@ fn read_whole(root: &Root) -> Result<(), Fault> {
 }
 
 /// Nix reads an empty store of its own making, beside the target. When it cannot, the fault is not the target's.
-async fn control(hands: &Hands, stores: &Stores) -> Result<(), Fault> {
+async fn control(context: &CommandContext, stores: &Stores) -> Result<(), Fault> {
     let scratch = tempfile::tempdir().map_err(|e| target_root::io_fault(EMPTY_STORE, &e))?;
-    match refusal(hands, stores, &empty_store(&scratch)?).await? {
+    match refusal(context, stores, &empty_store(&scratch)?).await? {
         None => Ok(()),
         Some(why) => Err(StoreFault::NixUnusable { said: why }.into()),
     }
@@ -269,7 +269,7 @@ fn empty_store(scratch: &tempfile::TempDir) -> Result<Root, Fault> {
 ///
 /// # Errors
 /// The target cannot be written, or all names are taken.
-pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<(), Fault> {
+pub fn put_aside(context: &CommandContext, stores: &Stores, unusable: &PutAside) -> Result<(), Fault> {
     let PutAside { why, finished } = unusable;
     let fault = |e: Errno| target_root::io_fault(format!("{STATE}/{NAME} on the target"), &e.into());
     let Some(state) = state_dir(&stores.root)? else {
@@ -300,12 +300,12 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
         .sync_all()
         .map_err(|e| target_root::io_fault(format!("{STATE} on the target"), &e))?;
     let told = if *finished {
-        hands.reporter.notice(format!(
+        context.reporter.notice(format!(
             "the database of the target store was complete, but can no longer be read ({why}); it is kept as {STATE}/{name} and made again"
         ));
         Some(to)
     } else {
-        hands.reporter.step(format!(
+        context.reporter.step(format!(
             "make the database of the target store again, because making it was interrupted ({why})"
         ));
         None
@@ -313,7 +313,7 @@ pub fn put_aside(hands: &Hands, stores: &Stores, unusable: &PutAside) -> Result<
     for number in (1..=ASIDE_NAMES_MAX).filter(|number| Some(*number) != told) {
         let name = aside(number);
         if let Err(e) = target_root::remove_in(&state, name.as_ref()) {
-            hands
+            context
                 .reporter
                 .notice(format!("{STATE}/{name} on the target could not be deleted: {e}"));
         }

@@ -10,7 +10,7 @@ use crate::real::boot::host_loader;
 use crate::real::git::command::Access;
 use crate::real::git::guard;
 use crate::real::nix::client::{Stores, follow, follow_evaluation, succeeded};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use camino::Utf8Path;
 use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::fault::{Fault, FaultClass, MachineFault, PlaceFault};
@@ -45,7 +45,7 @@ impl Stores {
     /// The evaluation or the build fails, or there is no room or memory for it.
     pub async fn build(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         action: &RealiseSystem,
     ) -> Result<StorePath, Fault> {
@@ -56,7 +56,7 @@ impl Stores {
                 expected: "the clone of the configuration".into(),
             })
         })?;
-        self.build_at(hands, access, action, &clone).await
+        self.build_at(context, access, action, &clone).await
     }
 
     /// As [`Stores::build`], from a clone anywhere.
@@ -65,7 +65,7 @@ impl Stores {
     /// As [`Stores::build`].
     pub async fn build_at(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         action: &RealiseSystem,
         clone: &Utf8Path,
@@ -78,23 +78,23 @@ impl Stores {
         }
         let had_caches = self.has_caches()?;
         let owner = other_owner(clone)?;
-        let mut evaluated = self.evaluate(hands, access, &attribute, &what, owner).await;
+        let mut evaluated = self.evaluate(context, access, &attribute, &what, owner).await;
         if let Err(fault) = &evaluated
             && !matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted)
         {
             // A program that was killed while it wrote there may be why, whatever it is.
             self.forget_caches()?;
             if had_caches && fault.class != FaultClass::Transient {
-                hands
+                context
                     .reporter
                     .notice("landfall deletes Nix's caches on the target, and Nix evaluates again");
-                evaluated = self.evaluate(hands, access, &attribute, &what, owner).await;
+                evaluated = self.evaluate(context, access, &attribute, &what, owner).await;
             }
         }
         let derivation = evaluated?;
         // A host that cannot be installed is not built first.
         host_loader::of_derivation(&self.root, &derivation)?;
-        hands.reporter.step(format!("realise {derivation}"));
+        context.reporter.step(format!("realise {derivation}"));
         let mut realise = self
             .nix_store()
             .args([
@@ -110,20 +110,20 @@ impl Stores {
             realise = realise.env(key, value);
         }
         let what = format!("build of {attribute}");
-        let (ended, log) = follow(hands, realise, true).await?;
+        let (ended, log) = follow(context, realise, true).await?;
         let ended = succeeded(&what, ended, &log, &self.root)?;
         parse_path(&what, &ended.stdout)
     }
 
     async fn evaluate(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         access: &Access,
         attribute: &str,
         what: &str,
         owner: Option<u32>,
     ) -> Result<StorePath, Fault> {
-        hands.reporter.step(format!("evaluate {attribute}"));
+        context.reporter.step(format!("evaluate {attribute}"));
         let mut eval = self
             .nix()
             .args([
@@ -146,7 +146,7 @@ impl Stores {
         for (key, value) in access.env() {
             eval = eval.env(key, value);
         }
-        let (ended, log) = follow_evaluation(hands, eval).await?;
+        let (ended, log) = follow_evaluation(context, eval).await?;
         let ended = succeeded(what, ended, &log, &self.root)?;
         parse_path(what, &ended.stdout)
     }

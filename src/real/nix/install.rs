@@ -10,7 +10,7 @@ use crate::real::fs::target_root::Root;
 use crate::real::fs::{marks, skeleton, target_root};
 use crate::real::nix::client::SCRATCH;
 use crate::real::process::command::{Ended, OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use crate::real::tool_errors::{self, Places};
 use landfall_states::actions::install_system::InstallFacts;
@@ -48,7 +48,7 @@ pub fn observe_install(root: &Root, system: &StorePath, first: Vec<Placed>) -> R
 ///
 /// # Errors
 /// `nixos-install` or the activation fails, or the target cannot be written.
-pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> Result<(), Fault> {
+pub async fn perform_install(context: &CommandContext, root: &Root, system: &StorePath) -> Result<(), Fault> {
     host_loader::of_system(root, system)?;
     skeleton::refuse_links(root)?;
     target_root::ensure_dir(root, "/tmp", 0o1777)?;
@@ -56,13 +56,13 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
     target_root::ensure_dir(root, SCRATCH, 0o755)?;
     // Its own former runs, cut off, are in its way.
     for path in leftovers::clear_esp(&root.esp())? {
-        hands.reporter.step(format!(
+        context.reporter.step(format!(
             "delete {path}, which a boot loader installer left on the ESP"
         ));
     }
-    skeleton::clear_profile(hands, root)?;
+    skeleton::clear_profile(context, root)?;
     for (name, why) in leftovers::clear_generations(root)? {
-        hands
+        context
             .reporter
             .step(format!("remove {name} among the target's profiles: {why}"));
     }
@@ -80,11 +80,11 @@ pub async fn perform_install(hands: &Hands, root: &Root, system: &StorePath) -> 
         .on_stop(OnStop::End)
         .enters_target()
         .reported();
-    let ended = hands.run(program).await?;
+    let ended = context.run(program).await?;
     if !ended.success() {
         return Err(failed(root, system, &ended));
     }
-    let failed_parts = activation::keep(&hands.reporter, root, &ended, activation::Kept::Only)?;
+    let failed_parts = activation::keep(&context.reporter, root, &ended, activation::Kept::Only)?;
     if failed_parts.iter().any(|part| part == activation::USERS) {
         return Err(StoreFault::ActivationIncomplete {
             system: system.to_string(),
@@ -206,12 +206,12 @@ mod tests {
         let mut mode = fs_err::metadata(&program).unwrap().permissions();
         mode.set_mode(0o755);
         fs_err::set_permissions(&program, mode).unwrap();
-        let mut hands = Hands::new(
+        let mut context = CommandContext::new(
             crate::event::Reporter::default(),
             crate::real::process::stop::Stop::never(),
         );
         let path = std::env::var("PATH").unwrap();
-        hands.env.push(("PATH".into(), format!("{dir}:{path}")));
+        context.env.push(("PATH".into(), format!("{dir}:{path}")));
         let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
             .parse()
             .unwrap();
@@ -219,7 +219,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let run = || runtime.block_on(perform_install(&hands, &Root::at(&root), &system));
+        let run = || runtime.block_on(perform_install(&context, &Root::at(&root), &system));
         let fault = run().unwrap_err();
         assert_eq!(fault.class, landfall_states::fault::FaultClass::Transient);
         assert!(fault.why().contains("no luck"), "{fault}");
@@ -265,12 +265,12 @@ mod tests {
         let mut mode = fs_err::metadata(&program).unwrap().permissions();
         mode.set_mode(0o755);
         fs_err::set_permissions(&program, mode).unwrap();
-        let mut hands = Hands::new(
+        let mut context = CommandContext::new(
             crate::event::Reporter::default(),
             crate::real::process::stop::Stop::never(),
         );
         let path = std::env::var("PATH").unwrap();
-        hands.env.push(("PATH".into(), format!("{dir}:{path}")));
+        context.env.push(("PATH".into(), format!("{dir}:{path}")));
         let system: StorePath = "/nix/store/2xyifq2nh639qmif11q87l313ylaxf6d-nixos-system-web"
             .parse()
             .unwrap();
@@ -279,7 +279,7 @@ mod tests {
             .build()
             .unwrap();
         let fault = runtime
-            .block_on(perform_install(&hands, &Root::at(&root), &system))
+            .block_on(perform_install(&context, &Root::at(&root), &system))
             .unwrap_err();
         assert!(fault.why().contains("the target does not have users"), "{fault}");
         assert!(

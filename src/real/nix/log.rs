@@ -85,7 +85,7 @@ pub enum Told {
 
 /// Follows one Nix program.
 #[derive(Debug, Default)]
-pub struct NixLog {
+pub struct NixProgress {
     kinds: BTreeMap<u64, u64>,
     bytes: BTreeMap<u64, u64>,
     bytes_finished: u64,
@@ -101,10 +101,10 @@ pub struct NixLog {
     corrupt: BTreeSet<String>,
 }
 
-impl NixLog {
+impl NixProgress {
     /// Of a Nix that evaluates a configuration, and not only moves paths.
     pub fn of_evaluation() -> Self {
-        let mut log = NixLog::default();
+        let mut log = NixProgress::default();
         log.sorted.of_evaluation();
         log
     }
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn paths_and_bytes_are_counted() {
-        let mut log = NixLog::default();
+        let mut log = NixProgress::default();
         let told: Vec<String> = COPY
             .lines()
             .filter_map(|l| log.take(l))
@@ -383,7 +383,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_is_too_strange(line in ".*", json in "@nix \\{.*\\}") {
-            let mut log = NixLog::default();
+            let mut log = NixProgress::default();
             log.take(&line);
             log.take(&json);
             let paths = store_paths_in(&line);

@@ -15,7 +15,7 @@ use crate::image::{BLOCK_BYTES, ext4};
 use crate::real::boot::{bootspec, host_loader};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::process::command::{OnStop, Program};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::volume::block_io::tool_fault;
 use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -98,7 +98,7 @@ struct Closure {
 ///
 /// # Errors
 /// A program fails, the closure cannot be read, or there is no room.
-pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Packed, Fault> {
+pub async fn build(context: &CommandContext, source: &Source, out: &Utf8Path) -> Result<Packed, Fault> {
     let folder = match out.parent() {
         Some(folder) if !folder.as_str().is_empty() => folder,
         Some(_) | None => Utf8Path::new("."),
@@ -109,7 +109,7 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
     };
     let closure = match &source.closure_info {
         Some(info) => read_closure(info)?,
-        None => ask_closure(hands, source).await?,
+        None => ask_closure(context, source).await?,
     };
     if !closure.paths.contains(&source.system) {
         return Err(StoreFault::NotInClosure {
@@ -125,12 +125,12 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
         .map_err(io(folder))?;
     let scratch_path = utf8(scratch.path())?;
     let root = scratch_path.join("root");
-    hands
+    context
         .reporter
         .step(format!("stage {} store paths", closure.paths.len()));
     let staged = stage(source, &closure, &root);
     let packed = match staged {
-        Ok(tally) => finish(hands, source, &root, tally, &scratch_path, out).await,
+        Ok(tally) => finish(context, source, &root, tally, &scratch_path, out).await,
         Err(fault) => Err(fault),
     };
     // Directories of a store are read-only, and only root may empty those.
@@ -140,7 +140,7 @@ pub async fn build(hands: &Hands, source: &Source, out: &Utf8Path) -> Result<Pac
 }
 
 async fn finish(
-    hands: &Hands,
+    context: &CommandContext,
     source: &Source,
     root: &Utf8Path,
     tally: Tally,
@@ -153,7 +153,7 @@ async fn finish(
     };
     let boot_bytes = bootspec::boot_bytes(&source.system, &Root::at(&source.store))?;
     let filesystem = scratch.join("ext4");
-    make_filesystem(hands, root, tally, &filesystem).await?;
+    make_filesystem(context, root, tally, &filesystem).await?;
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -168,11 +168,11 @@ async fn finish(
     ext4::normalise(&file, &superblock).map_err(image_fault)?;
     // What was changed by hand is proved by somebody else's reading.
     run(
-        hands,
+        context,
         Program::that_looks("e2fsck").args(["-f", "-n", filesystem.as_str()]),
     )
     .await?;
-    hands.reporter.step(format!("pack {out}"));
+    context.reporter.step(format!("pack {out}"));
     let beside = scratch.join("image");
     let image = fs::File::create(&beside).map_err(io(&beside))?.into_parts().0;
     let contents = Contents {
@@ -180,7 +180,7 @@ async fn finish(
         boot_bytes,
     };
     let packed = pack(&file, &image, &contents, source.level, |done, total| {
-        hands.reporter.tell(Event::Progress {
+        context.reporter.tell(Event::Progress {
             what: "pack the image".into(),
             done,
             total: Some(total),
@@ -201,8 +201,10 @@ fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf, Fault> {
     })
 }
 
-async fn run(hands: &Hands, program: Program<'_>) -> Result<String, Fault> {
-    let ended = hands.run(program.deadline(DEADLINE).on_stop(OnStop::End)).await?;
+async fn run(context: &CommandContext, program: Program<'_>) -> Result<String, Fault> {
+    let ended = context
+        .run(program.deadline(DEADLINE).on_stop(OnStop::End))
+        .await?;
     Ok(ended.or_fault(|how| tool_fault("image", how))?.stdout)
 }
 
@@ -222,7 +224,7 @@ fn read_closure(info: &Utf8Path) -> Result<Closure, Fault> {
 }
 
 /// Asks Nix.
-async fn ask_closure(hands: &Hands, source: &Source) -> Result<Closure, Fault> {
+async fn ask_closure(context: &CommandContext, source: &Source) -> Result<Closure, Fault> {
     let nix = || {
         let program = Program::new("nix-store");
         if source.store == "/" {
@@ -232,7 +234,7 @@ async fn ask_closure(hands: &Hands, source: &Source) -> Result<Closure, Fault> {
         }
     };
     let text = run(
-        hands,
+        context,
         nix().args(["--query", "--requisites", source.system.as_str()]),
     )
     .await?;
@@ -240,7 +242,7 @@ async fn ask_closure(hands: &Hands, source: &Source) -> Result<Closure, Fault> {
     let mut registration = Vec::new();
     for batch in paths.chunks(BATCH_PATHS) {
         let dump = nix().arg("--dump-db").args(batch.iter().map(ToString::to_string));
-        registration.extend_from_slice(without_derivers(&run(hands, dump).await?)?.as_bytes());
+        registration.extend_from_slice(without_derivers(&run(context, dump).await?)?.as_bytes());
     }
     Ok(Closure { paths, registration })
 }
@@ -437,7 +439,7 @@ fn make_writable(root: &Utf8Path) -> Result<(), Fault> {
 }
 
 async fn make_filesystem(
-    hands: &Hands,
+    context: &CommandContext,
     root: &Utf8Path,
     tally: Tally,
     filesystem: &Utf8Path,
@@ -457,7 +459,7 @@ async fn make_filesystem(
     for growth in 0.. {
         // One inode for four blocks, as mke2fs would give; the grown filesystem keeps the density.
         let inodes = (tally.inodes + tally.inodes / 50 + 64).max(blocks / 4);
-        hands.reporter.step(format!("mke2fs of {blocks} blocks"));
+        context.reporter.step(format!("mke2fs of {blocks} blocks"));
         match fs::remove_file(filesystem) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(target_root::io_fault(filesystem.as_str(), &e));
@@ -482,7 +484,7 @@ async fn make_filesystem(
             .env("MKE2FS_CONFIG", config.as_str())
             .deadline(DEADLINE)
             .on_stop(OnStop::End);
-        let ended = hands.run(make).await?;
+        let ended = context.run(make).await?;
         if ended.success() {
             break;
         }

@@ -7,7 +7,7 @@
 //! `nix::contents` checks whether a file should be executable, which its digest covers.
 
 use crate::real::fs::target_root::{self, Root};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use landfall_states::fault::Fault;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::libc;
@@ -45,7 +45,7 @@ pub fn wrong(root: &Root) -> Result<Vec<String>, Fault> {
 ///
 /// # Errors
 /// The target cannot be written.
-pub fn mend(hands: &Hands, root: &Root) -> Result<(), Fault> {
+pub fn mend(context: &CommandContext, root: &Root) -> Result<(), Fault> {
     let mut count = 0_u64;
     let mut first = None;
     each(root, &mut |path, dir, name, right| {
@@ -64,7 +64,7 @@ pub fn mend(hands: &Hands, root: &Root) -> Result<(), Fault> {
         Ok(())
     })?;
     if let Some(first) = first {
-        hands.reporter.notice(format!(
+        context.reporter.notice(format!(
             "owner or permissions of {count} file(s) in the target store were wrong, and are now corrected: {first}{}",
             if count > 1 { " and others" } else { "" }
         ));
@@ -168,7 +168,7 @@ mod tests {
     fn what_nobody_could_read_or_enter_is_found_and_mended_and_nothing_else_is_touched() {
         let keep = tempfile::tempdir().unwrap();
         let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
-        let hands = Hands::new(Reporter::default(), Stop::never());
+        let context = CommandContext::new(Reporter::default(), Stop::never());
         assert_eq!(wrong(root).unwrap(), [] as [String; 0], "no store");
         let path = "nix/store/0123456789abcdfghijklmnpqrsvwxyz-x";
         let mode = |at: &str, mode: u32| {
@@ -204,7 +204,7 @@ mod tests {
         ] {
             mode(at, bad);
             assert_eq!(wrong(root).unwrap(), [format!("/{at}")], "{bad:o}");
-            mend(&hands, root).unwrap();
+            mend(&context, root).unwrap();
             assert_eq!(wrong(root).unwrap(), [] as [String; 0]);
         }
         for (at, right) in good {

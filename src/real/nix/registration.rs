@@ -13,7 +13,7 @@
 use crate::real::fs::target_root;
 use crate::real::nix::client::Stores;
 use crate::real::nix::pack::REGISTRATION;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use landfall_states::fault::Fault;
 use landfall_states::names::StorePath;
 use landfall_states::plan::SystemSource;
@@ -157,12 +157,12 @@ impl Stores {
     /// How the target's database differs from the truth about a system; `None`: it does not, or nobody knows.
     pub(crate) async fn misregistered(
         &self,
-        hands: &Hands,
+        context: &CommandContext,
         source: &SystemSource,
         system: &StorePath,
     ) -> Result<Option<String>, Fault> {
         let truth = match source {
-            SystemSource::Prebuilt(_) => self.entries_of_source(hands, system).await?,
+            SystemSource::Prebuilt(_) => self.entries_of_source(context, system).await?,
             SystemSource::Image(_) => self.entries_of_image()?,
             SystemSource::Flake => None,
         };
@@ -174,12 +174,12 @@ impl Stores {
         let mut there = Entries::new();
         for some in paths.chunks(PATHS_MAX) {
             let ask = self.nix_store().args(["--check-validity", "--print-invalid"]);
-            let invalid = hands.run(ask.args(some.iter().copied())).await?;
+            let invalid = context.run(ask.args(some.iter().copied())).await?;
             if let Some(path) = invalid.stdout.lines().next() {
                 return Ok(Some(format!("{path} is not registered")));
             }
             // What cannot be read at all is seen where the database is looked at.
-            let Some(entries) = self.dump(hands, &self.root.as_arg(), some).await? else {
+            let Some(entries) = self.dump(context, &self.root.as_arg(), some).await? else {
                 return Ok(None);
             };
             there.extend(entries);
@@ -198,13 +198,17 @@ impl Stores {
         Ok(parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    async fn entries_of_source(&self, hands: &Hands, system: &StorePath) -> Result<Option<Entries>, Fault> {
+    async fn entries_of_source(
+        &self,
+        context: &CommandContext,
+        system: &StorePath,
+    ) -> Result<Option<Entries>, Fault> {
         let query = ["--query", "--requisites", system.as_str()];
-        let answer = hands.run(self.nix_store_at(&self.source).args(query)).await?;
+        let answer = context.run(self.nix_store_at(&self.source).args(query)).await?;
         let paths: Vec<&str> = answer.stdout.lines().collect();
         let mut all = Entries::new();
         for some in paths.chunks(PATHS_MAX) {
-            let Some(entries) = self.dump(hands, &self.source, some).await? else {
+            let Some(entries) = self.dump(context, &self.source, some).await? else {
                 return Ok(None);
             };
             all.extend(entries);
@@ -212,9 +216,14 @@ impl Stores {
         Ok(answer.success().then_some(all))
     }
 
-    async fn dump(&self, hands: &Hands, store: &str, paths: &[&str]) -> Result<Option<Entries>, Fault> {
+    async fn dump(
+        &self,
+        context: &CommandContext,
+        store: &str,
+        paths: &[&str],
+    ) -> Result<Option<Entries>, Fault> {
         let program = self.nix_store_at(store).arg("--dump-db");
-        let dump = hands.run(program.args(paths.iter().copied())).await?;
+        let dump = context.run(program.args(paths.iter().copied())).await?;
         Ok(if dump.success() { parse(&dump.stdout) } else { None })
     }
 }

@@ -15,7 +15,7 @@ use crate::real::git::command::Access;
 use crate::real::nix::contents::{self, Verified};
 use crate::real::nix::database;
 use crate::real::nix::permissions;
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use landfall_states::actions::realise_system::{
     Contents, Database, PutAside, RealiseOrder, RealiseSystem, SystemFacts,
 };
@@ -28,7 +28,7 @@ use landfall_states::plan::SystemSource;
 /// # Errors
 /// The target cannot be read, or Nix cannot be started.
 pub async fn observe_system(
-    hands: &Hands,
+    context: &CommandContext,
     stores: &Stores,
     action: &RealiseSystem,
 ) -> Result<SystemFacts, Fault> {
@@ -41,7 +41,7 @@ pub async fn observe_system(
     let mut facts = SystemFacts {
         recorded: system.is_some() && noted == system,
         system,
-        database: database::look(hands, stores).await?,
+        database: database::look(context, stores).await?,
         registered: false,
         evaluated: None,
         contents: Contents::NotVerified,
@@ -50,15 +50,15 @@ pub async fn observe_system(
         return Ok(facts);
     }
     if let Some(system) = &facts.system {
-        facts.registered = facts.recorded && stores.is_registered(hands, system).await?;
+        facts.registered = facts.recorded && stores.is_registered(context, system).await?;
         if action.verify {
-            match stores.verify(hands).await? {
+            match stores.verify(context).await? {
                 Verified::Contents(contents) => facts.contents = contents,
                 Verified::Unusable(why) => facts.database = Database::Unusable(why),
             }
             if facts.registered
                 && facts.database == Database::Usable
-                && let Some(why) = stores.misregistered(hands, &action.source, system).await?
+                && let Some(why) = stores.misregistered(context, &action.source, system).await?
             {
                 facts.database = Database::Unusable(why);
             }
@@ -72,7 +72,7 @@ pub async fn observe_system(
 /// # Errors
 /// Copying, evaluating or building fails.
 pub async fn perform_realise(
-    hands: &Hands,
+    context: &CommandContext,
     stores: &Stores,
     access: &Access,
     order: &RealiseOrder,
@@ -88,23 +88,23 @@ pub async fn perform_realise(
     if let (SystemSource::Image(image), [_, ..]) = (&action.source, corrupt.as_slice()) {
         return Err(contents::lost(image, corrupt));
     }
-    stores.prepare(hands)?;
+    stores.prepare(context)?;
     if action.verify {
-        permissions::mend(hands, &stores.root)?;
+        permissions::mend(context, &stores.root)?;
     }
     let mut fresh = match put_aside {
         Some(unusable) => {
-            database::put_aside(hands, stores, unusable)?;
+            database::put_aside(context, stores, unusable)?;
             true
         }
         None => false,
     };
-    let made = realise(hands, stores, access, order, &mut fresh).await;
+    let made = realise(context, stores, access, order, &mut fresh).await;
     // What a program of Nix said of its failure is not searched for the database: it is looked at itself.
     let looked = match &made {
-        Ok(system) => Some(look_at_made(hands, stores, action, system).await),
+        Ok(system) => Some(look_at_made(context, stores, action, system).await),
         Err(fault) if matches!(fault.class, FaultClass::Hardware | FaultClass::Interrupted) => None,
-        Err(_) => Some(database::look_after_failure(hands, stores).await),
+        Err(_) => Some(database::look_after_failure(context, stores).await),
     };
     match (made, looked) {
         (_, Some(Ok(Database::Unusable(why)))) => {
@@ -112,7 +112,7 @@ pub async fn perform_realise(
             if !fresh {
                 let finished = stores.recorded(&action.revision, &action.host)?.is_some();
                 let why = why.clone();
-                database::put_aside(hands, stores, &PutAside { why, finished })?;
+                database::put_aside(context, stores, &PutAside { why, finished })?;
             }
             Err(database::unusable_again(stores, why, fresh))
         }
@@ -129,7 +129,7 @@ pub async fn perform_realise(
                 if noted == system {
                     return Ok(system);
                 }
-                hands.reporter.notice(format!(
+                context.reporter.notice(format!(
                     "the target states that revision {} builds {noted}, but it builds {system}; landfall corrects the target",
                     action.revision
                 ));
@@ -142,22 +142,22 @@ pub async fn perform_realise(
 
 /// The database after everything was made: it can be read, and says of the system what it ought to.
 async fn look_at_made(
-    hands: &Hands,
+    context: &CommandContext,
     stores: &Stores,
     action: &RealiseSystem,
     system: &StorePath,
 ) -> Result<Database, Fault> {
-    let database = database::look(hands, stores).await?;
+    let database = database::look(context, stores).await?;
     if database != Database::Usable {
         return Ok(database);
     }
-    let differs = stores.misregistered(hands, &action.source, system).await?;
+    let differs = stores.misregistered(context, &action.source, system).await?;
     Ok(differs.map_or(Database::Usable, Database::Unusable))
 }
 
 /// Brings the closure there; `fresh` is set when the database is put aside on the way.
 async fn realise(
-    hands: &Hands,
+    context: &CommandContext,
     stores: &Stores,
     access: &Access,
     order: &RealiseOrder,
@@ -169,35 +169,37 @@ async fn realise(
         put_aside: _,
         only_evaluate: _,
     } = order;
-    *fresh |= stores.heal(hands, corrupt).await?;
+    *fresh |= stores.heal(context, corrupt).await?;
     match &action.source {
         SystemSource::Prebuilt(system) => {
-            stores.copy(hands, system).await?;
+            stores.copy(context, system).await?;
             Ok(system.clone())
         }
         SystemSource::Image(image) => {
-            stores.register(hands, image).await?;
+            stores.register(context, image).await?;
             Ok(image.system.clone())
         }
         SystemSource::Flake => {
             // Without a record nothing was verified yet, and a build trusts its inputs.
-            if action.verify && corrupt.is_empty() && database::look(hands, stores).await? == Database::Usable
+            if action.verify
+                && corrupt.is_empty()
+                && database::look(context, stores).await? == Database::Usable
             {
-                match stores.verify(hands).await? {
+                match stores.verify(context).await? {
                     Verified::Contents(Contents::Corrupt(paths)) => {
-                        *fresh |= stores.heal(hands, &paths).await?;
+                        *fresh |= stores.heal(context, &paths).await?;
                     }
                     Verified::Contents(
                         Contents::NotVerified | Contents::Verified | Contents::Permissions(_),
                     ) => {}
                     Verified::Unusable(why) => {
                         let finished = false;
-                        database::put_aside(hands, stores, &PutAside { why, finished })?;
+                        database::put_aside(context, stores, &PutAside { why, finished })?;
                         *fresh = true;
                     }
                 }
             }
-            stores.build(hands, access, action).await
+            stores.build(context, access, action).await
         }
     }
 }

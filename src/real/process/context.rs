@@ -27,17 +27,17 @@ const PASSED_THROUGH: [&str; 12] = [
 
 /// Runs programs and tells events.
 #[derive(Debug, Clone)]
-pub struct Hands {
+pub struct CommandContext {
     /// Where events go.
     pub reporter: Reporter,
     /// The wish to stop.
     pub stop: Stop,
-    /// Given to every program that is run through [`Hands::run`].
+    /// Given to every program that is run through [`CommandContext::run`].
     pub env: Vec<(String, String)>,
 }
 
-impl Hands {
-    /// Hands that tell here and stop so.
+impl CommandContext {
+    /// CommandContext that tell here and stop so.
     pub fn new(reporter: Reporter, stop: Stop) -> Self {
         let mut env: Vec<(String, String)> = PASSED_THROUGH
             .iter()
@@ -47,7 +47,7 @@ impl Hands {
         if std::env::var_os("HOME").is_none() {
             env.push(("HOME".into(), "/root".into()));
         }
-        Hands { reporter, stop, env }
+        CommandContext { reporter, stop, env }
     }
 
     /// Runs a program to its end.
@@ -58,7 +58,7 @@ impl Hands {
         self.with_env(program).run(&self.reporter, &self.stop).await
     }
 
-    /// As [`Hands::run`], where what it prints is a secret.
+    /// As [`CommandContext::run`], where what it prints is a secret.
     ///
     /// # Errors
     /// As [`Program::run_for_secret`].

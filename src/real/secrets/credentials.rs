@@ -58,7 +58,7 @@ pub struct Taken {
 
 /// Secrets at hand. Not serialisable; printed as `[REDACTED]`.
 #[derive(Default)]
-pub struct Vault {
+pub struct Credentials {
     passphrase: Option<SecretText>,
     is_entered: bool,
     deploy_key: Option<Secret>,
@@ -73,16 +73,16 @@ pub struct Vault {
     run_dir: Utf8PathBuf,
 }
 
-impl std::fmt::Debug for Vault {
+impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vault({})", self.at_hand())
+        write!(f, "Credentials({})", self.at_hand())
     }
 }
 
-impl Vault {
+impl Credentials {
     /// The names of what is at hand.
     pub fn at_hand(&self) -> String {
-        let Vault {
+        let Credentials {
             passphrase,
             is_entered: _,
             deploy_key,
@@ -115,7 +115,7 @@ impl Vault {
     }
 }
 
-impl Vault {
+impl Credentials {
     /// What is at hand without asking and without looking at disks: systemd credentials; `passphrase` (of `--passphrase-fd`) goes
     /// before them. `run_dir` is in tmpfs, and landfall's own.
     ///
@@ -132,15 +132,15 @@ impl Vault {
             dirs.push(dir);
         }
         dirs.push("/run/credentials/@system".into());
-        let mut vault = Vault {
+        let mut credentials = Credentials {
             run_dir: run_dir.to_owned(),
             passphrase,
-            ..Vault::default()
+            ..Credentials::default()
         };
         for dir in &dirs {
-            vault.take_from(dir, "landfall.")?;
+            credentials.take_from(dir, "landfall.")?;
         }
-        Ok(vault)
+        Ok(credentials)
     }
 
     /// Takes what is still missing, and may come from there, from a medium with the label of keys: see `disk::key_media`. What is

@@ -84,14 +84,17 @@ fn credentials_are_taken_and_never_shown() {
     fs_err::write(dir.join("landfall.luks-passphrase"), "canary one\n").unwrap();
     fs_err::write(dir.join("landfall.deploy-key"), DEPLOY_KEY.trim_end()).unwrap();
     fs_err::write(dir.join("landfall.consent"), " LF0001 \n").unwrap();
-    let mut vault = Vault::default();
-    vault.take_from(&dir, "landfall.").unwrap();
-    assert_eq!(vault.passphrase().unwrap().expose_secret(), "canary one");
-    assert_eq!(vault.deploy_key().unwrap().expose_secret(), DEPLOY_KEY.as_bytes());
-    assert_eq!(vault.consent(), Some("LF0001"));
-    assert!(!format!("{vault:?}").contains("canary"), "{vault:?}");
-    vault.run_dir = dir.join("run");
-    let file = vault.ssh_key_file().unwrap().unwrap();
+    let mut credentials = Credentials::default();
+    credentials.take_from(&dir, "landfall.").unwrap();
+    assert_eq!(credentials.passphrase().unwrap().expose_secret(), "canary one");
+    assert_eq!(
+        credentials.deploy_key().unwrap().expose_secret(),
+        DEPLOY_KEY.as_bytes()
+    );
+    assert_eq!(credentials.consent(), Some("LF0001"));
+    assert!(!format!("{credentials:?}").contains("canary"), "{credentials:?}");
+    credentials.run_dir = dir.join("run");
+    let file = credentials.ssh_key_file().unwrap().unwrap();
     assert_eq!(fs_err::read_to_string(&file).unwrap(), DEPLOY_KEY);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -103,19 +106,19 @@ fn a_key_for_records_is_long_and_never_shown() {
     let install: InstallId = ron::from_str("\"6c616e64-6661-5c6c-8000-6e69786f7321\"").unwrap();
     let file = dir.join("landfall.record-key");
     fs_err::write(&file, "canary".repeat(5)).unwrap();
-    let fault = Vault::default().take_from(&dir, "landfall.").unwrap_err();
+    let fault = Credentials::default().take_from(&dir, "landfall.").unwrap_err();
     assert!(
         fault.to_string().contains("32 bytes") && !fault.to_string().contains("canary"),
         "{fault}"
     );
     fs_err::write(&file, "canary".repeat(6)).unwrap();
-    let mut vault = Vault::default();
-    assert!(vault.record_key(install).is_none());
-    vault.take_from(&dir, "landfall.").unwrap();
-    assert_eq!(vault.at_hand(), "record-key");
-    let key = vault.record_key(install).unwrap();
+    let mut credentials = Credentials::default();
+    assert!(credentials.record_key(install).is_none());
+    credentials.take_from(&dir, "landfall.").unwrap();
+    assert_eq!(credentials.at_hand(), "record-key");
+    let key = credentials.record_key(install).unwrap();
     assert_eq!(key.source(), KeySource::Installer);
-    assert!(!format!("{vault:?} {key:?}").contains("canary"));
+    assert!(!format!("{credentials:?} {key:?}").contains("canary"));
 }
 
 #[test]
@@ -135,21 +138,21 @@ fn a_medium_gives_what_it_may_and_says_what_it_has_besides() {
             crate::config::Notation::Ron,
         )
         .unwrap();
-    let mut vault = Vault {
+    let mut credentials = Credentials {
         repository_token: Some("from the machine".into()),
-        ..Vault::default()
+        ..Credentials::default()
     };
     let allowed = Allowed::by(&config, &key_media::Standing::PluggedIn);
-    let told = vault.take_allowed(&dir, "the stick", allowed).unwrap();
+    let told = credentials.take_allowed(&dir, "the stick", allowed).unwrap();
     assert_eq!(told.taken, ["deploy-key"]);
     let left: Vec<&str> = told.left.iter().map(|(name, _)| *name).collect();
     assert_eq!(
         left,
         ["luks-passphrase", "repository-token", "consent", "record-key"]
     );
-    assert_eq!(vault.at_hand(), "deploy-key, repository-token");
+    assert_eq!(credentials.at_hand(), "deploy-key, repository-token");
     // The control: as a folder of credentials it would have been read, and refused.
-    assert!(Vault::default().take_from(&dir, "").is_err());
+    assert!(Credentials::default().take_from(&dir, "").is_err());
     assert!(!format!("{told:?}").contains("canary"));
 }
 
@@ -162,14 +165,14 @@ fn a_disk_that_keys_were_taken_from_is_not_written() {
         size_bytes: 8 << 30,
         sector_bytes: 512,
     };
-    let vault = Vault {
+    let credentials = Credentials {
         medium: Some((disk("LF0001"), "/dev/sdb1 (LF0001)".into())),
-        ..Vault::default()
+        ..Credentials::default()
     };
-    let fault = vault.refuse_as_target(&disk("LF0001")).unwrap_err();
+    let fault = credentials.refuse_as_target(&disk("LF0001")).unwrap_err();
     assert!(fault.why().contains("/dev/sdb1"), "{fault}");
-    vault.refuse_as_target(&disk("LF0002")).unwrap();
-    Vault::default().refuse_as_target(&disk("LF0001")).unwrap();
+    credentials.refuse_as_target(&disk("LF0002")).unwrap();
+    Credentials::default().refuse_as_target(&disk("LF0001")).unwrap();
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_fifo_or_a_directory_is_refused_and_not_waited_for() {
     .unwrap();
     fs_err::create_dir(dir.join("landfall.ssh-key")).unwrap();
     for prefix in ["", "landfall."] {
-        let fault = Vault::default().take_from(&dir, prefix).unwrap_err();
+        let fault = Credentials::default().take_from(&dir, prefix).unwrap_err();
         assert!(fault.why().contains("not a regular file"), "{fault}");
     }
 }
@@ -219,7 +222,7 @@ fn what_is_wrong_on_a_medium_is_named_by_the_medium() {
         .unwrap();
     let allowed = Allowed::by(&config, &key_media::Standing::PluggedIn);
     let refused = |dir: &Utf8Path| {
-        Vault::default()
+        Credentials::default()
             .take_allowed(dir, "the stick /dev/sdx1", allowed)
             .unwrap_err()
     };
@@ -247,10 +250,10 @@ fn a_consent_is_text() {
     let file = dir.join("consent");
     let taken = |bytes: &[u8]| {
         fs_err::write(&file, bytes).unwrap();
-        let mut vault = Vault::default();
-        vault
+        let mut credentials = Credentials::default();
+        credentials
             .take_from(&dir, "")
-            .map(|()| vault.consent().map(str::to_owned))
+            .map(|()| credentials.consent().map(str::to_owned))
     };
     for right in [&b"S1234567\r\n"[..], b"\xEF\xBB\xBFS1234567\n", b"  S1234567"] {
         assert_eq!(taken(right).unwrap().as_deref(), Some("S1234567"), "{right:?}");
@@ -269,7 +272,7 @@ fn a_consent_is_text() {
 #[test]
 fn a_directory_in_the_place_of_a_key_is_told_with_the_file_in_it() {
     let (_keep, dir) = dir();
-    let refused = || Vault::default().ssh_key_of(&dir).unwrap_err().next();
+    let refused = || Credentials::default().ssh_key_of(&dir).unwrap_err().next();
     assert!(refused().contains(&format!("ls {dir}")), "{}", refused());
     fs_err::write(dir.join("id_ed25519"), "").unwrap();
     assert!(
@@ -289,13 +292,13 @@ fn a_token_becomes_the_answer_of_a_credential_helper_and_goes_with_the_run() {
         ("me:canary:3\r\n", "username=me\npassword=canary:3\n"),
     ] {
         fs_err::write(&file, text).unwrap();
-        let mut vault = Vault {
+        let mut credentials = Credentials {
             run_dir: dir.join("run"),
-            ..Vault::default()
+            ..Credentials::default()
         };
-        vault.take_from(&dir, "landfall.").unwrap();
-        assert!(vault.at_hand() == "repository-token", "{vault:?}");
-        let made = vault.repository_token_file().unwrap().unwrap();
+        credentials.take_from(&dir, "landfall.").unwrap();
+        assert!(credentials.at_hand() == "repository-token", "{credentials:?}");
+        let made = credentials.repository_token_file().unwrap().unwrap();
         assert_eq!(fs_err::read_to_string(&made).unwrap(), answer);
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(&made).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
@@ -313,7 +316,7 @@ fn a_token_becomes_the_answer_of_a_credential_helper_and_goes_with_the_run() {
         "a\0b",
     ] {
         fs_err::write(&file, bad).unwrap();
-        let fault = Vault::default().take_from(&dir, "landfall.").unwrap_err();
+        let fault = Credentials::default().take_from(&dir, "landfall.").unwrap_err();
         assert!(
             fault.why().contains("one line of visible") && !fault.to_string().contains("canary"),
             "{fault}"
@@ -325,11 +328,11 @@ fn a_token_becomes_the_answer_of_a_credential_helper_and_goes_with_the_run() {
 fn a_credential_is_one_line_that_can_be_typed() {
     let (_keep, dir) = dir();
     fs_err::write(dir.join("luks-passphrase"), "canary\r\n").unwrap();
-    let mut vault = Vault::default();
-    vault.take_from(&dir, "").unwrap();
-    assert_eq!(vault.passphrase().unwrap().expose_secret(), "canary");
+    let mut credentials = Credentials::default();
+    credentials.take_from(&dir, "").unwrap();
+    assert_eq!(credentials.passphrase().unwrap().expose_secret(), "canary");
     fs_err::write(dir.join("luks-passphrase"), "canary\n\n").unwrap();
-    let fault = Vault::default().take_from(&dir, "").unwrap_err();
+    let fault = Credentials::default().take_from(&dir, "").unwrap_err();
     assert!(fault.why().contains("more than one line"), "{fault}");
     assert!(
         fault.what().contains("luks-passphrase") && !fault.to_string().contains("canary"),

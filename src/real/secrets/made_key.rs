@@ -8,7 +8,7 @@
 
 use crate::event::Event;
 use crate::real::fs::target_root::{self, Root};
-use crate::real::process::context::Hands;
+use crate::real::process::context::CommandContext;
 use crate::real::secret::Secret;
 use crate::safe_open::{self, Links, Refused};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -136,7 +136,7 @@ pub struct Wait<'w> {
 /// # Errors
 /// Another failure of the question, a wish to stop, and the limit.
 pub async fn until_let_in(
-    hands: &Hands,
+    context: &CommandContext,
     wait: &Wait<'_>,
     question: impl AsyncFn() -> Result<(), Fault>,
 ) -> Result<(), Fault> {
@@ -151,7 +151,7 @@ pub async fn until_let_in(
     loop {
         match question().await {
             Ok(()) if is_told => {
-                hands.reporter.tell(Event::Checked {
+                context.reporter.tell(Event::Checked {
                     what: "key for the repository".into(),
                     found: format!("{remote} accepted it after {} s", began.elapsed().as_secs()),
                 });
@@ -163,7 +163,7 @@ pub async fn until_let_in(
         }
         if !is_told {
             is_told = true;
-            hands.reporter.tell(Event::Asking {
+            context.reporter.tell(Event::Asking {
                 what: format!("allow this key to read {remote}, as a deploy key: {}", key.public),
                 scan: Some(key.to_scan()),
             });
@@ -179,7 +179,7 @@ pub async fn until_let_in(
         }
         tokio::select! {
             () = tokio::time::sleep(left.map_or(pause, |left| pause.min(left))) => {}
-            () = hands.stop.requested() => return Err(hands.stop.fault()),
+            () = context.stop.requested() => return Err(context.stop.fault()),
         }
         pause = (pause * 3 / 2).min(longest);
     }

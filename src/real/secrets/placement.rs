@@ -8,7 +8,7 @@
 use crate::config::{AGE_DIR, Config};
 use crate::real::fs::target_root::{self, Access, Root, io_fault};
 use crate::real::secret::Secret;
-use crate::real::secrets::credentials::Vault;
+use crate::real::secrets::credentials::Credentials;
 use camino::Utf8Path;
 use landfall_states::actions::provision_secrets::{Placed, SecretsFacts};
 use landfall_states::fault::{ConfigFault, Fault, SecretFault};
@@ -122,7 +122,7 @@ pub fn account(root: &Root, user: &UserName) -> Result<Account, Fault> {
 }
 
 /// A secret that belongs to one account, and the directories that it needs.
-fn deploy_key<'a>(vault: &'a Vault, account: &Account) -> Result<[Wanted<'a>; 2], Fault> {
+fn deploy_key<'a>(credentials: &'a Credentials, account: &Account) -> Result<[Wanted<'a>; 2], Fault> {
     let Account { uid, gid, home } = account;
     let directory = Wanted::Directory {
         path: target_path(format!("{home}/.ssh"))?,
@@ -131,7 +131,7 @@ fn deploy_key<'a>(vault: &'a Vault, account: &Account) -> Result<[Wanted<'a>; 2]
     };
     let file = Wanted::File {
         path: target_path(format!("{home}/.ssh/id_ed25519"))?,
-        contents: vault.deploy_key(),
+        contents: credentials.deploy_key(),
         credential: "landfall.deploy-key",
         access: Access {
             mode: 0o600,
@@ -147,7 +147,7 @@ fn deploy_key<'a>(vault: &'a Vault, account: &Account) -> Result<[Wanted<'a>; 2]
 ///
 /// # Errors
 /// A secret that is asked for is not at hand.
-pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<'a>>, Fault> {
+pub fn wanted_first<'a>(config: &Config, credentials: &'a Credentials) -> Result<Vec<Wanted<'a>>, Fault> {
     let mut wanted = Vec::new();
     if config.keys.deploy_key && config.target_user.is_none() {
         let root = Account {
@@ -160,7 +160,7 @@ pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<
             mode: None,
             owner: Some((0, 0)),
         });
-        wanted.extend(deploy_key(vault, &root)?);
+        wanted.extend(deploy_key(credentials, &root)?);
     }
     if config.keys.age_identity {
         let path = target_path(config.keys.age_identity_at(&config.host))?;
@@ -176,7 +176,7 @@ pub fn wanted_first<'a>(config: &Config, vault: &'a Vault) -> Result<Vec<Wanted<
         }
         wanted.push(Wanted::File {
             path,
-            contents: vault.age_identity(),
+            contents: credentials.age_identity(),
             credential: "landfall.age-identity",
             access: Access::root(0o600),
         });
@@ -196,12 +196,16 @@ pub fn comes_late(config: &Config) -> Option<String> {
 ///
 /// # Errors
 /// A secret that is asked for is not at hand, or the target has no such user.
-pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Root) -> Result<Vec<Wanted<'a>>, Fault> {
+pub fn wanted<'a>(
+    config: &Config,
+    credentials: &'a Credentials,
+    root: &Root,
+) -> Result<Vec<Wanted<'a>>, Fault> {
     let user = match &config.target_user {
         Some(user) => Some(account(root, user)?),
         None => None,
     };
-    let mut wanted = wanted_first(config, vault)?;
+    let mut wanted = wanted_first(config, credentials)?;
     let belongs = |path: &str| {
         user.as_ref()
             .filter(|user| path == user.home || path.starts_with(&format!("{}/", user.home)))
@@ -239,7 +243,7 @@ pub fn wanted<'a>(config: &Config, vault: &'a Vault, root: &Root) -> Result<Vec<
         });
     }
     if let Some(user) = user.as_ref().filter(|_| config.keys.deploy_key) {
-        wanted.extend(deploy_key(vault, user)?);
+        wanted.extend(deploy_key(credentials, user)?);
     }
     one_place_each(&wanted)?;
     Ok(wanted)

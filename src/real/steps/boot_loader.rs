@@ -39,16 +39,16 @@ impl Perform<InstallBootLoader> for Real {
             for flaw in &order.flaws {
                 self.reporter.notice(format!("on the ESP: {flaw}"));
             }
-            let hands = self.hands();
-            clear_the_way(&hands, root, &order)?;
+            let context = self.context();
+            clear_the_way(&context, root, &order)?;
             // nixos-enter activates the system before it runs anything.
             self.clear_target(root)?;
             kernel_settings::keep(Utf8Path::new(RUN_DIR))?;
-            let ran = run_installer(&hands, root, &order.system).await;
+            let ran = run_installer(&context, root, &order.system).await;
             kernel_settings::put_back(Utf8Path::new(RUN_DIR), &self.reporter)?;
             self.clear_target(root)?;
             ran?;
-            ensure_fallback(&hands, root, self.machine())?;
+            ensure_fallback(&context, root, self.machine())?;
             self.register_entry().await?;
             target_root::sync_filesystem(root)?;
             target_root::flush_boot(root)
@@ -79,7 +79,7 @@ impl Real {
         for number in firmware::former_entries(Utf8Path::new(firmware::EFIVARS), plan)? {
             let number = format!("{number:04X}");
             let args = ["--bootnum", &number, "--delete-bootnum"];
-            let ended = self.hands().run(Program::new("efibootmgr").args(args)).await?;
+            let ended = self.context().run(Program::new("efibootmgr").args(args)).await?;
             if ended.success() {
                 self.reporter.step(format!(
                     "the firmware boot entry {number} of an earlier install is removed"
@@ -123,7 +123,7 @@ impl Real {
         {
             let order: Vec<String> = order.iter().map(|number| format!("{number:04X}")).collect();
             let args = ["--bootorder", &order.join(",")];
-            let ended = self.hands().run(Program::new("efibootmgr").args(args)).await?;
+            let ended = self.context().run(Program::new("efibootmgr").args(args)).await?;
             if ended.success() {
                 return Ok(());
             }
@@ -153,7 +153,7 @@ impl Real {
             "--loader",
             &loader,
         ];
-        let ended = self.hands().run(Program::new("efibootmgr").args(args)).await?;
+        let ended = self.context().run(Program::new("efibootmgr").args(args)).await?;
         if !ended.success() {
             self.reporter.notice(format!(
                 "the firmware boot entry could not be made ({}); the firmware starts the loader at the removable path",

@@ -29,9 +29,9 @@ impl Real {
     /// # Errors
     /// The key or the token cannot be put into tmpfs.
     pub fn git_access(&self) -> Result<Access, Fault> {
-        let key = match (self.vault.ssh_key_file()?, &self.config.ssh.key) {
+        let key = match (self.credentials.ssh_key_file()?, &self.config.ssh.key) {
             (Some(file), _) => Some(file),
-            (None, Some(file)) => Some(self.vault.ssh_key_of(file)?),
+            (None, Some(file)) => Some(self.credentials.ssh_key_of(file)?),
             (None, None) => self.made_key()?.map(|made| made.file),
         };
         if let Some(file) = &self.config.ssh.known_hosts
@@ -47,7 +47,7 @@ impl Real {
             .and_then(command::token_server);
         let token = match server {
             Some(server) => {
-                let file = self.vault.repository_token_file()?;
+                let file = self.credentials.repository_token_file()?;
                 file.map(|file| Token { server, file })
             }
             None => None,
@@ -65,12 +65,12 @@ impl Real {
 impl Perform<CloneConfiguration> for Real {
     async fn observe(&mut self, step: &CloneConfiguration) -> Result<CloneSight, Fault> {
         self.attach(attached::Attach::Target).await?;
-        let (hands, access) = (self.hands(), self.git_access()?);
+        let (context, access) = (self.context(), self.git_access()?);
         let asked = step.is_wish && self.granted.as_ref() != Some(&step.revision);
         let standing = if asked {
             self.let_in().await?;
             let scratch = Utf8Path::new(crate::real::RUN_DIR);
-            pin::standing(&hands, &access, &step.repository, &step.revision, scratch).await?
+            pin::standing(&context, &access, &step.repository, &step.revision, scratch).await?
         } else if step.is_wish {
             Standing::Named
         } else {
@@ -81,7 +81,7 @@ impl Perform<CloneConfiguration> for Real {
             self.granted = Some(step.revision.clone());
         }
         let place = match Root::target().clone_place(&step.repository.clone_path, false)? {
-            Some(path) => observe_clone(&hands, &access, step, &path).await?,
+            Some(path) => observe_clone(&context, &access, step, &path).await?,
             None => CloneFacts::Absent,
         };
         Ok(CloneSight { place, standing })
@@ -100,7 +100,7 @@ impl Perform<CloneConfiguration> for Real {
             let order = if self.config.extra_post_mount_commands.is_empty() {
                 order
             } else {
-                let place = observe_clone(&self.hands(), &access, step, &path).await?;
+                let place = observe_clone(&self.context(), &access, step, &path).await?;
                 // The wish was granted before there was an order.
                 let standing = if step.is_wish {
                     Standing::Named
@@ -115,7 +115,7 @@ impl Perform<CloneConfiguration> for Real {
                 }
             };
             self.let_in().await?;
-            perform_clone(&self.hands(), &access, &order, &path).await
+            perform_clone(&self.context(), &access, &order, &path).await
         }
         .await;
         free_space::explained(&Root::target(), done)
@@ -134,7 +134,7 @@ impl Real {
     /// The remote that is asked with a key that is made here: nobody passed one in, and there is no bundle.
     fn remote_for_made_key(&self) -> Option<&RemoteUrl> {
         let (repository, ssh) = (&self.config.repository, &self.config.ssh);
-        let is_wanted = ssh.generate_key && ssh.key.is_none() && !self.vault.has_ssh_key();
+        let is_wanted = ssh.generate_key && ssh.key.is_none() && !self.credentials.has_ssh_key();
         let remote = repository.remote.as_ref().filter(|remote| remote.is_over_ssh())?;
         (is_wanted && repository.bundle.is_none()).then_some(remote)
     }
@@ -145,7 +145,7 @@ impl Real {
     /// It cannot be made or kept.
     pub fn made_key(&self) -> Result<Option<MadeKey>, Fault> {
         self.remote_for_made_key()
-            .map(|_| of_this_boot(self.vault.run_dir(), &self.config.host))
+            .map(|_| of_this_boot(self.credentials.run_dir(), &self.config.host))
             .transpose()
     }
 
@@ -157,7 +157,7 @@ impl Real {
         let (Some(remote), Some(key)) = (self.remote_for_made_key(), self.made_key()?) else {
             return Ok(());
         };
-        let (hands, access) = (self.hands(), self.git_access()?);
+        let (context, access) = (self.context(), self.git_access()?);
         let source = RepositorySource::Remote(remote.clone());
         let wait = Wait {
             key: &key,
@@ -167,8 +167,8 @@ impl Real {
                 .then(|| Duration::from_secs(self.config.ssh.generate_wait_s)),
             pauses: (PAUSE_FIRST, PAUSE_MAX),
         };
-        until_let_in(&hands, &wait, async || {
-            source::offer(&hands, &access, &source).await.map(drop)
+        until_let_in(&context, &wait, async || {
+            source::offer(&context, &access, &source).await.map(drop)
         })
         .await
     }
@@ -183,9 +183,9 @@ impl Real {
         self.let_in().await?;
         let access = self.git_access()?;
         let scratch = Utf8PathBuf::from(crate::real::RUN_DIR);
-        let revision = repository::resolve_with(&self.hands(), &access, repository, &scratch).await?;
+        let revision = repository::resolve_with(&self.context(), &access, repository, &scratch).await?;
         let most = foreseen::LOOK_BYTES_MAX;
-        foreseen::look(&self.hands(), &access, repository, &revision, &scratch, most).await?;
+        foreseen::look(&self.context(), &access, repository, &revision, &scratch, most).await?;
         Ok(revision)
     }
 }

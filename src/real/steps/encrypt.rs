@@ -21,7 +21,7 @@ impl Perform<EncryptVolumes> for Real {
         let ours = seen.is_some_and(|header| header.uuid == container.volume.id);
         let id = container.volume.id;
         let mut key = None;
-        let mut is_opened = match self.vault.passphrase() {
+        let mut is_opened = match self.credentials.passphrase() {
             Some(passphrase) if ours => {
                 key = record_key(&device, &id, passphrase).await?;
                 Some(key.is_some())
@@ -30,7 +30,7 @@ impl Perform<EncryptVolumes> for Real {
         };
         // A slip of a person's fingers is asked about again; a wrong credential would be the same again.
         for _ in 1..crate::real::volume::luks::WRONG_ENTRIES_MAX {
-            if is_opened != Some(false) || !self.vault.is_passphrase_entered() {
+            if is_opened != Some(false) || !self.credentials.is_passphrase_entered() {
                 break;
             }
             ask::passphrase_again(self, &container.volume.label).await?;
@@ -78,9 +78,10 @@ impl Real {
         let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
             return Ok(None);
         };
-        let (Some(passphrase), Some(device)) =
-            (self.vault.passphrase(), self.disk()?.partition_at_once(entry)?)
-        else {
+        let (Some(passphrase), Some(device)) = (
+            self.credentials.passphrase(),
+            self.disk()?.partition_at_once(entry)?,
+        ) else {
             return Ok(None);
         };
         match header(&device).await? {
@@ -92,7 +93,7 @@ impl Real {
     /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
     /// the steps look at the same device again.
     pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
-        if let Some(key) = self.vault.record_key(plan.install) {
+        if let Some(key) = self.credentials.record_key(plan.install) {
             self.keys.hold(key);
         }
         if !under_way {
@@ -109,7 +110,7 @@ impl Real {
     /// # Errors
     /// There is none.
     pub fn passphrase(&self) -> Result<SecretText, Fault> {
-        self.vault.passphrase().cloned().ok_or_else(|| {
+        self.credentials.passphrase().cloned().ok_or_else(|| {
             SecretFault::PassphraseMissing {
                 of: "the LUKS container".into(),
                 unattended: false,

@@ -43,6 +43,8 @@ impl Real {
         if !self.is_mounted(&device)? {
             flush(&device)?;
             if let Some(copy) = superblock::torn(&device, volume, &self.reporter, &self.stop).await? {
+                // The repair may take files away, and calls that a success.
+                self.attached.root_damaged = true;
                 self.permit(disk).await?;
                 let mended = superblock::mend(&device, volume, copy, &self.reporter, &self.stop).await;
                 self.permit_ends(mended).await?;

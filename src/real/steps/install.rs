@@ -39,7 +39,7 @@ impl Perform<InstallSystem> for Real {
     async fn observe(&mut self, step: &InstallSystem) -> Result<InstallFacts, Fault> {
         self.attach(attached::Attach::Target).await?;
         let root = &Root::target();
-        let first = placement::wanted_first(&self.config, &self.vault)?;
+        let first = placement::wanted_first(&self.config, &self.credentials)?;
         let first = placement::observe(root, &first)?.placed;
         observe_install(root, &step.system, first)
     }
@@ -55,7 +55,7 @@ impl Perform<InstallSystem> for Real {
             for path in &order.place_first {
                 self.reporter.step(format!("place {path}"));
             }
-            let first = placement::wanted_first(&self.config, &self.vault)?;
+            let first = placement::wanted_first(&self.config, &self.credentials)?;
             placement::perform(root, &first, &order.place_first)?;
             target_root::sync_filesystem(root)?;
             for placed in placement::observe(root, &first)?.placed {
@@ -68,10 +68,10 @@ impl Perform<InstallSystem> for Real {
                 }
             }
             let run_dir = Utf8Path::new(RUN_DIR);
-            skeleton::clear(&self.hands(), root)?;
+            skeleton::clear(&self.context(), root)?;
             self.clear_target(root)?;
             kernel_settings::keep(run_dir)?;
-            let ran = perform_install(&self.hands(), root, &order.system).await;
+            let ran = perform_install(&self.context(), root, &order.system).await;
             kernel_settings::put_back(run_dir, &self.reporter)?;
             self.clear_target(root)?;
             ran?;

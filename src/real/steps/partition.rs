@@ -73,11 +73,11 @@ impl Real {
         let (block, contents, uses) = self.look_at_held().await?;
         let held = self.held_disk()?;
         let what = held.what();
-        if !uses.strangers.is_empty() {
+        if !uses.foreign_users.is_empty() {
             return Err(Fault::of(
                 Kind::InUse {
                     on: what,
-                    by: uses.strangers.clone(),
+                    by: uses.foreign_users.clone(),
                 },
                 Remedy::change("unmount it, or stop what uses it"),
             ));
@@ -242,7 +242,7 @@ impl Perform<PartitionDisk> for Real {
         tracing::debug!(disk = %step.disk, own = ?uses.own, "table observed");
         Ok(TableFacts {
             disk: block.identity,
-            in_use: uses.strangers,
+            in_use: uses.foreign_users,
             primary: on_disk.primary,
             backup: on_disk.backup,
             protective_mbr: on_disk.protective_mbr,

@@ -199,7 +199,7 @@ fn real(held: HeldDisk, luks: bool) -> Real {
         held: Some(held),
         attached: attached::Attached::default(),
         progress: crate::real::volume::root_image::Progress::default(),
-        vault: credentials::Vault::default(),
+        credentials: credentials::Credentials::default(),
         keys: Default::default(),
         granted: None,
         evaluated: None,
@@ -521,7 +521,7 @@ fn a_medium_is_found_behind_a_loop_even_when_its_mount_is_hidden() {
                 .await
                 .unwrap();
             let block = sysfs.block(&stick.name).unwrap().unwrap();
-            machine.uses(&block, &Own::default(), &[]).strangers
+            machine.uses(&block, &Own::default(), &[]).foreign_users
         };
         assert_eq!(uses().await, [format!("the disk is mounted at {point}")]);
         // As after stage 1: the mount cannot be seen any more, the loop device still reads from it.

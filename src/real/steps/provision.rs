@@ -13,7 +13,7 @@ impl Perform<ProvisionSecrets> for Real {
     async fn observe(&mut self, _step: &ProvisionSecrets) -> Result<SecretsFacts, Fault> {
         self.attach(attached::Attach::Target).await?;
         let root = &Root::target();
-        let wanted = placement::wanted(&self.config, &self.vault, root)?;
+        let wanted = placement::wanted(&self.config, &self.credentials, root)?;
         placement::observe(root, &wanted)
     }
 
@@ -21,7 +21,7 @@ impl Perform<ProvisionSecrets> for Real {
         let done = async {
             self.attach(attached::Attach::Target).await?;
             let root = &Root::target();
-            let wanted = placement::wanted(&self.config, &self.vault, root)?;
+            let wanted = placement::wanted(&self.config, &self.credentials, root)?;
             for path in &order.paths {
                 self.reporter.step(format!("place {path}"));
             }

@@ -32,7 +32,7 @@ impl Real {
 impl Perform<RealiseSystem> for Real {
     async fn observe(&mut self, step: &RealiseSystem) -> Result<SystemFacts, Fault> {
         self.attach(attached::Attach::Target).await?;
-        let mut facts = observe_system(&self.hands(), &self.stores(), step).await?;
+        let mut facts = observe_system(&self.context(), &self.stores(), step).await?;
         facts.evaluated = self.evaluated_of(&step.revision);
         Ok(facts)
     }
@@ -49,7 +49,7 @@ impl Perform<RealiseSystem> for Real {
                 self.let_in().await?;
                 self.swap_for_build().await;
             }
-            let made = perform_realise(&self.hands(), &self.stores(), &access, &order).await;
+            let made = perform_realise(&self.context(), &self.stores(), &access, &order).await;
             let ended = if is_built {
                 build_swap::end().await
             } else {

@@ -27,7 +27,7 @@ use uuid::Uuid;
 /// Longest check of a large filesystem.
 const DEADLINE: Duration = Duration::from_secs(4 * 3_600);
 /// `e2fsck(8)`: errors were corrected; with 2, a reboot is asked for, which is for mounted ones.
-const CORRECTED: i32 = 1;
+pub const CORRECTED: i32 = 1;
 
 fn blocks(device: &fs::File) -> io::Result<u64> {
     let mut device = device.file();

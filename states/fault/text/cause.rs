@@ -208,7 +208,8 @@ impl Cause {
             Cause::Medium => Remedy::words(
                 "write the boot medium again or use another one, boot it, then: landfall resume",
             ),
-            Cause::TargetErrors | Cause::TargetReadOnly => Remedy::replace_device(),
+            Cause::TargetErrors => Remedy::replace_device(),
+            Cause::TargetReadOnly => Remedy::turned_read_only(),
             Cause::TargetGone => Remedy::attach_again(),
             Cause::Evaluation => Remedy::change("fix the configuration, and push it"),
             Cause::Restricted => Remedy::change(

@@ -4,7 +4,7 @@
 //!
 //! `tests/clone_whole_or_absent.rs` has the network.
 
-use super::{Damage, Subject, Tool, block_on, hands};
+use super::{Damage, Subject, Tool, block_on, context};
 use crate::oracles;
 use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -112,7 +112,7 @@ impl Tool for Clone {
             stall_s: 5,
         };
         // Git fetches submodules from a file only when it is told to.
-        let hands = hands(&[
+        let context = context(&[
             ("HOME", place.to_string()),
             ("GIT_ALLOW_PROTOCOL", "file".to_owned()),
         ]);
@@ -136,11 +136,11 @@ impl Tool for Clone {
         block_on(carry(
             &action,
             async || {
-                let place = observe_clone(&hands, &access, &action, &path).await?;
+                let place = observe_clone(&context, &access, &action, &path).await?;
                 let standing = Standing::NotAsked;
                 Ok(CloneSight { place, standing })
             },
-            async |order| perform_clone(&hands, &access, &order, &path).await,
+            async |order| perform_clone(&context, &access, &order, &path).await,
         ))?
     }
     fn damages(&self) -> &'static [Damage] {

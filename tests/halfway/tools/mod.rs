@@ -17,7 +17,7 @@ pub use whole::ESP_END;
 use crate::choice::Watch;
 use camino::Utf8Path;
 use landfall::event::Reporter;
-use landfall::real::process::context::Hands;
+use landfall::real::process::context::CommandContext;
 use landfall::real::process::stop::Stop;
 
 /// What a step changes.
@@ -107,10 +107,10 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, String> {
 }
 
 /// What runs programs for a step.
-pub fn hands(env: &[(&str, String)]) -> Hands {
-    let mut hands = Hands::new(Reporter::default(), Stop::never());
-    hands
+pub fn context(env: &[(&str, String)]) -> CommandContext {
+    let mut context = CommandContext::new(Reporter::default(), Stop::never());
+    context
         .env
         .extend(env.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-    hands
+    context
 }

@@ -4,7 +4,7 @@
 //! The closure has a few paths; the later run verifies, as after every unclean stop. Builds, and caches over the network, are
 //! not shown.
 
-use super::{Subject, Tool, block_on, hands};
+use super::{Subject, Tool, block_on, context};
 use crate::oracles;
 use crate::steps::carry;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -197,7 +197,7 @@ impl Tool for Store {
     }
     fn carry(&self, place: &Utf8Path, subject: &Utf8Path, later: bool) -> Result<(), String> {
         let action = self.action(place, later)?;
-        let hands = hands(&[
+        let context = context(&[
             ("NIX_CONF_DIR", place.join("conf").to_string()),
             ("HOME", place.to_string()),
         ]);
@@ -214,12 +214,12 @@ impl Tool for Store {
         let mut forgets = *self == Store::Forget && !later;
         block_on(carry(
             &action,
-            async || observe_system(&hands, &live, &action).await,
+            async || observe_system(&context, &live, &action).await,
             async |order| {
                 if std::mem::take(&mut forgets) {
-                    nowhere.heal(&hands, &order.corrupt).await?;
+                    nowhere.heal(&context, &order.corrupt).await?;
                     return perform_realise(
-                        &hands,
+                        &context,
                         &live,
                         &access,
                         &landfall_states::actions::realise_system::RealiseOrder {
@@ -230,7 +230,7 @@ impl Tool for Store {
                     .await
                     .map(drop);
                 }
-                perform_realise(&hands, &live, &access, &order).await.map(drop)
+                perform_realise(&context, &live, &access, &order).await.map(drop)
             },
         ))?
     }

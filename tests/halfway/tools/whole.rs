@@ -13,7 +13,7 @@ use landfall::event::Reporter;
 use landfall::real::disk::{HeldDisk, known_ids};
 use landfall::real::mount::attached::Attached;
 use landfall::real::process::stop::Stop;
-use landfall::real::secrets::credentials::Vault;
+use landfall::real::secrets::credentials::Credentials;
 use landfall::real::volume::luks;
 use landfall::real::volume::root_image::Progress;
 use landfall::real::{RUN_DIR, Real};
@@ -61,8 +61,8 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
     let plan = known_ids::all(&config, &named).into_iter().next();
     let mut plan = plan.ok_or("no plan for the disk")?;
     plan.disk = held.identity().clone();
-    let mut vault = Vault::default();
-    vault.set_passphrase(luks.then(|| PASSPHRASE.into()));
+    let mut credentials = Credentials::default();
+    credentials.set_passphrase(luks.then(|| PASSPHRASE.into()));
     fs_err::create_dir_all(RUN_DIR).map_err(|e| e.to_string())?;
     Ok(Real {
         config,
@@ -74,7 +74,7 @@ pub fn world(device: &Utf8Path, luks: bool, system: &str) -> Result<Real, String
         held: Some(held),
         attached: Attached::default(),
         progress: Progress::default(),
-        vault,
+        credentials,
         keys: Default::default(),
         granted: None,
         evaluated: None,

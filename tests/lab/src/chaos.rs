@@ -88,7 +88,7 @@ enum Source {
 
 /// What is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Course {
+struct Variant {
     name: &'static str,
     layout: Layout,
     source: Source,
@@ -96,8 +96,8 @@ struct Course {
     usual: bool,
 }
 
-const fn course(name: &'static str, layout: Layout, source: Source, usual: bool) -> Course {
-    Course {
+const fn variant(name: &'static str, layout: Layout, source: Source, usual: bool) -> Variant {
+    Variant {
         name,
         layout,
         source,
@@ -105,17 +105,17 @@ const fn course(name: &'static str, layout: Layout, source: Source, usual: bool)
     }
 }
 
-const COURSES: [Course; 7] = [
-    course("plain", Layout::Plain, Source::Prebuilt, true),
-    course("luks-swap", Layout::LuksSwap, Source::Prebuilt, true),
-    course("flake-plain", Layout::Plain, Source::Flake, true),
-    course("root-image", Layout::LuksSwap, Source::Image, true),
-    course("swap", Layout::Swap, Source::Prebuilt, false),
-    course("luks", Layout::Luks, Source::Prebuilt, false),
-    course("flake-luks", Layout::Luks, Source::Flake, false),
+const COURSES: [Variant; 7] = [
+    variant("plain", Layout::Plain, Source::Prebuilt, true),
+    variant("luks-swap", Layout::LuksSwap, Source::Prebuilt, true),
+    variant("flake-plain", Layout::Plain, Source::Flake, true),
+    variant("root-image", Layout::LuksSwap, Source::Image, true),
+    variant("swap", Layout::Swap, Source::Prebuilt, false),
+    variant("luks", Layout::Luks, Source::Prebuilt, false),
+    variant("flake-luks", Layout::Luks, Source::Flake, false),
 ];
 
-impl Course {
+impl Variant {
     fn shape(self) -> Shape {
         Shape {
             luks: self.layout.has_luks(),
@@ -127,15 +127,15 @@ impl Course {
 
 /// Runs the subcommand.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let chosen: Vec<Course> = COURSES
+    let chosen: Vec<Variant> = COURSES
         .into_iter()
-        .filter(|course| match &arguments.layout {
-            Some(name) => course.name == name,
-            None => course.usual,
+        .filter(|variant| match &arguments.layout {
+            Some(name) => variant.name == name,
+            None => variant.usual,
         })
         .collect();
     if chosen.is_empty() {
-        let names: Vec<&str> = COURSES.iter().map(|course| course.name).collect();
+        let names: Vec<&str> = COURSES.iter().map(|variant| variant.name).collect();
         bail!(
             "no such layout: {}; there are: {}",
             arguments.layout.as_deref().unwrap_or_default(),
@@ -163,8 +163,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if number > 0 && begun.elapsed() >= limit {
             break;
         }
-        let course = chosen[(number % chosen.len() as u64) as usize];
-        let record = ground.install(course, first.wrapping_add(number))?;
+        let variant = chosen[(number % chosen.len() as u64) as usize];
+        let record = ground.install(variant, first.wrapping_add(number))?;
         let failed = record.finding.is_some();
         records.push(record);
         if failed && arguments.first {
@@ -260,20 +260,20 @@ impl<'k> Ground<'k> {
     }
 
     /// One install with the faults of a seed.
-    fn install(&self, course: Course, seed: u64) -> Result<Record> {
+    fn install(&self, variant: Variant, seed: u64) -> Result<Record> {
         let again = format!(
             "cargo lab chaos --layout {} --seed {seed} --installs 1",
-            course.name
+            variant.name
         );
         eprintln!("chaos: {again}");
-        let faults = schedule::draw(seed, course.shape());
+        let faults = schedule::draw(seed, variant.shape());
         let record = Record {
-            layout: course.name,
+            layout: variant.name,
             seed,
             ..Record::default()
         };
-        let trial = self.trial(course, faults, record)?;
-        let folder = self.folder_of(course, seed);
+        let trial = self.trial(variant, faults, record)?;
+        let folder = self.folder_of(variant, seed);
         let record = trial.go();
         if let Some((finding, text)) = &record.finding {
             fs::write(folder.join(FINDING), format!("{}\n{text}\n", finding.name()))?;
@@ -289,7 +289,7 @@ impl<'k> Ground<'k> {
             let all: u32 = record.faults.values().sum();
             eprintln!(
                 "chaos: {} seed {seed}: {all} faults, {} starts, {} runs, {} in {} s",
-                course.name,
+                variant.name,
                 record.starts,
                 record.runs,
                 if record.emulator {
@@ -303,36 +303,36 @@ impl<'k> Ground<'k> {
         Ok(record)
     }
 
-    fn folder_of(&self, course: Course, seed: u64) -> PathBuf {
-        let name = format!("{KEPT}-{}-{seed}", course.name);
+    fn folder_of(&self, variant: Variant, seed: u64) -> PathBuf {
+        let name = format!("{KEPT}-{}-{seed}", variant.name);
         self.kit.lab.cache.root.join("machines").join(name)
     }
 
-    fn trial(&self, course: Course, faults: Vec<Injected>, record: Record) -> Result<Trial<'k>> {
-        let (network, mode) = match course.source {
+    fn trial(&self, variant: Variant, faults: Vec<Injected>, record: Record) -> Result<Trial<'k>> {
+        let (network, mode) = match variant.source {
             Source::Flake => {
-                let (network, mode) = self.network(course.layout)?;
+                let (network, mode) = self.network(variant.layout)?;
                 (Some(network), mode)
             }
             Source::Prebuilt | Source::Image => (None, Mode::Prebuilt),
         };
-        let name = format!("{KEPT}-{}-{}", course.name, record.seed);
-        let mut install = Install::new(self.kit, &name, course.layout, mode)?.stay();
+        let name = format!("{KEPT}-{}-{}", variant.name, record.seed);
+        let mut install = Install::new(self.kit, &name, variant.layout, mode)?.stay();
         let other = install.spec.folder.join("other.raw");
         rebuild::snapshot(&self.other, &other)?;
         install.spec.disks.push(Disk::new(&other, OTHER_SERIAL));
-        if course.source == Source::Flake {
+        if variant.source == Source::Flake {
             // How long a silence lasts before it is one.
             install
                 .more
                 .push_str(" nix: (stalled_download_timeout_s: 2, connect_timeout_s: 2),");
         }
-        let system = &self.kit.system(course.layout)?.toplevel;
+        let system = &self.kit.system(variant.layout)?.toplevel;
         let mut configuration = self
             .kit
-            .configuration(course.layout, &install.mode, &install.more)?;
+            .configuration(variant.layout, &install.mode, &install.more)?;
         let mut prepare = "true";
-        if course.source == Source::Image {
+        if variant.source == Source::Image {
             configuration = configuration.replace(
                 &format!("Prebuilt(\"{system}\")"),
                 &named(system, IMAGE, Some(&self.image_digest)),

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::command::Program;
 use crate::decisions::{Decisions, Verdict};
 use crate::disk::{self, LogEntry, SECTOR};
-use crate::epochs::{Epochs, Watch};
+use crate::flush_order::{FlushOrder, Watch};
 use crate::install::{Install, say};
 use crate::kit::{Kit, Layout, Mode, TARGET_BYTES, TARGET_SERIAL};
 use crate::samples::{mix, spread};
@@ -197,7 +197,11 @@ fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<Fi
         layout.host(),
         replay.entries.iter().filter(|e| e.is_write()).count(),
         replay.entries.iter().filter(|e| e.is_flush()).count(),
-        replay.epochs.iter().filter(|e| !e.decisive.is_empty()).count(),
+        replay
+            .flush_order
+            .iter()
+            .filter(|e| !e.decisive.is_empty())
+            .count(),
     ));
     let config = install.spec.folder.join("install.ron");
     fs::write(
@@ -207,7 +211,7 @@ fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<Fi
     let simulated = Decisions::simulated(&kit.program, &config)?;
     let judged = replay.judge_all(kit, &install, &config, extent, &simulated)?;
     replay.finish(&install)?;
-    no_kinder(&Epochs::simulated(&kit.program, &config)?, &judged.recorded)?;
+    no_kinder(&FlushOrder::simulated(&kit.program, &config)?, &judged.recorded)?;
     let samples = spread(&judged.samples, land);
     for (index, crash) in samples.iter().enumerate() {
         land_from(kit, layout, &install, &replay, crash, index)?;
@@ -216,7 +220,7 @@ fn conforms(kit: &Kit, layout: Layout, extent: Extent, land: usize) -> Result<Fi
         layout: layout.host(),
         states: judged.states,
         subsets: judged.subsets,
-        flushes: replay.epochs.len(),
+        flushes: replay.flush_order.len(),
         landed: samples.len(),
     })
 }
@@ -226,7 +230,7 @@ struct Judged {
     /// Those worth landing from.
     samples: Vec<Crash>,
     /// What the recording's flushes keep apart.
-    recorded: Epochs,
+    recorded: FlushOrder,
     states: u64,
     subsets: u64,
 }
@@ -237,13 +241,13 @@ struct Replay {
     log: fs::File,
     image: PathBuf,
     file: fs::File,
-    epochs: Vec<Epoch>,
+    flush_order: Vec<Epoch>,
     /// Where the slots are.
     places: Vec<u64>,
 }
 
 /// The flushes that the simulation counts on are there.
-fn no_kinder(simulated: &Epochs, recorded: &Epochs) -> Result<()> {
+fn no_kinder(simulated: &FlushOrder, recorded: &FlushOrder) -> Result<()> {
     let kinder = simulated.kinder_than(recorded)?;
     ensure!(
         kinder.is_empty(),
@@ -292,16 +296,16 @@ impl Replay {
             decisive.push((partition.start, partition.start + head.min(partition.size)));
         }
         let log = fs::File::open(log)?;
-        let mut epochs = vec![Epoch::default()];
+        let mut flush_order = vec![Epoch::default()];
         let mut issued = 0;
         for (index, entry) in entries.iter().enumerate() {
             if entry.is_flush() {
-                epochs.push(Epoch {
+                flush_order.push(Epoch {
                     acknowledged: issued,
                     ..Epoch::default()
                 });
             }
-            let Some(epoch) = epochs.last_mut().filter(|_| entry.length > 0) else {
+            let Some(epoch) = flush_order.last_mut().filter(|_| entry.length > 0) else {
                 continue;
             };
             epoch.all.push(index);
@@ -323,7 +327,7 @@ impl Replay {
             log,
             image,
             file,
-            epochs,
+            flush_order,
             places,
         })
     }
@@ -343,8 +347,11 @@ impl Replay {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut samples = Vec::new();
         let (mut states, mut controls, mut by_slots) = (0_u64, 0_u64, 0_u64);
-        for number in 0..self.epochs.len() {
-            let acknowledged_next = self.epochs.get(number + 1).map_or(0, |next| next.acknowledged);
+        for number in 0..self.flush_order.len() {
+            let acknowledged_next = self
+                .flush_order
+                .get(number + 1)
+                .map_or(0, |next| next.acknowledged);
             for kept in self.variants(number) {
                 if !kept.is_empty() {
                     number_of_subset += 1;
@@ -366,7 +373,7 @@ impl Replay {
                 self.restore(undo)?;
                 states += 1;
                 // The control: had the flush that ends this epoch been left out, the check would have seen it.
-                if crash.kept.is_empty() && acknowledged_next > self.epochs[number].acknowledged {
+                if crash.kept.is_empty() && acknowledged_next > self.flush_order[number].acknowledged {
                     ensure!(
                         judgement.sequence.unwrap_or(0) < acknowledged_next,
                         "checkpoint {acknowledged_next} is believed before it is written"
@@ -380,13 +387,13 @@ impl Replay {
                     samples.push(crash);
                 }
             }
-            let all: Vec<Kept> = self.epochs[number]
+            let all: Vec<Kept> = self.flush_order[number]
                 .all
                 .iter()
                 .map(|entry| self.whole(*entry))
                 .collect();
             self.apply(&all)?;
-            watch.look(!self.epochs[number].decisive.is_empty())?;
+            watch.look(!self.flush_order[number].decisive.is_empty())?;
         }
         for (what, count) in &seen {
             say(&format!("{count:>6} states: {what}"));
@@ -422,7 +429,7 @@ impl Replay {
         match extent {
             Extent::Long => 1,
             Extent::Short(wanted) => {
-                let all = (0..self.epochs.len())
+                let all = (0..self.flush_order.len())
                     .map(|n| self.variants(n).len() - 1)
                     .sum::<usize>();
                 (all / wanted).max(1)
@@ -433,7 +440,7 @@ impl Replay {
     /// What must hold of every crash state.
     fn check(&self, crash: &Crash, judgement: &Judgement) -> Result<()> {
         let decision = judgement.verdict.decision.as_str();
-        let acknowledged = self.epochs[crash.epoch].acknowledged;
+        let acknowledged = self.flush_order[crash.epoch].acknowledged;
         ensure!(decision != "stop", "landfall would not go on");
         ensure!(
             acknowledged == 0 || decision != "begin",
@@ -448,7 +455,7 @@ impl Replay {
 
     /// The subsets of an epoch's decisive writes that are tried.
     fn variants(&self, number: usize) -> Vec<Vec<Kept>> {
-        let writes: Vec<Kept> = self.epochs[number]
+        let writes: Vec<Kept> = self.flush_order[number]
             .decisive
             .iter()
             .map(|e| self.whole(*e))
@@ -548,7 +555,7 @@ impl Replay {
             "crash state behind flush {}, with {} of {} writes ({})",
             crash.epoch,
             crash.kept.len(),
-            self.epochs[crash.epoch].all.len(),
+            self.flush_order[crash.epoch].all.len(),
             kept.join(", ")
         )
     }
@@ -572,10 +579,10 @@ impl Replay {
             log: fs::File::open(self.log.path())?,
             image: image.to_owned(),
             file,
-            epochs: vec![],
+            flush_order: vec![],
             places: vec![],
         };
-        for epoch in &self.epochs[..crash.epoch] {
+        for epoch in &self.flush_order[..crash.epoch] {
             let all: Vec<Kept> = epoch.all.iter().map(|entry| self.whole(*entry)).collect();
             other.apply(&all)?;
         }

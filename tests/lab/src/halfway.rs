@@ -85,7 +85,7 @@ struct Row {
     step: String,
     /// Calls that change something, in a run that nobody disturbs.
     calls: u64,
-    /// Deaths and cuts, each at one of them.
+    /// Kills and cuts, each at one of them.
     points: u64,
     states: u64,
     /// Points from which the next run did not go on.

@@ -48,12 +48,12 @@ impl Said {
 }
 
 /// A machine in which doctor is asked.
-struct Patient<'m> {
+struct Examined<'m> {
     machine: &'m Machine,
     options: String,
 }
 
-impl Patient<'_> {
+impl Examined<'_> {
     /// Asks; every line must be JSON, and the exit code that of the worst finding.
     fn ask(&self, more: &str) -> Result<Said> {
         let command = format!("landfall doctor --json {} {more}", self.options);
@@ -148,11 +148,11 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
     machine.check(SUDO, LIMIT)?;
     let options = format!("--config {CONFIG}");
     {
-        let patient = Patient {
+        let examined = Examined {
             machine: &machine,
             options: options.clone(),
         };
-        let all = patient.ask("")?;
+        let all = examined.ask("")?;
         ensure!(all.lines[0]["place"] == "installer", "{:?}", all.lines[0]);
         for (check, result) in [
             ("privileges", "fine"),
@@ -172,14 +172,14 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
         ensure!(i64::from(all.status) == NEEDS_CHANGE, "ended with {}", all.status);
         say("on the installer: every line is JSON, and the exit code is that of the worst finding");
 
-        patient
+        examined
             .machine
             .check("mount -t tmpfs none /sys/firmware", LIMIT)?;
-        patient.finds("firmware", "BIOS mode")?;
-        patient.skipped("secure-boot", "BIOS mode")?;
-        patient.machine.check("umount /sys/firmware", LIMIT)?;
-        patient.fine("firmware")?;
-        patient.mended(
+        examined.finds("firmware", "BIOS mode")?;
+        examined.skipped("secure-boot", "BIOS mode")?;
+        examined.machine.check("umount /sys/firmware", LIMIT)?;
+        examined.fine("firmware")?;
+        examined.mended(
             "clock",
             "date --set @1000000",
             "it says 1970-01-12T13:4",
@@ -190,36 +190,36 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
                     .replace("YYYY-MM-DD HH:MM:SS", "2027-01-02 03:04:05")
             },
         )?;
-        patient.mended("tools", "mv /usr/bin/git /usr/bin/git.away", "git", |_| {
+        examined.mended("tools", "mv /usr/bin/git /usr/bin/git.away", "git", |_| {
             "mv /usr/bin/git.away /usr/bin/git".to_owned()
         })?;
     }
     machine.set_link(false)?;
     std::thread::sleep(Duration::from_secs(2));
     {
-        let patient = Patient {
+        let examined = Examined {
             machine: &machine,
             options: options.clone(),
         };
-        let next = patient.finds("network", "no link")?;
+        let next = examined.finds("network", "no link")?;
         ensure!(next.contains("cable"), "{next}");
-        patient.check("remote", "finding")?;
+        examined.check("remote", "finding")?;
     }
     machine.set_link(true)?;
     std::thread::sleep(Duration::from_secs(2));
-    let patient = Patient {
+    let examined = Examined {
         machine: &machine,
         options,
     };
-    patient.fine("network")?;
-    patient.fine("remote")?;
+    examined.fine("network")?;
+    examined.fine("remote")?;
     say("network, remote: found with the cable out, and fine with it in");
     install.mode = Mode::Remote(url.replace("config.git", "no-such.git"));
     install.configure(&machine, &install.more)?;
-    patient.check("remote", "finding")?;
+    examined.check("remote", "finding")?;
     install.mode = Mode::Remote(url);
     install.configure(&machine, &install.more)?;
-    patient.fine("remote")?;
+    examined.fine("remote")?;
     say("remote: a repository that is not there is found");
     machine.cut_power()
 }
@@ -240,12 +240,12 @@ fn on_an_installed_host(kit: &Kit) -> Result<()> {
         ),
         LIMIT,
     )?;
-    let patient = Patient {
+    let examined = Examined {
         machine: &machine,
         options: String::new(),
     };
     machine.check("touch /run/lab-mark; sleep 1.1", LIMIT)?;
-    let all = patient.ask("")?;
+    let all = examined.ask("")?;
     ensure!(all.lines[0]["place"] == "installed", "{:?}", all.lines[0]);
     ensure!(all.of("esp")?["result"] == "fine", "{}", all.of("esp")?);
     let changed = machine.check(CHANGED, LIMIT)?;
@@ -260,29 +260,29 @@ fn on_an_installed_host(kit: &Kit) -> Result<()> {
     );
     say("on an installed host: nothing on its filesystems was written");
 
-    boots(&patient)?;
-    labels(&patient, &resident)?;
-    agenix(&patient)?;
-    patient.skipped("receipt", "did not install")?;
+    boots(&examined)?;
+    labels(&examined, &resident)?;
+    agenix(&examined)?;
+    examined.skipped("receipt", "did not install")?;
     machine.check(
         "mkdir -p /var/log/landfall && echo 'Receipt(install: ' > /var/log/landfall/receipt.ron",
         LIMIT,
     )?;
-    let next = patient.finds("receipt", "is not understood")?;
+    let next = examined.finds("receipt", "is not understood")?;
     let remove = next.rsplit(": ").next().unwrap_or_default();
     machine.check(remove, LIMIT)?;
-    patient.skipped("receipt", "did not install")?;
+    examined.skipped("receipt", "did not install")?;
     say(&format!("receipt: found, and gone after `{remove}`"));
     machine.cut_power()
 }
 
 /// The boot entry in the firmware, and the ESP against the store.
-fn boots(patient: &Patient<'_>) -> Result<()> {
-    let machine = patient.machine;
+fn boots(examined: &Examined<'_>) -> Result<()> {
+    let machine = examined.machine;
     // A machine whose firmware was reset: the disk's entry is lost.
-    let next = patient.finds("boot-entry", "no entry")?;
+    let next = examined.finds("boot-entry", "no entry")?;
     machine.check(&first(&next), LIMIT)?;
-    patient.fine("boot-entry")?;
+    examined.fine("boot-entry")?;
     say(&format!(
         "boot-entry: found, and fine again after `{}`",
         first(&next)
@@ -292,14 +292,14 @@ fn boots(patient: &Patient<'_>) -> Result<()> {
     let damage = format!(
         "printf damaged | dd of=$(ls {kernel} | head -n 1) bs=1 seek=70000 conv=notrunc status=none; sync -f /boot"
     );
-    patient.fine("esp")?;
+    examined.fine("esp")?;
     machine.check(&damage, LIMIT)?;
-    patient.finds("esp", "bzImage.efi")?;
+    examined.finds("esp", "bzImage.efi")?;
     // The control: the builder takes what is there for its own work.
     machine.check("nixos-rebuild boot --install-bootloader", LIMIT)?;
-    let next = patient.finds("esp", "bzImage.efi")?;
+    let next = examined.finds("esp", "bzImage.efi")?;
     machine.check(&next, LIMIT)?;
-    patient.fine("esp")?;
+    examined.fine("esp")?;
     say(&format!(
         "esp: a damaged kernel is found, and whole again after `{next}`"
     ));
@@ -317,15 +317,15 @@ fn boots(patient: &Patient<'_>) -> Result<()> {
         ),
     ] {
         say(what);
-        patient.mended("esp", damage, part, str::to_owned)?;
+        examined.mended("esp", damage, part, str::to_owned)?;
     }
-    patient.mended("esp", "umount /boot", "not mounted", first)
+    examined.mended("esp", "umount /boot", "not mounted", first)
 }
 
 /// Labels, once the host looks for some.
-fn labels(patient: &Patient<'_>, resident: &Resident<'_>) -> Result<()> {
-    let machine = patient.machine;
-    patient.skipped("labels", "names no label")?;
+fn labels(examined: &Examined<'_>, resident: &Resident<'_>) -> Result<()> {
+    let machine = examined.machine;
+    examined.skipped("labels", "names no label")?;
     machine.check(
         &format!(
             "landfall relabel --label /data=data-lab --label /media=media-lab --apply && ln -sfn {}/etc/fstab /etc/fstab",
@@ -338,13 +338,13 @@ fn labels(patient: &Patient<'_>, resident: &Resident<'_>) -> Result<()> {
             "swapoff /dev/vda3; swaplabel --label {label} /dev/vda3 && udevadm trigger --settle /dev/vda3"
         )
     };
-    patient.mended(
+    examined.mended(
         "labels",
         &label("other"),
         "by-label/swap-resident is not there",
         |_| label("swap-resident"),
     )?;
-    patient.mended(
+    examined.mended(
         "labels",
         "truncate -s 8M /run/other.img && mkfs.ext4 -q -L data-lab /run/other.img && losetup /dev/loop7 /run/other.img \
          && udevadm trigger --settle /dev/loop7",
@@ -357,9 +357,9 @@ fn labels(patient: &Patient<'_>, resident: &Resident<'_>) -> Result<()> {
 }
 
 /// The identity of agenix, where the running system looks for it.
-fn agenix(patient: &Patient<'_>) -> Result<()> {
-    let machine = patient.machine;
-    patient.skipped("agenix", "nothing with agenix")?;
+fn agenix(examined: &Examined<'_>) -> Result<()> {
+    let machine = examined.machine;
+    examined.skipped("agenix", "nothing with agenix")?;
     let source = "/nix/store/3hyligdilnd1v73rx5x77rghlaqks5q5-source";
     machine.check(
         &format!(
@@ -370,15 +370,15 @@ fn agenix(patient: &Patient<'_>) -> Result<()> {
         LIMIT,
     )?;
     machine.put(&format!("{source}/wifi.age"), SECRET.as_bytes())?;
-    let next = patient.finds("agenix", "it is not there")?;
+    let next = examined.finds("agenix", "it is not there")?;
     ensure!(next.contains("put the identity there"), "{next}");
     machine.put("/etc/age/web.agekey", OTHER.as_bytes())?;
-    patient.finds("agenix", "it is encrypted for other identities")?;
+    examined.finds("agenix", "it is encrypted for other identities")?;
     machine.put("/etc/age/web.agekey", IDENTITY.as_bytes())?;
-    patient.fine("agenix")?;
+    examined.fine("agenix")?;
     // With another one given, that one alone is used.
     machine.put("/run/other.agekey", OTHER.as_bytes())?;
-    let given = Patient {
+    let given = Examined {
         machine,
         options: "--identity /run/other.agekey".to_owned(),
     };

@@ -16,11 +16,11 @@ use crate::slots;
 
 /// What became visible, and behind how many flushes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Epochs(BTreeMap<String, usize>);
+pub struct FlushOrder(BTreeMap<String, usize>);
 
-impl Epochs {
+impl FlushOrder {
     /// What the simulation says of a configuration on a blank disk.
-    pub fn simulated(program: &Path, config: &Path) -> Result<Epochs> {
+    pub fn simulated(program: &Path, config: &Path) -> Result<FlushOrder> {
         #[derive(Deserialize)]
         struct Told {
             writes: Vec<String>,
@@ -32,20 +32,20 @@ impl Epochs {
         let text = output.text();
         let told: Told =
             serde_json::from_str(&text).with_context(|| format!("not a list of writes: {text}"))?;
-        Ok(Epochs::of(told.writes))
+        Ok(FlushOrder::of(told.writes))
     }
 
-    fn of(list: Vec<String>) -> Epochs {
-        let mut epochs = Epochs::default();
+    fn of(list: Vec<String>) -> FlushOrder {
+        let mut flush_order = FlushOrder::default();
         let mut flushes = 0;
         for what in list {
             if what == "flush" {
                 flushes += 1;
             } else {
-                epochs.0.entry(what).or_insert(flushes);
+                flush_order.0.entry(what).or_insert(flushes);
             }
         }
-        epochs
+        flush_order
     }
 
     /// How many writes can be told apart.
@@ -54,13 +54,13 @@ impl Epochs {
     }
 
     /// The same as if no flush had been recorded: the control.
-    pub fn without_flushes(&self) -> Epochs {
-        Epochs(self.0.keys().map(|what| (what.clone(), 0)).collect())
+    pub fn without_flushes(&self) -> FlushOrder {
+        FlushOrder(self.0.keys().map(|what| (what.clone(), 0)).collect())
     }
 
     /// The pairs of writes that the simulation, which is `self`, keeps apart and the recording does not.
-    pub fn kinder_than(&self, recorded: &Epochs) -> Result<Vec<(String, String)>> {
-        let only = |one: &Epochs, other: &Epochs| -> Vec<String> {
+    pub fn kinder_than(&self, recorded: &FlushOrder) -> Result<Vec<(String, String)>> {
+        let only = |one: &FlushOrder, other: &FlushOrder| -> Vec<String> {
             one.0
                 .keys()
                 .filter(|k| !other.0.contains_key(*k))
@@ -99,7 +99,7 @@ pub struct Watch {
     backup: Vec<u8>,
     slots: Vec<u64>,
     image: PathBuf,
-    epochs: Epochs,
+    flush_order: FlushOrder,
     flushes: usize,
 }
 
@@ -115,7 +115,7 @@ impl Watch {
             backup: backup(finished)?,
             slots: slots.to_vec(),
             image: image.to_owned(),
-            epochs: Epochs::default(),
+            flush_order: FlushOrder::default(),
             flushes: 0,
         })
     }
@@ -124,7 +124,7 @@ impl Watch {
     pub fn look(&mut self, something_changed: bool) -> Result<()> {
         if something_changed {
             for what in self.visible()? {
-                self.epochs.0.entry(what).or_insert(self.flushes);
+                self.flush_order.0.entry(what).or_insert(self.flushes);
             }
         }
         self.flushes += 1;
@@ -132,8 +132,8 @@ impl Watch {
     }
 
     /// What was seen.
-    pub fn seen(self) -> Epochs {
-        self.epochs
+    pub fn seen(self) -> FlushOrder {
+        self.flush_order
     }
 
     /// What can be seen on the image now, in order of the text. Of the slots it is the newest that can be read: which one lies
@@ -187,23 +187,23 @@ fn backup(image: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Epochs;
+    use super::FlushOrder;
 
-    fn epochs(text: &str) -> Epochs {
-        Epochs::of(text.split(',').map(|w| w.trim().to_owned()).collect())
+    fn flush_order(text: &str) -> FlushOrder {
+        FlushOrder::of(text.split(',').map(|w| w.trim().to_owned()).collect())
     }
 
     #[test]
     fn a_flush_that_only_the_simulation_has_is_found() {
-        let simulated = epochs("a, flush, b, c");
-        let same = epochs("a, flush, flush, c, flush, b");
+        let simulated = flush_order("a, flush, b, c");
+        let same = flush_order("a, flush, flush, c, flush, b");
         assert_eq!(simulated.kinder_than(&same).unwrap(), []);
-        let joined = epochs("flush, a, b, flush, c");
+        let joined = flush_order("flush, a, b, flush, c");
         assert_eq!(
             simulated.kinder_than(&joined).unwrap(),
             [("a (0)".to_owned(), "b (1)".to_owned())]
         );
-        let reversed = epochs("b, c, flush, a");
+        let reversed = flush_order("b, c, flush, a");
         assert_eq!(simulated.kinder_than(&reversed).unwrap().len(), 2);
         assert_eq!(
             simulated.kinder_than(&simulated.without_flushes()).unwrap().len(),
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn what_only_one_of_them_writes_is_an_error() {
-        let error = epochs("a, b")
-            .kinder_than(&epochs("a, c"))
+        let error = flush_order("a, b")
+            .kinder_than(&flush_order("a, c"))
             .unwrap_err()
             .to_string();
         assert!(error.contains("[\"b\"]") && error.contains("[\"c\"]"), "{error}");
