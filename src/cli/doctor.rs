@@ -5,9 +5,10 @@
 //!
 //! The checks themselves are in `doctor`. Nothing is written.
 
+use super::next_step::Told;
 use super::{CONFIG_FILES, DoctorArgs, Failure, failure, report, words};
 use crate::config::{Config, Overrides};
-use crate::doctor::{self, CHECKS, Check, Finding, Outcome, Place, Scene};
+use crate::doctor::{self, CHECKS, Check, Finding, LastRun, Outcome, Place, Scene};
 use crate::event::Reporter;
 use crate::exit::Exit;
 use crate::real::disk::usage::shell;
@@ -59,10 +60,28 @@ fn looked(args: &DoctorArgs, run_dir: &Utf8Path, out: &mut dyn Write) -> Result<
     let mut printer = Printer::new(args.json, out);
     printer.place(place, &why)?;
     for check in chosen {
-        let outcome = check.run(&scene);
+        let outcome = as_typed(check.run(&scene), &scene, run_dir);
         printer.result(check, &outcome)?;
     }
     printer.end()
+}
+
+/// A result whose next step is typed as it must be here: with the configuration and the run directory that were named, and with
+/// `install` where no run of this boot has begun what `resume` would continue. `install` continues as well.
+fn as_typed(outcome: Outcome, scene: &Scene, run_dir: &Utf8Path) -> Outcome {
+    let Outcome::Finding(mut finding) = outcome else {
+        return outcome;
+    };
+    let began = matches!(
+        scene.last_run,
+        Some(LastRun::Running | LastRun::Landed | LastRun::Stopped(_) | LastRun::Gone)
+    );
+    if !began {
+        finding.next = finding.next.replace("landfall resume", "landfall install");
+    }
+    let config = scene.config.as_ref().map(|(file, _)| file.as_path());
+    finding.next = Told::of(config, run_dir).in_words(&finding.next);
+    Outcome::Finding(finding)
 }
 
 /// The flake that is meant: the one that was named, or the one that lies here.

@@ -18,6 +18,7 @@ use crate::lock::machine::{self, MachineLock};
 use crate::lock::{Lock, LockError, make_private_dir};
 use crate::real::boot::kernel_settings;
 use crate::real::mount::attached::Attached;
+use crate::real::preflight;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secret::SecretText;
@@ -171,8 +172,9 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
         command: options.command().to_owned(),
     });
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
-    // What a killed run left; under the lock nobody else can need it.
-    credentials::unmount_medium(&reporter)
+    // What a killed run left; under the lock nobody else can need it. Only root can take it away, and the reason is not the thing.
+    preflight::privileges()
+        .and_then(|_root| credentials::unmount_medium(&reporter))
         .and_then(|()| credentials::remove_keys(&run_dir))
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
         .map_err(|fault| Stopped { phase: None, fault }.going_on(options))?;
@@ -306,7 +308,9 @@ pub(super) fn command(
         if signals.is_finished() {
             return Err(Failure::new(Exit::Internal, "landfall cannot handle signals"));
         }
-        build_swap::end_left(&reporter).await;
+        if nix::unistd::geteuid().is_root() {
+            build_swap::end_left(&reporter).await;
+        }
         Ok(run(&options, session).await)
     })?;
     match done {
@@ -560,20 +564,20 @@ mod tests {
             (
                 None,
                 false,
-                Some("a.ron"),
-                "put it there, then: landfall install --config a.ron",
+                Some("/srv/a.ron"),
+                "put it there, then: landfall install --config /srv/a.ron",
             ),
             (
                 None,
                 true,
-                Some("a.ron"),
-                "put it there, then: landfall resume --config a.ron",
+                Some("/srv/a.ron"),
+                "put it there, then: landfall resume --config /srv/a.ron",
             ),
             (
                 Some(Phase::Cloned),
                 false,
-                Some("a.ron"),
-                "put it there, then: landfall resume --config a.ron",
+                Some("/srv/a.ron"),
+                "put it there, then: landfall resume --config /srv/a.ron",
             ),
         ] {
             let options = options(resume_only, config);

@@ -58,9 +58,9 @@ pub(super) fn command(args: &LogArgs, run_dir: &Utf8Path, out: &mut dyn Write) -
         out.flush()?;
         std::thread::sleep(Duration::from_millis(250));
         // Looked for before the rest is read: what it still wrote is shown.
-        gone_times = match file.is_none() && !writers.are_there(run_dir)? {
-            true => gone_times + 1,
-            false => 0,
+        gone_times = match writers.are_there(run_dir)? {
+            true => 0,
+            false => gone_times + 1,
         };
         ended = tail.copy(*json, out)?;
         if !ended && is_rotated(&mut tail.reader, &path)? {

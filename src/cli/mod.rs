@@ -77,7 +77,7 @@ pub struct Cli {
     #[arg(long, short, global = true)]
     pub verbose: bool,
     /// Directory for files that are kept until the next boot
-    #[arg(long, global = true, hide = true, default_value = RUN_DIR, value_name = "DIR")]
+    #[arg(long, global = true, hide = true, default_value = RUN_DIR, value_name = "DIR", value_parser = directory)]
     pub run_dir: Utf8PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -313,7 +313,7 @@ pub struct LogArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Show this log file, for example /mnt/var/log/landfall/install.jsonl of an installed system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     pub file: Option<Utf8PathBuf>,
 }
 
@@ -560,6 +560,14 @@ fn run(cli: &Cli, passphrase: Option<SecretText>, out: &mut dyn Write) -> Result
         Command::Completions { shell } => reference::completions(*shell, out),
         Command::Man { out: dir } => reference::man(dir.as_deref(), out),
     }
+}
+
+/// A directory on the command line. An empty name is a variable that is not set, in a shell.
+fn directory(text: &str) -> Result<Utf8PathBuf, String> {
+    if text.is_empty() {
+        return Err("it is empty; name a directory, or leave the option out".to_owned());
+    }
+    Ok(text.into())
 }
 
 /// A line on standard error. `eprintln!` would panic when it is gone (a serial console that hung up), and a panic must not

@@ -8,7 +8,7 @@
 use super::CONFIG_FILES;
 use crate::event::{Event, Listener};
 use crate::real::RUN_DIR;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::fault::Remedy;
 use serde_json::Value;
 
@@ -26,7 +26,39 @@ pub(super) fn word(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();
     }
+    if text.chars().any(char::is_control) {
+        return ansi_c(text);
+    }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A word in the form `$'…'`, which has a name for every character that a terminal would not show.
+fn ansi_c(text: &str) -> String {
+    let mut out = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str(r"\n"),
+            '\t' => out.push_str(r"\t"),
+            '\'' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    out.push_str(&format!(r"\x{byte:02x}"));
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// The path from the root: who reads the next step may be in another directory.
+fn whole(path: &Utf8Path) -> Utf8PathBuf {
+    match camino::absolute_utf8(path) {
+        Ok(whole) => whole,
+        Err(_) => path.to_owned(),
+    }
 }
 
 /// What a command of landfall was told, to be told again.
@@ -40,7 +72,9 @@ impl Told {
     /// Of this configuration, if one was named, and of this run directory.
     pub(super) fn of(config: Option<&Utf8Path>, run_dir: &Utf8Path) -> Told {
         let named = |option: &str, path: Option<&Utf8Path>| {
-            path.map_or(String::new(), |path| format!(" {option} {}", word(path.as_str())))
+            path.map_or(String::new(), |path| {
+                format!(" {option} {}", word(whole(path).as_str()))
+            })
         };
         Told {
             run_dir: named("--run-dir", Some(run_dir).filter(|dir| *dir != RUN_DIR)),
@@ -157,25 +191,53 @@ mod tests {
         ] {
             assert_eq!(named.in_words(words), wanted);
         }
-        let elsewhere = told(Some("a.ron"), "/run/x y");
+        let elsewhere = told(Some("/srv/a.ron"), "/run/x y");
         assert_eq!(
             elsewhere.in_words("log:  landfall log"),
             "log:  landfall log --run-dir '/run/x y'"
         );
         assert_eq!(
             elsewhere.in_words("landfall status --watch, or landfall resume"),
-            "landfall status --run-dir '/run/x y' --watch, or landfall resume --run-dir '/run/x y' --config a.ron"
+            "landfall status --run-dir '/run/x y' --watch, or landfall resume --run-dir '/run/x y' --config /srv/a.ron"
         );
         // The controls: nothing was named, or what is found without a name.
         for plain in [told(None, RUN_DIR), told(Some(CONFIG_FILES[0]), RUN_DIR)] {
             assert_eq!(plain.command("resume"), "landfall resume");
         }
         assert_eq!(
-            told(Some("a.ron"), "/x")
+            told(Some("/srv/a.ron"), "/x")
                 .in_remedy(&Remedy::change("set it"))
                 .to_string(),
-            "set it, then: landfall resume --run-dir /x --config a.ron"
+            "set it, then: landfall resume --run-dir /x --config /srv/a.ron"
         );
+    }
+
+    /// What is printed is read from another directory too, and by a shell.
+    #[test]
+    fn a_path_is_told_whole_and_as_a_shell_reads_it() {
+        let here = std::env::current_dir().unwrap();
+        let told = Told::of(Some(Utf8Path::new("my cfg.ron")), Utf8Path::new("r\nd"));
+        let printed = told.command("resume");
+        let words = std::process::Command::new("bash")
+            .args([
+                "-c",
+                &format!("landfall() {{ printf '%s\\0' \"$@\"; }}; {printed}"),
+            ])
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let here = here.display();
+        assert_eq!(
+            String::from_utf8(words.stdout).unwrap(),
+            format!("resume\0--run-dir\0{here}/r\nd\0--config\0{here}/my cfg.ron\0")
+        );
+        for odd in ["a\tb", "it's\x07", "back\\slash\n", "\u{85}"] {
+            let said = std::process::Command::new("bash")
+                .args(["-c", &format!("printf %s {}", word(odd))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), odd);
+        }
     }
 
     #[test]
@@ -191,7 +253,7 @@ mod tests {
         }
         let heard = Arc::new(Mutex::new(vec![]));
         let mut completing = Completing {
-            told: Told::of(Some(Utf8Path::new("web.ron")), Utf8Path::new("/run/x")),
+            told: Told::of(Some(Utf8Path::new("/srv/web.ron")), Utf8Path::new("/run/x")),
             listener: Box::new(Heard(heard.clone())),
         };
         let kind = Kind::ProgramLimit {
@@ -219,13 +281,13 @@ mod tests {
             "another directory"
         );
         assert_eq!(
-            json.matches("landfall resume --run-dir /run/x --config web.ron")
+            json.matches("landfall resume --run-dir /run/x --config /srv/web.ron")
                 .count(),
             2,
             "{json}"
         );
         assert!(matches!(&heard[1], Event::NothingToResume { next, .. }
-            if next == "landfall install --run-dir /run/x --config web.ron"));
+            if next == "landfall install --run-dir /run/x --config /srv/web.ron"));
         assert!(matches!(&heard[2], Event::Notice { what } if what == "landfall resume"));
     }
 }

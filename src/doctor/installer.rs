@@ -537,6 +537,31 @@ pub(super) async fn service(scene: &Scene) -> Outcome {
     judge_service(&unit, &said, scene.last_run.as_ref())
 }
 
+/// The last run, where no service makes one.
+fn of_a_run_by_hand(unit: &str, last: Option<&LastRun>) -> Outcome {
+    let what = "last run, started by hand";
+    match last {
+        None => Outcome::skipped(format!(
+            "there is no {unit}; an install is started by hand: sudo landfall install"
+        )),
+        Some(LastRun::Running) => Outcome::fine("an install is running, started by hand"),
+        Some(LastRun::Landed) => Outcome::fine("the install is finished"),
+        Some(LastRun::Stopped(finding)) => Outcome::Finding(finding.clone()),
+        Some(LastRun::NothingToResume { why, next }) => Outcome::wrong(
+            FaultClass::NeedsChange,
+            what,
+            format!("it found nothing to resume: {why}"),
+            next.clone(),
+        ),
+        Some(LastRun::Gone) => Outcome::wrong(
+            FaultClass::Transient,
+            what,
+            "its process ended and reported no result (killed?)",
+            "sudo landfall resume",
+        ),
+    }
+}
+
 fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
     let value = |name: &str| {
         let line = said
@@ -546,12 +571,16 @@ fn judge_service(unit: &str, said: &str, last: Option<&LastRun>) -> Outcome {
     };
     let (load, active, sub) = (value("LoadState"), value("ActiveState"), value("SubState"));
     let what = format!("service {unit}");
+    // A medium that was not made with landfall's module has none: there, a person starts the install.
+    if load == "not-found" {
+        return of_a_run_by_hand(unit, last);
+    }
     if load != "loaded" {
         return Outcome::wrong(
             FaultClass::NeedsChange,
             what,
-            format!("systemd does not know it ({load})"),
-            "build the image with landfall's module; without it: sudo landfall install",
+            format!("systemd cannot use it ({load})"),
+            format!("systemctl status {unit}; without it: sudo landfall install"),
         );
     }
     if let Some(LastRun::Stopped(finding)) = last

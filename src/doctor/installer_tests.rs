@@ -352,7 +352,7 @@ fn the_service_says_its_last_failure() {
         Outcome::Finding(found) => found,
         other => panic!("{other:?}"),
     };
-    assert!(wrong("LoadState=not-found\n", None).why.contains("not-found"));
+    assert!(wrong("LoadState=masked\n", None).why.contains("masked"));
     assert_eq!(
         wrong(&said("failed", "exit-code"), Some(&stopped)).next,
         "landfall resume"
@@ -383,6 +383,17 @@ fn the_service_says_its_last_failure() {
         found.why
     );
     assert_eq!(found.next, "landfall install");
+    // A medium without landfall's module: the runs are a person's, and no service is missing.
+    let by_hand = |last| judge_service("web.service", "LoadState=not-found\n", last);
+    assert!(matches!(by_hand(None), Outcome::Skipped(why) if why.contains("sudo landfall install")));
+    assert!(matches!(by_hand(Some(&LastRun::Landed)), Outcome::Fine(_)));
+    for (last, next) in [
+        (&stopped, "landfall resume"),
+        (&nothing, "landfall install"),
+        (&LastRun::Gone, "sudo landfall resume"),
+    ] {
+        assert!(matches!(by_hand(Some(last)), Outcome::Finding(found) if found.next == next));
+    }
     // Started again, it is at work.
     for active in ["activating", "active"] {
         let outcome = judge_service("web.service", &said(active, "success"), Some(&stopped));

@@ -13,6 +13,8 @@ use crate::real::RUN_DIR;
 use crate::real::disk::key_media::{self, Allowed, Found};
 use crate::real::fs::target_root;
 use crate::real::fs::target_root::Root;
+use crate::real::mount::attached;
+use crate::real::mount::table::MountEntry;
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secret::{Secret, SecretText};
@@ -23,6 +25,8 @@ use landfall_states::authentic::{KeySource, RecordKey};
 use landfall_states::fault::{Fault, FaultClass, Kind, PlaceFault, Remedy, SecretFault};
 use landfall_states::plan::{DiskIdentity, InstallId};
 use nix::errno::Errno;
+use nix::mount::MntFlags;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use secrecy::ExposeSecret;
 use std::io::{ErrorKind, Read};
 
@@ -585,28 +589,46 @@ impl Medium {
 /// Unmounts what a killed run left mounted of a medium with keys: whoever is root could read them there until the next reboot.
 ///
 /// # Errors
-/// It cannot be unmounted.
+/// It cannot be unmounted, or something is mounted there that no run of landfall mounted.
 pub fn unmount_medium(reporter: &Reporter) -> Result<(), Fault> {
     unmount_all(&medium_at(), reporter)
 }
 
-/// Unmounts everything at a place, one over another.
+/// Unmounts every medium at a place, one over another.
 pub(in crate::real) fn unmount_all(at: &Utf8Path, reporter: &Reporter) -> Result<(), Fault> {
-    let mut flags = nix::mount::MntFlags::UMOUNT_NOFOLLOW;
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     loop {
+        let table = attached::table()?;
+        let Some(mount) = table.iter().rfind(|mount| mount.target == at) else {
+            return Ok(());
+        };
+        if !is_a_medium_of_ours(at, mount)? {
+            return Err(Fault::of(
+                PlaceFault::ForeignUse {
+                    on: at.to_string(),
+                    by: format!("{} {}:{}", mount.kind, mount.device.0, mount.device.1),
+                },
+                Remedy::change(format!("umount {at}")),
+            ));
+        }
         match nix::mount::umount2(at.as_str(), flags) {
             Ok(()) => reporter.notice(format!(
                 "{at}: a killed run left the key medium mounted; landfall unmounted it"
             )),
-            // Nothing is mounted there.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             // Somebody works in it: it is gone for everybody else.
-            Err(Errno::EBUSY) if !flags.contains(nix::mount::MntFlags::MNT_DETACH) => {
-                flags |= nix::mount::MntFlags::MNT_DETACH;
-            }
+            Err(Errno::EBUSY) if !flags.contains(MntFlags::MNT_DETACH) => flags |= MntFlags::MNT_DETACH,
             Err(errno) => return Err(target_root::io_fault(at.as_str(), &errno.into())),
         }
     }
+}
+
+/// Whether what is mounted at a place is mounted as landfall mounts a medium with keys.
+fn is_a_medium_of_ours(at: &Utf8Path, mount: &MountEntry) -> Result<bool, Fault> {
+    let ours = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
+    let is_known = KEY_MEDIA.iter().any(|(kind, _)| *kind == mount.kind);
+    let stat =
+        statvfs(at.as_std_path()).map_err(|errno| target_root::io_fault(at.as_str(), &errno.into()))?;
+    Ok(is_known && stat.flags().contains(ours))
 }
 
 /// Takes a loop device away that was made here, or lets it go with its mount. One that stays is told, and harms nothing.

@@ -17,8 +17,6 @@ use crate::machine::Machine;
 use crate::resident::Resident;
 
 const LIMIT: Duration = Duration::from_secs(180);
-/// landfall's exit code where something has to be changed.
-const NEEDS_CHANGE: i64 = 6;
 /// A key of the laboratory's own, what it decrypts, and another key.
 const IDENTITY: &str = "AGE-SECRET-KEY-198S4L5LSNM7KWSVDK73K83FV0HXUDLPP7KEPPMC4EMCD8CPXNWYQGWT66W\n";
 const OTHER: &str = "AGE-SECRET-KEY-1NP2HTQQGW4S8NJT4TVKCX0DUKWTPDE9G9UPC3P47544A8X40RHLQN8SXMA\n";
@@ -164,13 +162,13 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
             ("remote", "fine"),
             ("disks", "fine"),
             ("checkpoint", "fine"),
-            // It was started by hand: there is no service.
-            ("service", "finding"),
+            // Installs are started by hand here: there is no service.
+            ("service", "skipped"),
         ] {
             ensure!(all.of(check)?["result"] == result, "{}", all.of(check)?);
         }
-        ensure!(i64::from(all.status) == NEEDS_CHANGE, "ended with {}", all.status);
-        say("on the installer: every line is JSON, and the exit code is that of the worst finding");
+        ensure!(all.status == 0, "ended with {}", all.status);
+        say("on the installer: every line is JSON, and nothing is wrong");
 
         examined
             .machine
