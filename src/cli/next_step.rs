@@ -215,28 +215,21 @@ mod tests {
     /// What is printed is read from another directory too, and by a shell.
     #[test]
     fn a_path_is_told_whole_and_as_a_shell_reads_it() {
-        let here = std::env::current_dir().unwrap();
+        let here = Utf8PathBuf::try_from(std::env::current_dir().unwrap()).unwrap();
         let told = Told::of(Some(Utf8Path::new("my cfg.ron")), Utf8Path::new("r\nd"));
-        let printed = told.command("resume");
-        let words = std::process::Command::new("bash")
-            .args([
-                "-c",
-                &format!("landfall() {{ printf '%s\\0' \"$@\"; }}; {printed}"),
-            ])
-            .current_dir("/")
-            .output()
-            .unwrap();
-        let here = here.display();
         assert_eq!(
-            String::from_utf8(words.stdout).unwrap(),
-            format!("resume\0--run-dir\0{here}/r\nd\0--config\0{here}/my cfg.ron\0")
+            told.command("resume"),
+            format!(r"landfall resume --run-dir $'{here}/r\nd' --config '{here}/my cfg.ron'")
         );
-        for odd in ["a\tb", "it's\x07", "back\\slash\n", "\u{85}"] {
-            let said = std::process::Command::new("bash")
-                .args(["-c", &format!("printf %s {}", word(odd))])
-                .output()
-                .unwrap();
-            assert_eq!(String::from_utf8(said.stdout).unwrap(), odd);
+        // As bash prints them with ${x@Q}.
+        for (odd, quoted) in [
+            ("a\tb", r"$'a\tb'"),
+            ("it's\x07", r"$'it\'s\x07'"),
+            ("back\\slash\n", r"$'back\\slash\n'"),
+            ("\u{85}", r"$'\xc2\x85'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(word(odd), quoted);
         }
     }
 

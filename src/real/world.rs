@@ -2,9 +2,9 @@
 //!
 //! It decides nothing; the one place where it writes a checkpoint slot is `write_slot`.
 
-use super::{MOUNT_ROOT, RUN_DIR, Real, ask, disk, preflight};
+use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
-use crate::real::mount::attached::table;
+use crate::real::mount::attached::target_is_stopped;
 use crate::real::survey;
 use crate::real::volume::block_io;
 use crate::real::volume::esp::store_mount;
@@ -148,10 +148,7 @@ impl World for Real {
     }
 
     fn cause_of(&mut self, fault: Fault) -> Fault {
-        // Looked at where it can be; the fault stands otherwise.
-        let stopped =
-            |target| table().is_ok_and(|table| table.iter().any(|m| m.target == target && m.stopped));
-        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !stopped(MOUNT_ROOT) {
+        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !target_is_stopped() {
             return fault;
         }
         self.attached.root_stopped = true;

@@ -94,8 +94,8 @@ const OPENERS: [(&str, usize, &str); 35] = [
     ("src/real/volume/luks.rs", 1, "a partition of the held disk"),
     (
         "src/real/mount/attached.rs",
-        3,
-        "/proc; a directory, to flush what is mounted there",
+        4,
+        "/proc; /sys; a directory, to flush what is mounted there",
     ),
     (
         "src/real/nix/pack.rs",

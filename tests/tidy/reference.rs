@@ -84,7 +84,7 @@ fn events_markdown(source: &str, golden: &[String]) -> String {
     let mut text = String::from(
         "# Events\n\n\
          What a run tells programs. `landfall install --progress json` prints one JSON object on each line. The log has the same lines: \
-         `/run/landfall/log.jsonl` while it installs, `/var/log/landfall/install.jsonl` on the installed host; `landfall log --json` shows it. \
+         `/run/landfall/log.jsonl` while it installs, `/var/log/landfall/install.jsonl` on the installed host, which is copied before `landed`, its last line; `landfall log --json` shows it. \
          This file is made from `src/event.rs` and `tests/golden/events-2`, and `tests/tidy` keeps it equal.\n\n\
          Each object has `event`, the name in the first column, and `at_ms`, the milliseconds since the machine was started. Fields, events and kinds \
          of faults are only ever added ([formats.md](../design/formats.md)): a reader ignores what it does not know. Texts (`what`, `why`, \

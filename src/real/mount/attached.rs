@@ -69,6 +69,11 @@ pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {
     Ok(table)
 }
 
+/// Whether the kernel stopped what is mounted at the target. Looked at where it can be.
+pub fn target_is_stopped() -> bool {
+    table().is_ok_and(|table| table.iter().any(|m| m.target == MOUNT_ROOT && m.stopped))
+}
+
 /// Whether the kernel met an error in a mounted ext4. Linux 6.12 then answers every access with EIO, and shows nothing in its list of
 /// mounts. What has no count has none that is known.
 fn has_errors((major, minor): (u64, u64)) -> bool {

@@ -7,7 +7,7 @@
 
 use crate::event::Reporter;
 use crate::image::ext4::{is_between_ids, is_sound};
-use crate::real::MOUNT_ROOT;
+use crate::real::fs::target_root::Root;
 use crate::real::process::command::{self, OnStop, Program};
 use crate::real::process::stop::Stop;
 use crate::real::volume::block_io::{flush, read_page, tool_fault, unless_read_only};
@@ -209,7 +209,7 @@ fn damaged(on: String, said: String) -> Fault {
 /// the check or the next attempt says so.
 pub fn stopped_root(met: &Fault) -> Fault {
     damaged(
-        format!("root filesystem at {MOUNT_ROOT}"),
+        format!("root filesystem at {}", Root::target().as_arg()),
         format!(
             "the kernel met an error in it and takes no more writes; landfall checks and repairs it ({met})"
         ),
