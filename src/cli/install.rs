@@ -174,6 +174,7 @@ pub async fn run(options: &InstallOptions, session: Session) -> Result<Outcome, 
     let (run_dir, reporter) = (session.run_dir.clone(), session.reporter.clone());
     // What a killed run left; under the lock nobody else can need it. Only root can take it away, and the reason is not the thing.
     preflight::privileges()
+        .map_err(|fault| fault.with_next(Remedy::Command(format!("sudo landfall {}", options.command()))))
         .and_then(|_root| credentials::unmount_medium(&reporter))
         .and_then(|()| credentials::remove_keys(&run_dir))
         .and_then(|()| kernel_settings::put_back(Utf8Path::new(RUN_DIR), &reporter))
