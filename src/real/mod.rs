@@ -15,6 +15,7 @@ pub mod mount;
 pub mod nix;
 pub mod preflight;
 pub mod process;
+mod repository;
 mod run;
 pub mod secret;
 pub mod secrets;

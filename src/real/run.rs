@@ -1,11 +1,14 @@
-//! What this run has in hand: the plan in force, the held disk, what it takes to run programs. It guarantees that a destructive effect is permitted only on the confirmed disk (I1, I3), and leaves the effects themselves to the steps.
+//! What this run has in hand: the plan in force, the held disk, its passphrase and keys, what it takes to run programs. It guarantees that a destructive effect is permitted only on the confirmed disk (I1, I3), and leaves the effects themselves to the steps.
 
 use crate::real::Real;
 use crate::real::disk::HeldDisk;
 use crate::real::process::context::CommandContext;
+use crate::real::secret::SecretText;
 use crate::real::volume::block_io::defect;
+use crate::real::volume::luks::{header, record_key};
 use camino::Utf8PathBuf;
-use landfall_states::fault::Fault;
+use landfall_states::authentic::RecordKey;
+use landfall_states::fault::{Fault, SecretFault};
 use landfall_states::plan::{DiskIdentity, Plan, Role};
 
 impl Real {
@@ -68,5 +71,53 @@ impl Real {
     /// See [`CommandContext`].
     pub fn context(&self) -> CommandContext {
         CommandContext::new(self.reporter.clone(), self.stop.clone())
+    }
+}
+
+impl Real {
+    /// The container's key for records, where the container of this plan is there and the passphrase at hand opens it.
+    async fn container_key(&self, plan: &Plan) -> Result<Option<RecordKey>, Fault> {
+        let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
+            return Ok(None);
+        };
+        let (Some(passphrase), Some(device)) = (
+            self.credentials.passphrase(),
+            self.disk()?.partition_at_once(entry)?,
+        ) else {
+            return Ok(None);
+        };
+        match header(&device).await? {
+            Some(header) if header.uuid == volume.id => record_key(&device, &volume.id, passphrase).await,
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
+    /// the steps look at the same device again.
+    pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
+        if let Some(key) = self.credentials.record_key(plan.install) {
+            self.keys.hold(key);
+        }
+        if !under_way {
+            return;
+        }
+        match self.container_key(plan).await {
+            Ok(key) => key.into_iter().for_each(|key| self.keys.hold(key)),
+            Err(fault) => tracing::info!(%fault, "no key for records"),
+        }
+    }
+
+    /// The passphrase at hand, or what to do about its absence.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn passphrase(&self) -> Result<SecretText, Fault> {
+        self.credentials.passphrase().cloned().ok_or_else(|| {
+            SecretFault::PassphraseMissing {
+                of: "the LUKS container".into(),
+                unattended: false,
+            }
+            .into()
+        })
     }
 }

@@ -1,14 +1,15 @@
 //! The real world as the driver sees it: every trait of [`crate::world`], put together from the files beside this one.
 //!
-//! It decides nothing; the one place where it writes a checkpoint slot is `write_slot`.
+//! It decides nothing; the one place where it writes a checkpoint slot is `write_slot_on_esp`, which `write_slot` calls.
 
 use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
-use crate::real::mount::attached::target_is_stopped;
+use crate::real::mount::attached::{Attach, target_is_stopped};
 use crate::real::survey;
-use crate::real::volume::block_io;
-use crate::real::volume::esp::store_mount;
+use crate::real::volume::block_io::{self, PAGE_BYTES, io_fault, read_page, write_page};
+use crate::real::volume::esp::{locate_on, missing, slot_path, store_mount};
 use crate::real::volume::filesystems::stopped_root;
+use crate::real::volume::slots::of_slot;
 use crate::safe_open::{self, Links};
 use crate::world::{Media, Survey, World};
 use camino::Utf8Path;
@@ -34,7 +35,7 @@ impl Media for Real {
     }
 
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let fault = |e: std::io::Error| crate::real::volume::block_io::io_fault(TMPFS_RECORD, &e);
+        let fault = |e: std::io::Error| io_fault(TMPFS_RECORD, &e);
         fs::create_dir_all(RUN_DIR).map_err(fault)?;
         // A kill in the middle leaves the former record whole.
         safe_open::replace(Utf8Path::new(TMPFS_RECORD), 0o600, bytes).map_err(fault)
@@ -46,6 +47,50 @@ impl Media for Real {
 
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
         self.read_slot_on_esp(which).await
+    }
+}
+
+impl Real {
+    /// Overwrites a slot in place: one write of 4,096 bytes, one flush. Through the mounted ESP, or, when it cannot be
+    /// mounted, at the slot's place on the device (recovery rule 18).
+    ///
+    /// # Errors
+    /// The ESP cannot be written or flushed.
+    pub async fn write_slot_on_esp(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault> {
+        match self.attach(Attach::Checkpoint).await {
+            Ok(()) => {
+                let path = slot_path(&store_mount(), which);
+                let length = fs::metadata(&path)
+                    .map_err(|e| io_fault(format!("slot {which}"), &e))?
+                    .len();
+                if length != PAGE_BYTES as u64 {
+                    return Err(missing(which, &path));
+                }
+                write_page(&path, 0, bytes)
+            }
+            Err(fault) if fault.class == FaultClass::Hardware => Err(fault),
+            Err(fault) => {
+                let device = self.partition(Role::Esp).await?;
+                if self.is_mounted(&device)? {
+                    return Err(fault);
+                }
+                self.reporter.notice(format!(
+                    "the ESP cannot be mounted ({fault}); landfall writes its checkpoint slots without mounting it"
+                ));
+                let place = of_slot(locate_on(&device)?, which).ok_or_else(|| missing(which, &device))?;
+                write_page(&device, place, bytes)
+            }
+        }
+    }
+
+    /// Reads a slot from the device. Mounts and repairs nothing.
+    ///
+    /// # Errors
+    /// The ESP cannot be read.
+    pub async fn read_slot_on_esp(&mut self, which: usize) -> Result<Vec<u8>, Fault> {
+        let device = self.partition(Role::Esp).await?;
+        let place = of_slot(locate_on(&device)?, which).ok_or_else(|| missing(which, &device))?;
+        read_page(&device, place)
     }
 }
 

@@ -80,7 +80,7 @@ const OPENERS: [(&str, usize, &str); 35] = [
     ),
     ("src/real/process/terminal.rs", 1, "the terminal of this process"),
     ("src/real/disk/mod.rs", 1, "devices, and attributes of the kernel"),
-    ("src/real/disk/sysfs.rs", 2, "attributes of the kernel"),
+    ("src/real/disk/sysfs.rs", 1, "attributes of the kernel"),
     (
         "src/real/volume/device_mapper.rs",
         1,

@@ -6,6 +6,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `proc`, `lsblk`, `efi`, `signature`, `extent` | formats: pure parsers |
+//! | `attributes` | attributes of the kernel, as texts |
 //! | `sysfs` | block devices as the kernel shows them, and their identity |
 //! | `blank` | whether a device has only blank bytes |
 //! | `partitions`, `outside`, `loader` | where partitions lie; what is in none of them; code of boot loaders there |
@@ -29,6 +30,7 @@
 //! `table` writes tables, `volume` filesystems, and `mount` mounts.
 
 pub mod amount;
+mod attributes;
 pub mod blank;
 pub mod contents;
 pub mod controllers;

@@ -7,7 +7,7 @@
 //!
 //! `sysfs` has the names that a disk gives itself.
 
-use super::Sysfs;
+use super::attributes::Sysfs;
 use std::io;
 
 /// The address of the device at `hardware`, its place from the root of all devices, e.g.

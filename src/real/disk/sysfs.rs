@@ -5,25 +5,15 @@
 //!
 //! `locked` opens devices, and `select` decides.
 
+pub use super::attributes::Sysfs;
+use super::attributes::{BLOCKS_MAX, gone, tidy};
 use super::place;
 use super::proc::{Dev, parse_dev};
 use camino::{Utf8Path, Utf8PathBuf};
 use landfall_states::actions::partition_disk::KernelPartition;
 use landfall_states::disk_name::is_unique;
 use landfall_states::plan::DiskIdentity;
-use nix::fcntl::OFlag;
-use std::io::{self, Read};
-
-/// Most devices that are looked at.
-const BLOCKS_MAX: usize = 1024;
-/// Longest attribute of a device, and longest `/proc/self/mountinfo`.
-const ATTRIBUTE_BYTES_MAX: u64 = 16 << 20;
-
-/// The places to look in; another root is for tests.
-#[derive(Debug, Clone)]
-pub struct Sysfs {
-    root: Utf8PathBuf,
-}
+use std::io;
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,71 +92,6 @@ pub fn device(name: &str) -> String {
 }
 
 impl Sysfs {
-    /// This machine.
-    pub fn real() -> Self {
-        Sysfs { root: "/".into() }
-    }
-
-    /// Another root.
-    pub fn below(root: impl Into<Utf8PathBuf>) -> Self {
-        Sysfs { root: root.into() }
-    }
-
-    /// A path below the root.
-    pub fn at(&self, path: &str) -> Utf8PathBuf {
-        self.root.join(path.trim_start_matches('/'))
-    }
-
-    /// A whole file; `None` where there is none, or where the device behind it went away or does not support it.
-    ///
-    /// # Errors
-    /// The file is there and cannot be read, or is too long.
-    pub fn text(&self, path: &str) -> io::Result<Option<String>> {
-        Ok(self
-            .bytes(path)?
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    fn bytes(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        let read = super::open(&self.at(path), OFlag::O_RDONLY)
-            .and_then(|file| file.take(ATTRIBUTE_BYTES_MAX).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Ok(Some(bytes)),
-            Err(e) if gone(&e) => Ok(None),
-            Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
-                // A failing disk must not hide the others; without its name it cannot be taken for itself.
-                tracing::warn!(path, error = %e, "attribute");
-                Ok(None)
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    fn number(&self, path: &str) -> io::Result<Option<u64>> {
-        // Text that is no number is no number: only I/O errors are errors here.
-        Ok(self.text(path)?.and_then(|t| t.trim().parse().ok()))
-    }
-
-    fn word(&self, path: &str) -> io::Result<Option<String>> {
-        Ok(self.text(path)?.and_then(|t| tidy(&t)))
-    }
-
-    /// The names in a directory, in order.
-    pub(super) fn names(&self, path: &str) -> io::Result<Vec<String>> {
-        let listing = match fs_err::read_dir(self.at(path)) {
-            Ok(listing) => listing,
-            Err(e) if gone(&e) => return Ok(vec![]),
-            Err(e) => return Err(e),
-        };
-        let mut names = Vec::new();
-        for entry in listing.take(BLOCKS_MAX) {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-        Ok(names)
-    }
-
     /// Every block device but partitions, in order of name.
     ///
     /// # Errors
@@ -457,7 +382,7 @@ impl Sysfs {
     /// The number of the block device that a link below the root leads to. In a tree of files, as tests make it, the name that
     /// the link ends in is looked up.
     pub(super) fn leads_to(&self, link: &str) -> io::Result<Option<Dev>> {
-        if self.root == "/" {
+        if self.is_this_machine() {
             return device_number(&self.at(link));
         }
         let target = fs_err::read_link(self.at(link))?;
@@ -517,33 +442,6 @@ impl Sysfs {
             Some((block, Some(partition)))
         })
     }
-}
-
-/// Whether an error means "not there". Drivers answer so for pages that the hardware does not have.
-fn gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    ) || matches!(
-        super::os_code(error),
-        Some(
-            nix::libc::ENXIO
-                | nix::libc::ENODEV
-                | nix::libc::EOPNOTSUPP
-                | nix::libc::ENOENT
-                | nix::libc::ENOTDIR
-        )
-    )
-}
-
-/// Trimmed, without control characters, inner runs of blanks as one; nothing when nothing is left.
-fn tidy(text: &str) -> Option<String> {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let words: Vec<&str> = clean.split_whitespace().collect();
-    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// The stable part of a hardware path: bus addresses, without numbers that are given out in order of discovery.

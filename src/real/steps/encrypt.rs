@@ -1,15 +1,12 @@
 //! The step that makes the LUKS2 container.
 
-use crate::real::secret::SecretText;
 use crate::real::volume::block_io::flush;
 use crate::real::volume::key_derivation;
-use crate::real::volume::luks::{Cost, header, make, observe_container, record_key};
+use crate::real::volume::luks::{Cost, make, observe_container, record_key};
 use crate::real::{Real, ask};
 use crate::world::Perform;
 use landfall_states::actions::encrypt_volumes::{EncryptOrder, EncryptVolumes, LuksFacts};
-use landfall_states::authentic::RecordKey;
-use landfall_states::fault::{Fault, SecretFault};
-use landfall_states::plan::{Plan, Role};
+use landfall_states::fault::Fault;
 
 impl Perform<EncryptVolumes> for Real {
     async fn observe(&mut self, step: &EncryptVolumes) -> Result<LuksFacts, Fault> {
@@ -69,53 +66,5 @@ impl Perform<EncryptVolumes> for Real {
             }
         });
         self.permit_ends(made).await
-    }
-}
-
-impl Real {
-    /// The container's key for records, where the container of this plan is there and the passphrase at hand opens it.
-    async fn container_key(&self, plan: &Plan) -> Result<Option<RecordKey>, Fault> {
-        let (Some(volume), Some(entry)) = (&plan.luks, plan.partition(Role::Root)) else {
-            return Ok(None);
-        };
-        let (Some(passphrase), Some(device)) = (
-            self.credentials.passphrase(),
-            self.disk()?.partition_at_once(entry)?,
-        ) else {
-            return Ok(None);
-        };
-        match header(&device).await? {
-            Some(header) if header.uuid == volume.id => record_key(&device, &volume.id, passphrase).await,
-            Some(_) | None => Ok(None),
-        }
-    }
-
-    /// Gets at the keys that records are proved with. What hinders it is no reason to stop: a record without a proof is a wish, and
-    /// the steps look at the same device again.
-    pub async fn find_record_keys(&mut self, plan: &Plan, under_way: bool) {
-        if let Some(key) = self.credentials.record_key(plan.install) {
-            self.keys.hold(key);
-        }
-        if !under_way {
-            return;
-        }
-        match self.container_key(plan).await {
-            Ok(key) => key.into_iter().for_each(|key| self.keys.hold(key)),
-            Err(fault) => tracing::info!(%fault, "no key for records"),
-        }
-    }
-
-    /// The passphrase at hand, or what to do about its absence.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn passphrase(&self) -> Result<SecretText, Fault> {
-        self.credentials.passphrase().cloned().ok_or_else(|| {
-            SecretFault::PassphraseMissing {
-                of: "the LUKS container".into(),
-                unattended: false,
-            }
-            .into()
-        })
     }
 }
