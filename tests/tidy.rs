@@ -32,11 +32,17 @@ mod refusals;
 mod remedies;
 #[path = "tidy/rooms.rs"]
 mod rooms;
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/uses.rs"]
+mod uses;
 #[path = "tidy/words.rs"]
 mod words;
 
 use fs_err as fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use uses::Use;
 
 /// Lines of a file before its tests, blank ones not counted.
 const LINES_MAX: usize = 600;
@@ -151,7 +157,10 @@ fn room(name: &str) -> &str {
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
 }
 
-fn imports(name: &str, text: &str) -> Vec<String> {
+fn imports(name: &str, uses: &BTreeSet<Use>) -> Vec<String> {
+    if !name.starts_with("src/") {
+        return vec![];
+    }
     let allowed: &[&str] = match room(name) {
         "main" | "lib" | "cli" => return vec![],
         "event" => &["event"],
@@ -191,33 +200,48 @@ fn imports(name: &str, text: &str) -> Vec<String> {
             )];
         }
     };
-    names_after(text, "crate::")
-        .into_iter()
-        .filter(|module| !allowed.contains(&module.as_str()))
+    let used: BTreeSet<&str> = uses
+        .iter()
+        .filter(|one| one.folder == "src")
+        .map(|one| one.path.first().map_or("", String::as_str))
+        .collect();
+    used.iter()
+        .filter(|module| !allowed.contains(*module))
         .map(|module| format!("imports crate::{module}; allowed are {}", allowed.join(", ")))
         .collect()
 }
 
 #[test]
 fn rooms_import_what_they_may() {
-    assert_tidy(&rust(&["src"]), imports);
-    assert_eq!(
-        imports("src/real/disk/scan.rs", "use crate::driver::Driver;").len(),
-        1
-    );
-    assert_eq!(
-        imports("src/sim/world.rs", "fn f() { crate::real::x() }").len(),
-        1
-    );
-    assert_eq!(
-        imports("src/world.rs", "use crate::{event::Event, cli::{a, b}, real};").len(),
-        2
-    );
-    assert_eq!(
-        imports("src/driver.rs", "use crate::world::World; // not crate::cli").len(),
-        0
-    );
-    assert_eq!(imports("src/attic.rs", "").len(), 1);
+    let found = uses::complaints(&rust(&["src", "states"]), imports);
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    for (name, text, count) in [
+        ("src/real/disk/scan.rs", "use crate::driver::Driver;", 1),
+        ("src/sim/world.rs", "fn f() { crate::real::x() }", 1),
+        ("src/world.rs", "use crate::{event::Event, cli::{a, b}, real};", 2),
+        ("src/driver.rs", "use crate::world::World; // not crate::cli", 0),
+        ("src/attic.rs", "", 1),
+        (
+            "src/sim/model/a.rs",
+            "fn f() { super::super::super::real::x() }",
+            1,
+        ),
+        ("src/sim/world.rs", "use crate as c;", 1),
+        ("src/sim/world.rs", "use crate::*;", 1),
+        (
+            "src/world.rs",
+            "#[cfg(test)]\nuse std::fmt;\nconst A: &str = \"https://a\";\nuse crate::cli;",
+            1,
+        ),
+        (
+            "src/world.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::cli;\n}",
+            0,
+        ),
+    ] {
+        let found = uses::complaints(&uses::sample(&[(name, text)]), imports);
+        assert_eq!(found.len(), count, "{name}: {text}: {found:?}");
+    }
 }
 
 fn impurity(_: &str, text: &str) -> Vec<String> {

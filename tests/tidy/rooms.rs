@@ -1,10 +1,12 @@
-//! Who may import whom inside `src/sim` and `states`; and no circle between files, in whatever folder.
+//! Who may import whom inside `src/sim` and `states`; and no circle between files, nor between the parts of a folder.
 //!
-//! What only tests import does not count.
+//! A folder's own file names its files and is no room beside them: what it and they use of one another does not count, nor does a method
+//! that a file adds to another file's type. What only tests import does not count either.
 //!
-//! `real_rooms` has the modules of `src/real`.
+//! `uses` follows the names; `real_rooms` has the modules of `src/real`.
 
-use crate::{assert_tidy, is_word, rust};
+use super::uses::{self, Use, is_head, sample, uses};
+use crate::rust;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rooms of `src/sim`, the lowest first. A room imports itself and what stands before it.
@@ -12,198 +14,6 @@ const SIM: [&str; 6] = ["model", "inject", "check", "world", "actions", "explore
 
 /// The files of `states` that decide what is done, by what the steps found: no step, no plan and no fault may import them.
 const DECIDING: [&str; 3] = ["decision", "recovery", "lib"];
-
-/// A crate: where its files lie, and how its own paths begin.
-struct Crate {
-    folder: &'static str,
-    /// What it is called in the other one.
-    name: &'static str,
-}
-
-const CRATES: [Crate; 2] = [
-    Crate {
-        folder: "src",
-        name: "landfall",
-    },
-    Crate {
-        folder: "states",
-        name: "landfall_states",
-    },
-];
-
-/// The code of a file in front of its tests, without comments and texts.
-fn product(text: &str) -> String {
-    let mut lines = Vec::new();
-    let mut attributes: Vec<&str> = Vec::new();
-    for line in text.lines() {
-        if line.starts_with("#[") {
-            attributes.push(line);
-            continue;
-        }
-        // A module of tests is the end of a file.
-        if attributes.contains(&"#[cfg(test)]") && line.contains("mod ") && line.ends_with('{') {
-            break;
-        }
-        let only_tests = attributes.contains(&"#[cfg(test)]");
-        attributes.clear();
-        if !only_tests {
-            lines.push(line.split("//").next().unwrap_or(""));
-        }
-    }
-    let mut code = String::new();
-    let mut in_text = false;
-    let mut escaped = false;
-    for c in lines.join("\n").chars() {
-        match (in_text, c) {
-            (true, '\\') if !escaped => {
-                escaped = true;
-                continue;
-            }
-            (true, '"') if !escaped => in_text = false,
-            (false, '"') => in_text = true,
-            (true, _) => {}
-            (false, c) => code.push(c),
-        }
-        escaped = false;
-    }
-    code
-}
-
-/// Every path that a code names behind one of these beginnings, as far as it is one word after another; lists are taken apart.
-fn paths(code: &str, beginning: &str) -> Vec<Vec<String>> {
-    /// Reads a path from here; what follows it is given back.
-    fn path<'t>(mut rest: &'t str, before: &[String], found: &mut Vec<Vec<String>>) -> &'t str {
-        let mut words = before.to_vec();
-        loop {
-            rest = rest.trim_start();
-            if let Some(list) = rest.strip_prefix('{') {
-                rest = list;
-                while !rest.starts_with('}') && !rest.is_empty() {
-                    rest = path(rest, &words, found).trim_start();
-                    rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-                }
-                return rest.strip_prefix('}').unwrap_or(rest);
-            }
-            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-            if length == 0 {
-                found.push(words);
-                // Neither a word nor a list: go on behind it, so that this ends.
-                let mut chars = rest.chars();
-                chars.next();
-                return chars.as_str();
-            }
-            words.push(rest[..length].to_owned());
-            rest = &rest[length..];
-            match rest.strip_prefix("::") {
-                Some(more) => rest = more,
-                None => {
-                    found.push(words);
-                    let renamed = rest.trim_start().strip_prefix("as ").map(str::trim_start);
-                    return renamed.map_or(rest, |renamed| renamed.trim_start_matches(is_word));
-                }
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices(beginning) {
-        if !code[..at].ends_with(|c| is_word(c) || c == ':') {
-            path(&code[at + beginning.len()..], &[], &mut found);
-        }
-    }
-    found
-}
-
-/// The place of a file as a module: the words of its path. `src/sim/model/disk.rs` → `sim`, `model`, `disk`.
-fn module(name: &str, folder: &str) -> Option<Vec<String>> {
-    let inside = name
-        .strip_prefix(folder)?
-        .strip_prefix('/')?
-        .strip_suffix(".rs")?;
-    let mut words: Vec<String> = inside.split('/').map(str::to_owned).collect();
-    if words
-        .last()
-        .is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str()))
-    {
-        words.pop();
-    }
-    // `image/image.rs`, named by a path attribute, is `image` itself.
-    if let [.., above, last] = words.as_slice()
-        && above == last
-    {
-        words.pop();
-    }
-    Some(words)
-}
-
-/// Which files import which, tests apart.
-fn imports(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut modules = BTreeMap::new();
-    for (name, _) in files.iter().filter(|(name, _)| !name.ends_with("_tests.rs")) {
-        for Crate { folder, .. } in CRATES {
-            modules.extend(module(name, folder).map(|words| ((folder, words), name.clone())));
-        }
-    }
-    // A path leads to the innermost file that its words name.
-    let file_of = |folder: &'static str, words: &[String]| -> Option<String> {
-        (1..=words.len())
-            .rev()
-            .find_map(|length| modules.get(&(folder, words[..length].to_vec())).cloned())
-    };
-    let mut imports = BTreeMap::new();
-    for (name, text) in files {
-        let Some((folder, own)) = CRATES
-            .iter()
-            .find_map(|c| Some((c.folder, module(name, c.folder)?)))
-        else {
-            continue;
-        };
-        if name.ends_with("_tests.rs") {
-            continue;
-        }
-        let code = product(text);
-        let mut used: BTreeSet<String> = BTreeSet::new();
-        used.extend(
-            paths(&code, "crate::")
-                .iter()
-                .filter_map(|words| file_of(folder, words)),
-        );
-        for other in CRATES {
-            let words = paths(&code, &format!("{}::", other.name));
-            used.extend(words.iter().filter_map(|words| file_of(other.folder, words)));
-        }
-        for words in paths(&code, "super::") {
-            let ups = 1 + words.iter().take_while(|word| *word == "super").count();
-            let above = own.len().checked_sub(ups).map(|length| own[..length].to_vec());
-            let down = words.into_iter().skip(ups - 1);
-            used.extend(
-                above.and_then(|above| file_of(folder, &above.into_iter().chain(down).collect::<Vec<_>>())),
-            );
-        }
-        for words in paths(&code, "self::") {
-            used.extend(file_of(
-                folder,
-                &own.iter().cloned().chain(words).collect::<Vec<_>>(),
-            ));
-        }
-        // A folder's own file names its files (`mod`, `pub use`) and is no room beside them.
-        used.retain(|used| used != name && !is_head(used, name) && !is_head(name, used));
-        imports.insert(name.clone(), used);
-    }
-    imports
-}
-
-/// Whether a file is the head of the folder in which the other one lies.
-fn is_head(head: &str, other: &str) -> bool {
-    let folder = head
-        .strip_suffix("/mod.rs")
-        .or_else(|| head.strip_suffix("/lib.rs"))
-        .or_else(|| head.strip_suffix(".rs"));
-    folder.is_some_and(|folder| {
-        other
-            .strip_prefix(folder)
-            .is_some_and(|rest| rest.starts_with('/'))
-    })
-}
 
 /// Files that import one another in a circle.
 struct Circle {
@@ -223,9 +33,66 @@ impl Circle {
     }
 }
 
-/// Every circle, each once.
+/// Which files import which, heads and their files apart.
+fn imports(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
+    let used = |name: &str, uses: BTreeSet<Use>| {
+        uses.into_iter()
+            .filter(|one| !one.is_method)
+            .filter_map(|one| one.file)
+            .filter(|used| !is_head(used, name) && !is_head(name, used))
+            .collect()
+    };
+    uses(files)
+        .into_iter()
+        .map(|(name, uses)| (name.clone(), used(&name, uses)))
+        .collect()
+}
+
+/// Which files and folders of a folder import which, for every folder. A folder is what all files in it import.
+fn parts(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeMap<String, BTreeSet<String>>> {
+    let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (from, to) in imports
+        .iter()
+        .flat_map(|(from, all)| all.iter().map(move |to| (from, to)))
+    {
+        let (from, to): (Vec<&str>, Vec<&str>) = (from.split('/').collect(), to.split('/').collect());
+        let common = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
+        let folder = from[..common].join("/");
+        // `a.rs` is the head of the folder `a`.
+        let part = |words: &[&str]| format!("{folder}/{}", words[common].trim_end_matches(".rs"));
+        let (from, to) = (part(&from), part(&to));
+        let parts = folders.entry(folder.clone()).or_default();
+        parts.entry(to.clone()).or_default();
+        if from != to {
+            parts.entry(from).or_default().insert(to);
+        }
+    }
+    folders.into_values().collect()
+}
+
+/// Every circle, each once: of files, and of the parts of a folder.
 fn circles(files: &[(String, String)]) -> Vec<Circle> {
     let imports = imports(files);
+    let of_files = rings(&imports);
+    let of_parts = parts(&imports).into_iter().flat_map(|parts| rings(&parts));
+    // Files that import one another are parts of a folder as well.
+    let is_told = |part: &Circle| {
+        let is_in = |file: &str, part: &str| {
+            file.strip_prefix(part)
+                .is_some_and(|rest| rest.starts_with(['.', '/']))
+        };
+        of_files.iter().any(|circle| {
+            part.files
+                .iter()
+                .all(|part| circle.files.iter().any(|file| is_in(file, part)))
+        })
+    };
+    let of_parts: Vec<Circle> = of_parts.filter(|part| !is_told(part)).collect();
+    of_files.into_iter().chain(of_parts).collect()
+}
+
+/// Every circle of these imports, each once.
+fn rings(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<Circle> {
     let reach = |from: &str| -> BTreeSet<String> {
         let (mut reached, mut open) = (BTreeSet::new(), vec![from.to_owned()]);
         while let Some(file) = open.pop() {
@@ -264,13 +131,6 @@ fn circles(files: &[(String, String)]) -> Vec<Circle> {
     circles
 }
 
-fn source(files: &[(&str, &str)]) -> Vec<(String, String)> {
-    files
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect()
-}
-
 #[test]
 fn files_import_one_another_in_no_circle() {
     let found = circles(&rust(&["src", "states"]));
@@ -299,7 +159,7 @@ fn a_circle_is_seen_in_whatever_way_it_is_written() {
             ("src/c.rs", "use crate::room::a;"),
         ],
     ] {
-        assert_eq!(circles(&source(&bad)).len(), 1, "{bad:?}");
+        assert_eq!(circles(&sample(&bad)).len(), 1, "{bad:?}");
     }
     let three = [
         ("src/a.rs", "use crate::b::B;"),
@@ -307,7 +167,7 @@ fn a_circle_is_seen_in_whatever_way_it_is_written() {
         ("src/c.rs", "use crate::a::A;"),
         ("src/d.rs", "use crate::a::A;"),
     ];
-    let told = circles(&source(&three));
+    let told = circles(&sample(&three));
     assert!(told.len() == 1 && told[0].files.len() == 3, "{}", told.len());
     for good in [
         [
@@ -331,22 +191,69 @@ fn a_circle_is_seen_in_whatever_way_it_is_written() {
             ("src/room/a.rs", "use super::C;"),
         ],
     ] {
-        assert!(circles(&source(&good)).is_empty(), "{good:?}");
+        assert!(circles(&sample(&good)).is_empty(), "{good:?}");
+    }
+}
+
+#[test]
+fn no_way_round_hides_a_circle() {
+    for bad in [
+        // Through what the head hands on.
+        &[
+            ("src/room/mod.rs", "mod a;\nmod b;\npub use a::A;\nuse b::B;"),
+            ("src/room/a.rs", "use super::B;\npub struct A;"),
+            ("src/room/b.rs", "use super::A;\npub struct B;"),
+        ][..],
+        &[
+            ("src/room/mod.rs", "pub use self::{a::*, b::{B as C}};"),
+            ("src/room/a.rs", "use super::*;\nfn f() { C::new() }"),
+            ("src/room/b.rs", "use super::*;\npub struct B;\nfn f() { a::x() }"),
+        ],
+        // Two folders through their heads.
+        &[
+            ("src/c/mod.rs", "pub use x::X;"),
+            ("src/c/x.rs", "use crate::d::Y;\npub struct X;"),
+            ("src/d/mod.rs", "pub use y::Y;"),
+            ("src/d/y.rs", "use crate::c::X;\npub struct Y;"),
+        ],
+        // Two rooms through different files.
+        &[
+            ("src/hosts/x.rs", "use crate::doctor::y::Y;"),
+            ("src/doctor/y.rs", "use crate::hosts::z::Z;\npub struct Y;"),
+            ("src/hosts/z.rs", "pub struct Z;"),
+        ],
+        // Behind a test's item, a text that looks like a comment, and a sign that looks like the beginning of a text.
+        &[
+            ("src/a.rs", "#[cfg(test)]\nuse std::fmt;\nuse crate::b::B;"),
+            (
+                "src/b.rs",
+                "const A: &str = \"https://a\";\nconst C: char = '\"';\nfn f() { crate::a::x() }",
+            ),
+        ],
+        // In a macro, and in an attribute.
+        &[
+            ("src/a.rs", "fn f() { format!(\"{}\", crate::b::x()); }"),
+            ("src/b.rs", "#[serde(with = \"crate::a\")]\nstruct A;"),
+        ],
+        // Under another name; and inside a function.
+        &[
+            ("src/a.rs", "use crate as top;\nfn f() { top::b::x() }"),
+            ("src/b.rs", "fn f() { use super::{a as other}; }"),
+        ],
+    ] {
+        assert_eq!(circles(&sample(bad)).len(), 1, "{bad:?}");
     }
 }
 
 /// What a room of the simulation imports and may not.
-fn sim_rooms(name: &str, text: &str) -> Vec<String> {
+fn sim_rooms(name: &str, uses: &BTreeSet<Use>) -> Vec<String> {
     let Some(inside) = name.strip_prefix("src/sim/") else {
         return vec![];
     };
-    let Some((own, file)) = inside.split_once('/') else {
+    let Some((own, _)) = inside.split_once('/') else {
         // The map of the rooms.
         return vec![];
     };
-    if file.ends_with("_tests.rs") {
-        return vec![];
-    }
     let place = |room: &str| SIM.iter().position(|known| *known == room);
     let Some(own_place) = place(own) else {
         return vec![format!(
@@ -354,24 +261,27 @@ fn sim_rooms(name: &str, text: &str) -> Vec<String> {
         )];
     };
     let mut complaints = Vec::new();
-    let code = product(text);
-    for words in paths(&code, "crate::sim::") {
-        let room = words.first().map_or("", String::as_str);
-        match place(room) {
-            Some(other) if other <= own_place => {}
-            Some(_) => complaints.push(format!("imports sim/{room}, which is above sim/{own}")),
-            None => complaints.push(format!("imports sim::{room}, which is no room")),
-        }
-    }
-    // The driver is run by what explores; below, a request of it is data.
-    for words in paths(&code, "crate::driver::") {
-        let is_data = words
-            .first()
-            .is_some_and(|word| ["Request", "Outcome", "Halt"].contains(&word.as_str()));
-        if own != "explore" && !is_data {
-            complaints.push(format!(
-                "imports the driver's {words:?}; only sim/explore runs the driver"
-            ));
+    for path in uses.iter().filter(|one| one.folder == "src").map(|one| &one.path) {
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["sim", room, ..] => match place(room) {
+                Some(other) if other <= own_place => {}
+                Some(_) => complaints.push(format!("imports sim/{room}, which is above sim/{own}")),
+                None => complaints.push(format!("imports sim::{room}, which is no room")),
+            },
+            ["sim"] => complaints.push("imports all of sim".to_owned()),
+            // The driver is run by what explores; below, a request of it is data.
+            ["driver", words @ ..] => {
+                let is_data = words
+                    .iter()
+                    .any(|word| ["Request", "Outcome", "Halt"].contains(word));
+                if own != "explore" && !is_data {
+                    complaints.push(format!(
+                        "imports the driver's {words:?}; only sim/explore runs the driver"
+                    ));
+                }
+            }
+            _ => {}
         }
     }
     complaints
@@ -379,8 +289,13 @@ fn sim_rooms(name: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn rooms_of_the_simulation_import_what_is_below_them() {
-    assert_tidy(&rust(&["src/sim"]), sim_rooms);
+    let found = uses::complaints(&rust(&["src", "states"]), sim_rooms);
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let complaints = |name, text| uses::complaints(&sample(&[(name, text)]), sim_rooms);
     for (name, bad) in [
+        ("src/sim/model/new.rs", "fn f() { super::super::explore::f() }"),
+        ("src/sim/model/new.rs", "use crate::{sim::explore};"),
+        ("src/sim/model/new.rs", "use crate::sim as s;"),
         ("src/sim/model/new.rs", "use crate::sim::check::watch::Checks;"),
         (
             "src/sim/check/new.rs",
@@ -393,7 +308,7 @@ fn rooms_of_the_simulation_import_what_is_below_them() {
         ("src/sim/actions/new.rs", "use crate::driver::run;"),
         ("src/sim/attic/new.rs", ""),
     ] {
-        assert_eq!(sim_rooms(name, bad).len(), 1, "{name}: {bad}");
+        assert_eq!(complaints(name, bad).len(), 1, "{name}: {bad}");
     }
     for (name, good) in [
         (
@@ -406,45 +321,56 @@ fn rooms_of_the_simulation_import_what_is_below_them() {
             "#[cfg(test)]\nmod tests {\n    use crate::sim::explore::run::Ending;\n}",
         ),
     ] {
-        assert_eq!(sim_rooms(name, good), Vec::<String>::new(), "{name}: {good}");
+        assert_eq!(complaints(name, good), Vec::<String>::new(), "{name}: {good}");
     }
 }
 
 /// What a file of the states imports and may not.
-fn states_rooms(name: &str, text: &str) -> Vec<String> {
+fn states_rooms(name: &str, uses: &BTreeSet<Use>) -> Vec<String> {
     let Some(inside) = name.strip_prefix("states/") else {
         return vec![];
     };
-    if name.ends_with("_tests.rs") || inside == "lib.rs" {
+    if inside == "lib.rs" {
         return vec![];
     }
     let own = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
-    let mut complaints = Vec::new();
-    for words in paths(&product(text), "crate::") {
-        let used = words.first().map_or("", String::as_str);
+    let mut complaints = BTreeSet::new();
+    for one in uses {
+        let used = one.path.first().map_or("", String::as_str);
         let deciding = DECIDING.contains(&used) && !DECIDING.contains(&own);
         // What an action found is decided about by who recovers; nothing else looks into an action.
         let acting = used == "actions" && own != "actions" && !DECIDING.contains(&own);
         // The head of the crate hands names on; inside, a name is taken from where it is.
-        let handed_on = used.starts_with(char::is_uppercase);
-        if deciding || acting || handed_on {
-            complaints.push(format!("imports crate::{}", words.join("::")));
+        let handed_on = matches!(one.written.as_slice(), [name] if name.starts_with(char::is_uppercase));
+        if one.folder != "states" {
+            complaints.insert(format!("imports {used} of another crate"));
+        } else if deciding || acting {
+            complaints.insert(format!("imports {}", one.path.join("::")));
+        } else if handed_on && one.file.as_deref() != Some("states/lib.rs") {
+            complaints.insert(format!(
+                "imports {} from the head of the crate",
+                one.written.join("::")
+            ));
         }
     }
-    complaints
+    complaints.into_iter().collect()
 }
 
 #[test]
 fn states_import_what_is_below_them() {
-    assert_tidy(&rust(&["states"]), states_rooms);
+    let found = uses::complaints(&rust(&["states"]), states_rooms);
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let complaints = |name, text| uses::complaints(&sample(&[(name, text)]), states_rooms);
     for (name, bad) in [
+        ("states/plan.rs", "fn f() { super::recovery::decide() }"),
+        ("states/plan.rs", "use landfall_states::recovery;"),
         ("states/plan.rs", "use crate::recovery::decide;"),
         ("states/actions/land.rs", "use crate::decision::Decision;"),
         ("states/volume.rs", "use crate::actions::land::Land;"),
         ("states/actions/land.rs", "use crate::{names::Digest, Phase};"),
     ] {
-        assert_eq!(states_rooms(name, bad).len(), 1, "{name}: {bad}");
+        assert_eq!(complaints(name, bad).len(), 1, "{name}: {bad}");
     }
     let good = "use crate::actions::partition_disk::GptCopy;\nuse crate::phase::Phase;";
-    assert_eq!(states_rooms("states/recovery.rs", good), Vec::<String>::new());
+    assert_eq!(complaints("states/recovery.rs", good), Vec::<String>::new());
 }
