@@ -1,7 +1,7 @@
 //! The driver: look, judge, act, look again, judge again.
 //!
-//! It holds no rule of its own. The states judge from facts what to do, and the world does it. The driver only keeps the
-//! rhythm, the count of attempts and the checkpoint. Every loop here is bounded, by the number of states or by the budget.
+//! It holds no rule of its own. The states judge from facts what to do, and the world does it. The driver calls
+//! look, judge and act in turn, counts attempts and saves the checkpoint. Every loop here is bounded, by the number of states or by the budget.
 //!
 //! A run, first or resumed, begins at `Planned` and looks at every step. What is done is skipped because it was seen to be
 //! done, not because a checkpoint says so.
@@ -25,8 +25,7 @@ use landfall_states::{Phase, RecordedPhase, State, Step, StepProgress, Verdict};
 use last_word::nothing_there;
 use std::time::Duration;
 
-/// How often an order may be reported as carried out and then not be, before that is called a defect of the tool that
-/// carried it out.
+/// How often a tool may report success without doing its work, before that is reported as a defect of the tool.
 const EMPTY_SUCCESSES_MAX: u32 = 3;
 /// How often consent is asked for one step: what is there may change once while a person reads.
 const CONSENTS_MAX: u32 = 2;
@@ -75,6 +74,8 @@ pub enum Outcome {
     NothingToResume {
         /// For a person.
         why: String,
+        /// What the reason lists.
+        list: Vec<String>,
         /// What to do: a new install, or what keeps every disk from taking one.
         remedy: Remedy,
     },
@@ -155,11 +156,11 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
         }
         Decision::Stop { rule, fault } => {
             if request.resume_only
-                && let Some(why) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
+                && let Some((why, list)) = nothing_there(&request.host, &survey, tmpfs.is_some(), &fault)
             {
                 // No install helps where no disk can take one: what keeps the disks from it comes first.
                 let remedy = fault.before_begin().remedy;
-                return Ok(Outcome::NothingToResume { why, remedy });
+                return Ok(Outcome::NothingToResume { why, list, remedy });
             }
             return Err(Halt {
                 rule,
@@ -178,6 +179,7 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     if request.resume_only && fresh && resume_plan.trusted.is_none() {
         return Ok(Outcome::NothingToResume {
             why: resume_plan.why,
+            list: vec![],
             remedy: Remedy::resume().before_begin(),
         });
     }
@@ -627,11 +629,27 @@ mod tests {
             named,
         };
         let lasting = FaultClass::NeedsChange;
-        let why = nothing_there(&host, &survey(lasting, false), false, &fault(lasting)).unwrap();
+        let (why, list) = nothing_there(&host, &survey(lasting, false), false, &fault(lasting)).unwrap();
         assert!(
             why.contains("of web") && why.contains("no disk is suitable for an install"),
             "{why}"
         );
+        assert!(list.is_empty() && !why.contains('\n'), "{why:?} {list:?}");
+        // What is listed stays a list: no layout is in a text.
+        let refused = Fault::of(
+            Kind::NoChoice {
+                reason: "no disk is suitable for an install".into(),
+                disks: vec!["sda: it is too small".into(), "sdb: it is in use".into()],
+            },
+            Remedy::resume(),
+        );
+        let of_two = Survey {
+            choice: Err(refused.clone()),
+            ..survey(lasting, false)
+        };
+        let (why, list) = nothing_there(&host, &of_two, false, &refused).unwrap();
+        assert!(why.ends_with("no disk is suitable for an install"), "{why:?}");
+        assert_eq!(list, ["sda: it is too small", "sdb: it is in use"]);
         // The controls: an install of this boot whose disk is away, a disk that somebody named, a fault of the moment, another stop.
         let none = |survey: Survey, has_record, fault: &Fault| {
             assert_eq!(nothing_there(&host, &survey, has_record, fault), None);

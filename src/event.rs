@@ -198,7 +198,7 @@ pub enum Event {
         /// The question.
         #[serde(rename = "what")]
         what: String,
-        /// A text of it that somebody may want to have on another device: a console shows it as a QR code too.
+        /// Text to show as a QR code.
         #[serde(rename = "scan", default, skip_serializing_if = "Option::is_none")]
         scan: Option<String>,
     },
@@ -255,6 +255,9 @@ pub enum Event {
         /// Why there is none.
         #[serde(rename = "why")]
         why: String,
+        /// What the reason lists, such as the disks that cannot take an install, each with its reason.
+        #[serde(rename = "list", default, skip_serializing_if = "Vec::is_empty")]
+        list: Vec<String>,
         /// The next command, or what to change before it.
         #[serde(rename = "next")]
         next: String,
@@ -374,8 +377,9 @@ impl Event {
                 system: line(system),
                 revision: line(revision),
             },
-            Event::NothingToResume { why, next } => Event::NothingToResume {
+            Event::NothingToResume { why, list, next } => Event::NothingToResume {
                 why: text(why),
+                list: list.into_iter().map(line).collect(),
                 next: text(next),
             },
             event @ (Event::Found { .. }

@@ -134,6 +134,8 @@ pub enum Outcome {
     NothingToResume {
         /// Why.
         why: String,
+        /// What the reason lists.
+        list: Vec<String>,
         /// What to do.
         remedy: Remedy,
     },
@@ -239,7 +241,9 @@ async fn travel(options: &InstallOptions, session: Session) -> Result<Outcome, S
     match driver::run(&mut world, &request).await {
         Ok(driver::Outcome::Landed { .. }) => Ok(Outcome::Landed),
         Ok(driver::Outcome::AlreadyLanded { .. }) => Ok(Outcome::AlreadyLanded),
-        Ok(driver::Outcome::NothingToResume { why, remedy }) => Ok(Outcome::NothingToResume { why, remedy }),
+        Ok(driver::Outcome::NothingToResume { why, list, remedy }) => {
+            Ok(Outcome::NothingToResume { why, list, remedy })
+        }
         Err(driver::Halt {
             phase,
             fault,
@@ -397,9 +401,13 @@ fn ended(
             }
             Ok(Exit::AlreadyLanded)
         }
-        Outcome::NothingToResume { why, remedy } => Err(Failure::new(
+        Outcome::NothingToResume { why, list, remedy } => Err(Failure::new(
             Exit::NothingToResume,
-            format!("nothing to resume: {why}\n    next: {}", told.in_remedy(&remedy)),
+            format!(
+                "nothing to resume: {why}{}\n    next: {}",
+                words::listed(&list),
+                told.in_remedy(&remedy)
+            ),
         )),
     }
 }
@@ -543,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_command_goes_on_where_nothing_was_begun_and_with_the_file_that_was_named() {
+    fn the_next_command_continues_where_nothing_was_begun_and_with_the_file_that_was_named() {
         let options = |resume_only, config: Option<&str>| InstallOptions {
             config: config.map(Utf8PathBuf::from),
             resume_only,

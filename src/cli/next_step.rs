@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_listens_hears_the_next_step_as_it_is_typed() {
+    fn listeners_get_the_next_step_as_it_is_typed() {
         use landfall_states::fault::{Fault, Kind};
         use std::sync::{Arc, Mutex};
 
@@ -261,6 +261,7 @@ mod tests {
         });
         completing.take(&Event::NothingToResume {
             why: "no install".into(),
+            list: vec![],
             next: "landfall install".into(),
         });
         completing.take(&Event::Notice {

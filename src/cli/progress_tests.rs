@@ -223,7 +223,7 @@ fn the_log_is_bounded() {
 
 /// A run that was cut off in a line leaves the next one a line of its own.
 #[test]
-fn a_log_that_was_cut_off_goes_on_in_a_new_line() {
+fn a_log_that_was_cut_off_continues_in_a_new_line() {
     for (left, lines) in [("{\"at_ms\":1,\"ev", 2), ("", 1), ("{}\n", 2)] {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
@@ -245,6 +245,7 @@ fn that_there_is_nothing_to_resume_is_shown_once() {
     let mut plain = Plain::new(screen.clone(), ticking(), false);
     plain.take(&Event::NothingToResume {
         why: "no install".into(),
+        list: vec![],
         next: "landfall install".into(),
     });
     assert_eq!(screen.text(), "");

@@ -25,7 +25,7 @@ use landfall_states::{Phase, RecordedPhase};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, SeekFrom};
 
-/// So much of a log is read, in bytes; its last events are in there, whatever programs print between them.
+/// Bytes at the end of a log that are read, to find its last events.
 const TAIL_BYTES_MAX: u64 = 256 << 10;
 /// What is shown of a checkpoint. The body's other fields are for landfall.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, String> {
 
 /// Most events that are printed as JSON.
 const EVENTS_MAX: usize = 50;
-/// So many events are shown as lines.
+/// Events shown as lines.
 const EVENT_LINES_MAX: usize = 3;
 
 /// A phase with its state.
@@ -320,8 +320,10 @@ impl Report {
                     ));
                     lines.push(format!("next: {}", words::START_IT));
                 }
-                Ending::NothingToResume { why, next } => {
-                    lines.push(format!("nothing to resume: {why}"));
+                Ending::NothingToResume { why, list, next } => {
+                    let colon = if list.is_empty() { "" } else { ":" };
+                    lines.push(format!("nothing to resume: {why}{colon}"));
+                    lines.extend(list.iter().map(|line| format!("  {line}")));
                     lines.push(format!("next: {}", self.told.in_words(next)));
                 }
                 Ending::Stopped { phase, fault } => {
@@ -380,8 +382,8 @@ pub(super) fn last_run(run_dir: &Utf8Path) -> Result<Option<LastRun>, Failure> {
     let Report { told, alive, run, .. } = Report::read(run_dir)?;
     Ok(run.map(|run| match run.ending {
         Some(Ending::Landed { .. } | Ending::AlreadyLanded { .. }) => LastRun::Landed,
-        Some(Ending::NothingToResume { why, next }) => LastRun::NothingToResume {
-            why,
+        Some(Ending::NothingToResume { why, list, next }) => LastRun::NothingToResume {
+            why: words::with_list(&why, &list),
             next: told.in_words(&next),
         },
         Some(Ending::Stopped { phase, fault }) => {

@@ -160,3 +160,39 @@ fn the_tmpfs_record_is_shown_whole_or_called_damaged() {
     );
     assert!(checkpoint(b"nonsense\n()").is_err());
 }
+
+/// What is listed has a line each wherever there are lines, and no layout is in a value.
+#[test]
+fn what_keeps_the_disks_from_a_resume_is_a_list() {
+    let nothing = Event::NothingToResume {
+        why: "no disk can take one".into(),
+        list: vec!["sda: it is too small".into(), "sdb: it is in use".into()],
+        next: "landfall disks".into(),
+    };
+    let mut status = Status::begin(7, 1_000);
+    status.take(&nothing, 2_000);
+    let lines = Report::of(3_000, false, Some(status.clone()), vec![]).lines();
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("nothing to resume"))
+        .unwrap();
+    assert_eq!(
+        lines[at..at + 4],
+        [
+            "nothing to resume: no disk can take one:",
+            "  sda: it is too small",
+            "  sdb: it is in use",
+            "next: landfall disks",
+        ]
+    );
+    let json = serde_json::to_string(&nothing).unwrap();
+    assert!(
+        json.contains(r#""list":["sda: it is too small","sdb: it is in use"]"#),
+        "{json}"
+    );
+    assert!(!json.contains("\\n"), "{json}");
+    // The control: without a list the bytes are those of before.
+    let plain = r#"{"event":"nothing_to_resume","why":"a","next":"b"}"#;
+    let event: Event = serde_json::from_str(plain).unwrap();
+    assert_eq!(serde_json::to_string(&event).unwrap(), plain);
+}

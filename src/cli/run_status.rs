@@ -55,6 +55,9 @@ pub enum Ending {
         /// Why.
         #[serde(rename = "why")]
         why: String,
+        /// What the reason lists.
+        #[serde(rename = "list", default, skip_serializing_if = "Vec::is_empty")]
+        list: Vec<String>,
         /// What to do.
         #[serde(rename = "next")]
         next: String,
@@ -227,9 +230,10 @@ impl Status {
                     revision: revision.clone(),
                 });
             }
-            Event::NothingToResume { why, next } => {
+            Event::NothingToResume { why, list, next } => {
                 self.ending = Some(Ending::NothingToResume {
                     why: why.clone(),
+                    list: list.clone(),
                     next: next.clone(),
                 });
             }

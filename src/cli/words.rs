@@ -109,9 +109,10 @@ pub fn of(event: &Event) -> (Weight, String) {
             Weight::Alarm,
             format!("{ALREADY_FINISHED} (remove the installer's medium): {system} at revision {revision}"),
         ),
-        Event::NothingToResume { why, next } => {
-            (Weight::Alarm, format!("nothing to resume: {why}; next: {next}"))
-        }
+        Event::NothingToResume { why, list, next } => (
+            Weight::Alarm,
+            format!("nothing to resume: {}; next: {next}", with_list(why, list)),
+        ),
         Event::Stopped { phase, fault } => (
             Weight::Alarm,
             format!("{}: {fault} ({})", stopped(*phase), fault.class()),
@@ -149,6 +150,28 @@ pub fn stopped(phase: Option<Phase>) -> String {
     }
 }
 
+/// A reason and what it lists, on one line.
+pub fn with_list(why: &str, list: &[String]) -> String {
+    if list.is_empty() {
+        why.to_owned()
+    } else {
+        format!("{why}: {}", list.join("; "))
+    }
+}
+
+/// What a reason lists, a line each, below it.
+pub fn listed(list: &[String]) -> String {
+    let lines: String = list
+        .iter()
+        .map(|line| format!("\n          {}", one_line(line)))
+        .collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!(":{lines}")
+    }
+}
+
 /// A fault laid out for its reader: the thing, the reason with its list a line each, and what to do.
 pub fn laid_out(fault: &Fault) -> String {
     let (why, list) = fault.reasons();
@@ -157,12 +180,7 @@ pub fn laid_out(fault: &Fault) -> String {
         one_line(&fault.what()),
         one_line(&why)
     );
-    if !list.is_empty() {
-        text.push(':');
-    }
-    for line in &list {
-        text.push_str(&format!("\n          {}", one_line(line)));
-    }
+    text.push_str(&listed(&list));
     text.push_str(&format!("\n    next: {}", one_line(&fault.next())));
     text
 }

@@ -17,8 +17,9 @@ pub(super) fn of(result: &Result<Outcome, Halt>) -> Event {
             system: system.clone(),
             revision: revision.to_string(),
         },
-        Ok(Outcome::NothingToResume { why, remedy }) => Event::NothingToResume {
+        Ok(Outcome::NothingToResume { why, list, remedy }) => Event::NothingToResume {
             why: why.clone(),
+            list: list.clone(),
             next: remedy.to_string(),
         },
         Err(Halt {
@@ -40,13 +41,13 @@ pub(super) fn is_lasting(class: FaultClass) -> bool {
     }
 }
 
-/// Whether a run stopped because no disk carries an install and none could take one: what that is, for somebody who wants to go on.
+/// Why a resume has nothing to continue, where no disk carries an install and none could take one; with what that lists.
 pub(super) fn nothing_there(
     host: &HostName,
     survey: &Survey,
     has_record: bool,
     fault: &Fault,
-) -> Option<String> {
+) -> Option<(String, Vec<String>)> {
     let is_of_choice = !survey.named && survey.choice.as_ref().err() == Some(fault);
     if has_record || !is_of_choice || !is_lasting(fault.class) {
         return None;
@@ -56,11 +57,7 @@ pub(super) fn nothing_there(
         Kind::NoChoice { .. } => String::new(),
         _ => format!("{}: ", fault.what()),
     };
-    let mut why =
+    let why =
         format!("no attached disk holds an install of {host}, and no disk can take one: {of_what}{reason}");
-    for line in &list {
-        why.push_str("\n        ");
-        why.push_str(line);
-    }
-    Some(why)
+    Some((why, list))
 }

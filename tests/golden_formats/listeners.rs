@@ -144,6 +144,7 @@ fn later_ends() -> Vec<Event> {
         },
         Event::NothingToResume {
             why: "sda holds no install of web".into(),
+            list: vec![],
             next: "landfall install".into(),
         },
     ]

@@ -10,13 +10,13 @@
 use super::layout::{Kind, Line, Room, Span, layout};
 use super::{Mood, Picture};
 
-/// The whole picture is drawn again after so long, in milliseconds.
+/// Time after which the whole picture is drawn again, in milliseconds.
 const WHOLE_EVERY_MS: u64 = 10_000;
 /// Columns that whoever asks may put around a question, and that an answer takes.
 const ANSWER_COLUMNS: usize = 60;
 /// A terminal with fewer lines has no room for what explains a question and for the question.
 const SMALL_LINES: usize = 20;
-/// The last picture has at least so many lines, however much is said below it.
+/// Fewest lines of the last picture, however much is printed below it.
 const LAST_LINES_MIN: usize = 4;
 
 /// Size of a terminal in columns and lines.

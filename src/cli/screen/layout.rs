@@ -82,7 +82,7 @@ const WIDE: usize = 60;
 const CELL_COLUMNS: usize = 16;
 /// Columns of the longest name of a text, `waiting:`, and a blank.
 const NAME_COLUMNS: usize = 9;
-/// Columns of a bar at most: longer ones are no easier to read.
+/// Most columns of a bar: longer ones are no easier to read.
 const BAR_COLUMNS_MAX: usize = 100;
 
 fn span(kind: Kind, text: impl Into<String>) -> Span {

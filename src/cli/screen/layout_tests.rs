@@ -146,6 +146,7 @@ fn nothing_to_resume() -> Picture {
     events.truncate(1);
     events.push(Event::NothingToResume {
         why: "sda holds no install of web".into(),
+        list: vec![],
         next: "landfall install".into(),
     });
     picture(&events, 80_000)

@@ -17,11 +17,11 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Between two pictures, at least.
+/// Shortest time between two pictures.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// The time on the screen, and its size, are looked at again after so long.
+/// The screen's clock and size are read again after this time.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A terminal that takes nothing for so long is not waited for.
+/// How long landfall waits for a terminal that accepts no output.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// The size of a terminal now.
 pub type SizeOf = Box<dyn Fn() -> Option<Size> + Send>;

@@ -130,6 +130,7 @@ fn the_log_of_a_failure_is_that_of_its_run_directory() {
 fn what_ends_without_work_is_told_below_like_a_failure() {
     let nothing = Event::NothingToResume {
         why: "sda holds no install of web".into(),
+        list: vec![],
         next: "landfall install".into(),
     };
     for is_told_below in [false, true] {

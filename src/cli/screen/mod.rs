@@ -24,7 +24,7 @@ use landfall_states::Phase;
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// So many events are kept to be shown: no screen has more lines for them.
+/// Events that are kept to be shown: no screen has more lines for them.
 const EVENTS_MAX: usize = 100;
 /// A run that tells nothing for so long is said to, in milliseconds.
 const SILENCE_MS: u64 = 30_000;
@@ -350,9 +350,10 @@ pub(super) fn ending(run: &Status, alive: bool, told: &Told) -> Vec<(&'static st
             ("commit", revision.clone()),
             ("next", words::START_IT.to_owned()),
         ],
-        Some(Ending::NothingToResume { why, next }) => {
-            vec![("why", why.clone()), ("next", told.in_words(next))]
-        }
+        Some(Ending::NothingToResume { why, list, next }) => std::iter::once(("why", why.clone()))
+            .chain(list.iter().map(|line| ("", line.clone())))
+            .chain(std::iter::once(("next", told.in_words(next))))
+            .collect(),
         Some(Ending::Stopped { fault, .. }) => laid_out(fault, told),
         None if !alive => vec![
             ("why", words::KILLED.to_owned()),

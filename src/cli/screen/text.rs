@@ -7,7 +7,7 @@
 
 /// What says that something was cut off.
 const CUT: &str = "...";
-/// No text is looked at further, in characters: more than a screen has.
+/// Characters of a text that are laid out: more than a screen has.
 const CHARS_MAX: usize = 32_000;
 
 /// Whether a character surely takes one column where there is UTF-8: letters of Europe, and marks that landfall's words have.

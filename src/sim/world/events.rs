@@ -20,7 +20,9 @@ pub(crate) fn texts(event: &Event, each: &mut dyn FnMut(&str)) {
         Event::Landed { system, revision } | Event::AlreadyLanded { system, revision } => {
             [system, revision].into_iter().for_each(|text| each(text))
         }
-        Event::NothingToResume { why, next } => [why, next].into_iter().for_each(|text| each(text)),
+        Event::NothingToResume { why, list, next } => {
+            [why, next].into_iter().chain(list).for_each(|text| each(text))
+        }
         Event::Decided { what, .. }
         | Event::Begun { what, .. }
         | Event::Step { what }
