@@ -21,6 +21,7 @@ mod problem;
 mod ranges;
 mod refused;
 mod remote;
+mod required;
 mod server;
 mod text;
 mod tolerant;

@@ -36,7 +36,7 @@ pub struct BadValue {
     pub what: &'static str,
     /// The refused text.
     pub value: String,
-    /// The rule, as a person reads it, or what stands against this value.
+    /// Why, as a sentence: the rule (`it must be …`), or what is wrong with this value.
     pub allowed: &'static str,
 }
 
@@ -128,10 +128,10 @@ fn clone_path(text: &str) -> Result<(), &'static str> {
         .strip_prefix("/mnt")
         .filter(|rest| rest.len() > 1 && rest.starts_with('/'))
     else {
-        return Err("an absolute path below /mnt, without . or .. or empty parts");
+        return Err("it must be an absolute path below /mnt, without . or .. or empty parts");
     };
     if !path_parts_are_safe(text) {
-        return Err("an absolute path below /mnt, without . or .. or empty parts");
+        return Err("it must be an absolute path below /mnt, without . or .. or empty parts");
     }
     if path.starts_with("/nix/") {
         return Err("it belongs to Nix");
@@ -150,42 +150,42 @@ fn path_parts_are_safe(text: &str) -> bool {
 
 name!(
     /// A GPT partition name: UEFI 2.10 section 5.3.3 gives it 36 UTF-16 units.
-    PartitionLabel, "partition label", "1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..", |t| label(t, 36)
+    PartitionLabel, "partition label", "it must be 1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..", |t| label(t, 36)
 );
 name!(
     /// The ESP's label, FAT volume label and partition name in one. FAT stores eleven upper-case characters, and `mkfs.fat` refuses
     /// one with a dot.
-    EspLabel, "ESP label", "1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and mkfs.fat refuses a dot)",
+    EspLabel, "ESP label", "it must be 1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and mkfs.fat refuses a dot)",
     |t| label(t, 11) && !t.bytes().any(|b| b.is_ascii_lowercase() || b == b'.')
 );
 name!(
     /// The root filesystem's label: ext4 has 16 bytes for it (ext4 disk layout, `s_volume_name`).
-    Ext4Label, "root label", "1 to 16 characters of A-Z a-z 0-9 . _ - (ext4 has room for 16), not . or ..",
+    Ext4Label, "root label", "it must be 1 to 16 characters of A-Z a-z 0-9 . _ - (ext4 has room for 16), not . or ..",
     |t| label(t, 16)
 );
 name!(
     /// The swap label: the swap header has 16 bytes with a final NUL (`mkswap(8)`).
-    SwapLabel, "swap label", "1 to 15 characters of A-Z a-z 0-9 . _ - (mkswap has room for 15), not . or ..",
+    SwapLabel, "swap label", "it must be 1 to 15 characters of A-Z a-z 0-9 . _ - (mkswap has room for 15), not . or ..",
     |t| label(t, 15)
 );
 name!(
     /// A device-mapper name.
-    MapperName, "mapper name", "1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name",
+    MapperName, "mapper name", "it must be 1 to 64 characters of A-Z a-z 0-9 . _ -, not 'control', and must not begin with a dot",
     |t| plain(t, 1, 64) && t != "control" && !t.starts_with('.')
 );
 name!(
     /// A host, by the name of its `nixosConfigurations` entry: what can also be part of a unit's name and of a store path's.
-    HostName, "host name", "1 to 63 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _",
+    HostName, "host name", "it must be 1 to 63 characters of A-Z a-z 0-9 . _ -, beginning with a letter, a digit or _",
     |t| plain(t, 1, 63) && !t.starts_with(['-', '.'])
 );
 name!(
     /// A full Git object id: SHA-1 (40 hex digits) or SHA-256 (64).
-    Revision, "revision", "40 or 64 lower-case hexadecimal digits",
+    Revision, "revision", "it must be 40 or 64 lower-case hexadecimal digits",
     |t| matches!(t.len(), 40 | 64) && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 );
 name!(
     /// A path directly in the Nix store: `/nix/store/<32 characters of Nix's base 32>-<name>`.
-    StorePath, "store path", "/nix/store/<hash>-<name>",
+    StorePath, "store path", "it must be /nix/store/<hash>-<name>",
     |t| t.strip_prefix("/nix/store/").is_some_and(|rest| {
         rest.len() > 33
             && rest.len() <= 244
@@ -196,21 +196,21 @@ name!(
 );
 name!(
     /// Where the configuration is cloned to, as seen while installing: an absolute path below `/mnt`, where nothing else is.
-    ClonePath, "clone path", "an absolute path below /mnt, without . or .. or empty parts", clone_path
+    ClonePath, "clone path", "it must be an absolute path below /mnt, without . or .. or empty parts", clone_path
 );
 name!(
     /// A directory or file of the target, as an absolute path there.
-    TargetPath, "target path", "an absolute path without . or .. or empty parts",
+    TargetPath, "target path", "it must be an absolute path without . or .. or empty parts",
     |t| t.len() > 1 && t.starts_with('/') && path_parts_are_safe(t)
 );
 name!(
     /// A user of the target system.
-    UserName, "user name", "1 to 31 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _",
+    UserName, "user name", "it must be 1 to 31 characters of A-Z a-z 0-9 . _ -, beginning with a letter, a digit or _",
     |t| plain(t, 1, 31) && !t.starts_with(['-', '.'])
 );
 name!(
     /// A Git branch or tag, or a full reference name (`git-check-ref-format(1)`, the safe part of it).
-    RefName, "branch", "a Git reference of A-Z a-z 0-9 . _ / -, not starting with - or /, without .., and no part of it begins with . or ends with . or .lock",
+    RefName, "branch", "it must be a Git reference of A-Z a-z 0-9 . _ / -, without .., that does not begin with - or /; no part of it may begin with . or end with . or .lock",
     |t| (1..=200).contains(&t.len())
         && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-'))
         && !t.starts_with('-') && !t.contains("..")
@@ -245,7 +245,7 @@ impl Size {
         BadValue {
             what: "size",
             value: value.to_owned(),
-            allowed: "a whole number and one of K M G T P, such as 512M or 8G, in all a whole number of mebibytes (1536M, not 1.5G)",
+            allowed: "it must be a whole number and one of K M G T P, such as 512M or 8G, in all a whole number of mebibytes (1536M, not 1.5G)",
         }
     }
 }
@@ -334,7 +334,7 @@ impl FromStr for Digest {
             Err(BadValue {
                 what: "digest",
                 value: text.to_owned(),
-                allowed: "64 lower-case hexadecimal digits",
+                allowed: "it must be 64 lower-case hexadecimal digits",
             })
         }
     }

@@ -429,7 +429,7 @@ impl FromStr for RemoteUrl {
             Err(BadValue {
                 what: "remote",
                 value: redacted(text),
-                allowed: "https://…, http://…, ssh://…, git+ssh://…, git://…, file:///…, user@host:path or an absolute path",
+                allowed: "it must be https://…, http://…, ssh://…, git+ssh://…, git://…, file:///…, user@host:path or an absolute path",
             })
         }
     }

@@ -281,19 +281,19 @@ fn what_a_newcomer_writes_in_ron_is_answered_in_their_words() {
         ),
         (
             full("retry: (phase_attempts_max: -1)"),
-            "-1 is not allowed: a whole number from 1 to 10000",
+            "-1 is not allowed: it must be a whole number from 1 to 10000",
         ),
         (
             full("retry: (phase_attempts_max: 99999999999999999999)"),
-            "99999999999999999999 is not allowed: a whole number from 1 to 10000",
+            "99999999999999999999 is not allowed: it must be a whole number from 1 to 10000",
         ),
         (
             full("reinstall: 4294967296"),
-            "4294967296 is not allowed: a whole number from 0 to 255",
+            "4294967296 is not allowed: it must be a whole number from 0 to 255",
         ),
         (
             full("nix: (deadline_s: -5)"),
-            "-5 is not allowed: a whole number from 1 to 604800",
+            "-5 is not allowed: it must be a whole number from 1 to 604800",
         ),
         (
             full("reinstall: 1.5"),
@@ -325,15 +325,15 @@ fn what_a_newcomer_writes_in_json_is_answered_in_their_words() {
         ("\"luks\": []", "options between { and }"),
         (
             "\"reinstall\": -1",
-            "-1 is not allowed: a whole number from 0 to 255",
+            "-1 is not allowed: it must be a whole number from 0 to 255",
         ),
         (
             "\"reinstall\": 1.5",
-            "1.5 is not allowed: a whole number from 0 to 255",
+            "1.5 is not allowed: it must be a whole number from 0 to 255",
         ),
         (
             "\"reinstall\": 99999999999",
-            "99999999999 is not allowed: a whole number from 0 to 255",
+            "99999999999 is not allowed: it must be a whole number from 0 to 255",
         ),
         (
             "\"reinstall\": \"1\"",

@@ -388,10 +388,7 @@ fn every_refusal_of_a_value_has_a_next_step() {
         ("system: Flake,, reinstall: 1", "remove this comma"),
         ("system: Flake, target_user: 'op'", "write it in double quotes"),
         ("system: Flake, reinstall: 1.5", "write a whole number"),
-        (
-            "system: Flake, reinstall: \"1\"",
-            "write the number without quotes",
-        ),
+        ("system: Flake, reinstall: \"1\"", "write 1, without quotes"),
         ("system: Flake, esp_size: 1073741824", "with its unit"),
         ("system: Flake, extra_mount_dirs: \"/a\"", "write a list"),
         ("system: Prebuilt(/nix/store/x)", "write it in double quotes"),
@@ -412,7 +409,7 @@ fn every_refusal_of_a_value_has_a_next_step() {
         (r#""swap":{"enable":1}"#, "write true or false"),
         (r#""esp_size":1073741824"#, "with its unit"),
         (r#""extra_mount_dirs":"/a""#, "write a list"),
-        (r#""reinstall":"1""#, "write the number without quotes"),
+        (r#""reinstall":"1""#, "write 1, without quotes"),
     ] {
         let told = json(&format!("{REMOTE},{rest}")).unwrap_err().to_string();
         assert!(

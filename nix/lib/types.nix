@@ -292,7 +292,7 @@ in
 rec {
   inherit sizeBytes;
 
-  hostName = matching "host name (1 to 63 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _)" "[A-Za-z0-9_][A-Za-z0-9._-]{0,62}";
+  hostName = matching "host name (1 to 63 characters of A-Z a-z 0-9 . _ -, beginning with a letter, a digit or _)" "[A-Za-z0-9_][A-Za-z0-9._-]{0,62}";
 
   # mkfs.vfat refuses the dot.
   espLabel =
@@ -389,7 +389,7 @@ rec {
 
   branch =
     narrowed types.str
-      "branch (a Git reference of A-Z a-z 0-9 . _ / -, not starting with -, without .., and no part of it begins with . or ends with . or .lock)"
+      "branch (a Git reference of A-Z a-z 0-9 . _ / -, not beginning with -, without .., and no part of it begins with . or ends with . or .lock)"
       (
         text:
         builtins.match "[A-Za-z0-9_]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?" text != null
@@ -401,7 +401,7 @@ rec {
   revision = matching "revision (40 or 64 lower-case hexadecimal digits)" "[0-9a-f]{40}([0-9a-f]{24})?";
 
   # The empty text is taken for none.
-  userName = matching "user name (1 to 31 characters of A-Z a-z 0-9 . _ -, starting with a letter, a digit or _)" "([A-Za-z0-9_][A-Za-z0-9._-]{0,30})?";
+  userName = matching "user name (1 to 31 characters of A-Z a-z 0-9 . _ -, beginning with a letter, a digit or _)" "([A-Za-z0-9_][A-Za-z0-9._-]{0,30})?";
 
   # As `landfall disks` prints them. Kernel names change from boot to boot.
   diskName =

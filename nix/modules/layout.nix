@@ -19,7 +19,7 @@ let
   # What LUKS and swap need is asked for where they are on: the replaced module looked at these nowhere else.
   needed = name: option: enabled: isRight: allowed: {
     assertion = enabled && old.said option != "" -> isRight (old.said option);
-    message = "autoInstaller.${name} ${builtins.toJSON (old.said option)} is not allowed: ${allowed}.";
+    message = "autoInstaller.${name} ${builtins.toJSON (old.said option)} is not allowed: it must be ${allowed}.";
   };
   changed =
     name: option: isTold: why:
@@ -100,11 +100,11 @@ in
         "up to 36 characters of A-Z a-z 0-9 . _ -, not . or .. or LF-KEYS; a link in /dev/disk/by-partlabel has no other name"
       )
       (needed "labels.swap" opts.labels.swap cfg.swap.enable landfall.isSwapLabel
-        "characters of A-Z a-z 0-9 . _ - (mkswap keeps 15), not . or .. or LF-KEYS; a link in /dev/disk/by-partlabel has no other name"
+        "1 or more characters of A-Z a-z 0-9 . _ - (mkswap keeps 15), not . or .. or LF-KEYS; a link in /dev/disk/by-partlabel has no other name"
       )
       (needed "luks.mapperName" opts.luks.mapperName cfg.luks.enable (
         text: landfall.isMapperName text || old.isMapperName text
-      ) "1 to 64 characters of A-Z a-z 0-9 . _ -, neither 'control' nor a dot name")
+      ) "1 to 64 characters of A-Z a-z 0-9 . _ -, not 'control', and must not begin with a dot")
       (needed "swap.size" opts.swap.size cfg.swap.enable (
         text: old.swapBytes text != null
       ) "a whole number and one of M G T, such as 512M or 8G; sgdisk accepts no fractions and no spaces")

@@ -87,7 +87,7 @@ in
       if lib.isBool value then
         (if value then "poweroff" else "reboot")
       else
-        throw "autoInstaller.powerOff: ${builtins.toJSON value} is not allowed: true or false; better set autoInstaller.onSuccess"
+        throw "autoInstaller.powerOff: ${builtins.toJSON value} is not allowed: it must be true or false; better set autoInstaller.onSuccess"
     ))
   ];
 

@@ -209,7 +209,7 @@ pub(super) fn of_branch(name: &RefName) -> Option<(String, String)> {
     }
     if text.parse::<Revision>().is_ok() {
         return Some((
-            "it is the id of a commit".into(),
+            "it has the form of a commit's id, and a branch is a name".into(),
             "set repository.revision to it, and leave repository.branch out".into(),
         ));
     }

@@ -5,14 +5,15 @@
 //!
 //! The types check single values; `Plan::derive` checks what depends on the disk.
 
+use super::edges::edges;
 use super::problem::problem;
 use super::{
     Config, KeyMedium, Luks, NixConfig, Problem, RepositoryConfig, Swap, SystemConfig, Unattended, advice,
-    mistyped, places, refused, remote, text, url,
+    mistyped, places, ranges, refused, remote, text, url,
 };
 use landfall_states::disk_name::never_agrees;
 use landfall_states::fault::Budget;
-use landfall_states::names::{HostName, RefName, Size, quoted};
+use landfall_states::names::{HostName, Revision, Size, quoted};
 use landfall_states::plan::ESP_BYTES_MIN;
 use landfall_states::recovery::NONCE_MAX;
 use landfall_states::remote::RemoteUrl;
@@ -120,7 +121,7 @@ fn esp(size: Size, found: &mut Vec<Problem>) {
         found.push(problem(
             "esp_size",
             format!(
-                "size \"{size}\" is not allowed: FAT32 needs at least {}M",
+                "size \"{size}\" is not allowed: it must be at least {}M, the least for FAT32",
                 ESP_BYTES_MIN >> 20
             ),
             "leave it out (the default is 1G), or set at least 260M",
@@ -140,7 +141,7 @@ fn encryption(luks: &Luks, found: &mut Vec<Problem>) {
     {
         found.push(problem(
             "luks.memory_min",
-            format!("size \"{least}\" is not allowed: at most 1G (landfall asks for 1G)"),
+            format!("size \"{least}\" is not allowed: it must be at most 1G (landfall asks for 1G)"),
             "leave it out, or set at most 1G",
         ));
     }
@@ -258,13 +259,17 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
             refused.fix,
         ));
     }
-    if let Some((why, fix)) = branch.as_ref().and_then(advice::of_branch) {
+    if let Some(name) = branch
+        && let Some((why, fix)) = advice::of_branch(name)
+    {
+        // The id of a commit may be a token as well.
+        let shown = match name.as_str().parse::<Revision>() {
+            Ok(id) => format!("of {} hexadecimal digits (not repeated here)", id.as_str().len()),
+            Err(_) => refused::shown("repository.branch", name.as_str()),
+        };
         found.push(problem(
             "repository.branch",
-            format!(
-                "branch {} is not allowed: {why}",
-                refused::shown("repository.branch", branch.as_ref().map_or("", RefName::as_str))
-            ),
+            format!("branch {shown} is not allowed: {why}"),
             fix,
         ));
     }
@@ -277,6 +282,17 @@ fn from_where(repository: &RepositoryConfig, found: &mut Vec<Problem>) {
             "revision 000… is not allowed: Git writes zeros where there is no commit",
             advice::REVISION,
         ));
+    }
+}
+
+/// Why a text is not the public key of a cache.
+fn key_objection(key: &str) -> String {
+    match edges(key) {
+        Some((edge, _)) => edge,
+        None if key.split_whitespace().count() > 1 => {
+            "it has spaces in it, and an entry is one key".to_owned()
+        }
+        None => "it must be NAME:KEY, where KEY is 32 bytes in base64 (43 characters and a =)".to_owned(),
     }
 }
 
@@ -318,11 +334,8 @@ fn nix_settings(nix: &NixConfig, found: &mut Vec<Problem>) {
         } else {
             problem(
                 option,
-                format!(
-                    "public key {} is not allowed: each entry must be NAME:KEY, where KEY is 32 bytes in base64 (43 characters and a =)",
-                    quoted(&shown)
-                ),
-                if key.trim() != key {
+                format!("public key {} is not allowed: {}", quoted(&shown), key_objection(key)),
+                if edges(key).is_some() {
                     "remove the spaces before and after it"
                 } else if key.split_whitespace().count() > 1 {
                     "write each key as a separate entry"
@@ -383,7 +396,7 @@ fn budget(retry: &Budget, found: &mut Vec<Problem>) {
         found.push(problem(
             "retry.backoff_first_ms",
             format!(
-                "{backoff_first_ms} is not allowed: at most retry.backoff_max_ms, which is {backoff_max_ms}"
+                "{backoff_first_ms} is not allowed: it must be at most retry.backoff_max_ms, which is {backoff_max_ms}"
             ),
             "lower it, or raise retry.backoff_max_ms",
         ));
@@ -394,8 +407,8 @@ fn range(option: &str, value: u64, min: u64, max: u64, found: &mut Vec<Problem>)
     if !(min..=max).contains(&value) {
         found.push(problem(
             option,
-            format!("{value} is not allowed: a whole number from {min} to {max}"),
-            "leave it out to use the default",
+            format!("{value} is not allowed: it must be {}", ranges::from_to(min, max)),
+            ranges::advice(min, max),
         ));
     }
 }

@@ -14,9 +14,9 @@ use landfall_states::remote::RemoteUrl;
 use landfall_states::remote::{REDACTED, is_account, is_authority, redacted};
 use landfall_states::secret_token;
 
-/// A form to write may be mistyped as well; so often it is looked at again.
+/// How often a proposed correction is corrected again.
 const AGAIN_MAX: u8 = 4;
-/// The longest address that is taken.
+/// Longest address that is accepted.
 const BYTES_MAX: usize = 512;
 /// Ways that are taken.
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git+ssh", "git", "file"];

@@ -46,7 +46,7 @@ fn seen_while_installing(option: &str, path: &str) -> Option<Problem> {
     Some(problem(
         option,
         format!(
-            "target path \"{path}\" is not allowed: write the path as it is on the installed system, without /mnt"
+            "target path \"{path}\" is not allowed: it must be the path on the installed system, without /mnt"
         ),
         fix,
     ))

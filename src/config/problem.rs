@@ -205,7 +205,7 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
     Problem {
         option: path,
         at,
-        why: format!("{shown} is not allowed: one of {}", known.join(", ")),
+        why: format!("{shown} is not allowed: it must be one of {}", known.join(", ")),
         fix: Some(match near {
             Some(near) => format!("write {near}, if you mean that"),
             None => "write one of these names".to_owned(),

@@ -30,9 +30,33 @@ pub(super) fn of(option: &str) -> Option<(u64, u64)> {
 /// What is allowed.
 pub(super) fn words(option: &str) -> String {
     match of(option) {
-        Some((min, max)) => format!("a whole number from {min} to {max}"),
+        Some((min, max)) => from_to(min, max),
         None => "a whole number".to_owned(),
     }
+}
+
+/// A range, in words.
+pub(super) fn from_to(min: u64, max: u64) -> String {
+    format!("a whole number from {min} to {max}")
+}
+
+/// What to write in place of a number that is not in its range. Every number has a default.
+pub(super) fn advice(min: u64, max: u64) -> String {
+    format!("write {}, or leave it out to use the default", from_to(min, max))
+}
+
+/// What to write in place of a text, or of a value of another type; `number`: the one in the text.
+pub(super) fn without_quotes(option: &str, number: Option<u64>) -> String {
+    let is_right = |number: &u64| of(option).is_none_or(|(min, max)| (min..=max).contains(number));
+    match number.filter(is_right) {
+        Some(number) => format!("write {number}, without quotes"),
+        None => format!("write {}, without quotes", words(option)),
+    }
+}
+
+/// As [`advice`], of an option.
+pub(super) fn advice_of(option: &str) -> String {
+    format!("write {}, or leave it out to use the default", words(option))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! What is allowed comes from the types, `check` and `places`; `parse` names the options.
 
-use super::{OnSuccess, SystemConfig, notation::Notation, ranges};
+use super::{OnSuccess, SystemConfig, notation::Notation, ranges, required};
 use landfall_states::names::quoted;
 use landfall_states::secret_token;
 use serde::Deserialize;
@@ -29,11 +29,11 @@ const MARKS: [&str; 14] = [
     "BEARER ",
     "OPENSSH-KEY",
 ];
-/// Letters and digits in a row, of both kinds, from which on a text is taken for a token or a part of a key.
+/// Length from which a mix of letters and digits is taken for a token or a part of a key.
 const TOKEN_CHARS_MIN: usize = 20;
 /// Longest text that is taken for a disk's serial number and repeated.
 const SERIAL_CHARS_MAX: usize = 32;
-/// Longest file name that is repeated in a message without a look at whether it is a key.
+/// Longest file name that a message repeats without checking whether it is a key.
 const FILE_CHARS_MAX: usize = 16;
 /// Options that a key is given for, by another way: what is no path there is the key.
 const OF_KEYS: [&str; 3] = ["keys", "ssh", "nix.trusted_public_keys"];
@@ -188,7 +188,8 @@ fn way_of_type(option: &str, what: &str, allowed: &str, word: Option<&str>) -> O
     } else if allowed.starts_with("a text") {
         "write it in double quotes"
     } else if allowed.starts_with("a whole number") {
-        "write the number without quotes and without a fraction"
+        let number = word.and_then(|word| word.parse::<u64>().ok());
+        return Some(ranges::without_quotes(option, number));
     } else if allowed.starts_with("one of") {
         "write one of these names"
     } else if allowed.starts_with("options") {
@@ -280,6 +281,18 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// Nothing, where a value belongs.
+    fn of_nothing(option: &str, allowed: &str, notation: Notation) -> Refusal {
+        let nothing = match notation {
+            Notation::Ron => "an empty value",
+            Notation::Json => "null",
+        };
+        Refusal {
+            why: format!("{nothing} is not allowed; allowed is {allowed}"),
+            fix: Some(required::instead_of_nothing(option, notation)),
+        }
+    }
+
     /// A value of another type, by serde's words for what it found and what it expected.
     pub(super) fn of_type(option: &str, found: &str, expected: &str, notation: Notation) -> Refusal {
         let allowed = allowed(option, expected, notation);
@@ -288,15 +301,12 @@ impl Refusal {
         if what == "a number" && allowed.starts_with("a whole number") {
             let number = found.split('`').nth(1).unwrap_or_default();
             return Refusal {
-                why: format!("{number} is not allowed: {allowed}"),
-                fix: Some("leave it out to use the default".into()),
+                why: format!("{number} is not allowed: it must be {allowed}"),
+                fix: Some(ranges::advice_of(option)),
             };
         }
         if what == "nothing" {
-            return Refusal {
-                why: format!("null is not allowed; allowed is {allowed}"),
-                fix: Some("leave the option out to use its default".into()),
-            };
+            return Refusal::of_nothing(option, &allowed, notation);
         }
         Refusal {
             fix: match what {
@@ -357,7 +367,10 @@ impl Refusal {
             };
         }
         Refusal {
-            why: format!("the value is not allowed: {}", allowed(option, "", notation)),
+            why: format!(
+                "the value is not allowed: it must be {}",
+                allowed(option, "", notation)
+            ),
             fix: way_of(option),
         }
     }
@@ -367,6 +380,9 @@ impl Refusal {
     pub(super) fn of_ron(option: &str, error: &ron::Error, there: &There) -> Refusal {
         let of_type = |expected: &str| {
             let allowed = allowed(option, expected, Notation::Ron);
+            if there.is_nothing() {
+                return Refusal::of_nothing(option, &allowed, Notation::Ron);
+            }
             let what = if there.is_text() {
                 "a text"
             } else {
@@ -391,11 +407,11 @@ impl Refusal {
             }
             ron::Error::IntegerOutOfBounds => Refusal {
                 why: format!(
-                    "{} is not allowed: {}",
+                    "{} is not allowed: it must be {}",
                     there.number().unwrap_or("the number".into()),
                     ranges::words(option)
                 ),
-                fix: Some("leave it out to use the default".into()),
+                fix: Some(ranges::advice_of(option)),
             },
             ron::Error::ExpectedString | ron::Error::ExpectedStringEnd => of_type("string"),
             ron::Error::ExpectedBoolean => of_type("bool"),
@@ -552,6 +568,16 @@ impl There<'_> {
     fn word(&self) -> Option<&str> {
         let (word, _) = self.rest.trim_start().strip_prefix('"')?.split_once('"')?;
         Some(word)
+    }
+
+    /// Whether it is what other notations write for nothing.
+    fn is_nothing(&self) -> bool {
+        let rest = self.rest.trim_start();
+        ["null", "None", "nil", "()"].iter().any(|nothing| {
+            rest.strip_prefix(nothing).is_some_and(|rest| {
+                !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '(' | ':'))
+            })
+        })
     }
 
     /// Whether it is a text in quotes.

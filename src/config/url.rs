@@ -158,7 +158,7 @@ pub(super) fn is_public_key(text: &str) -> bool {
 
 /// What stands against the URL of a binary cache: why, and what to do instead.
 pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
-    let form = "each entry must be one URL, such as https://cache.example";
+    let form = "it must be one URL, such as https://cache.example";
     let one = "write each cache as a separate entry";
     if let Some((edge, plain)) = edges(url) {
         let shown = if cache_objection(plain).is_none() {
@@ -193,15 +193,18 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
     };
     if !SCHEMES.contains(&scheme) {
         let lower = scheme.to_ascii_lowercase();
-        return Some(refused(
-            hidden(scheme),
-            "the address of a cache must begin with https://, http://, s3://, ssh://, ssh-ng:// or file://",
-            &if SCHEMES.contains(&&*lower) {
-                meant(&format!("{lower}://{rest}"))
-            } else {
-                FORM.to_owned()
-            },
-        ));
+        let (why, fix) = if SCHEMES.contains(&&*lower) {
+            (
+                "its scheme is written in capital letters",
+                meant(&format!("{lower}://{rest}")),
+            )
+        } else {
+            (
+                "it must begin with https://, http://, s3://, ssh://, ssh-ng:// or file://",
+                FORM.to_owned(),
+            )
+        };
+        return Some(refused(hidden(scheme), why, &fix));
     }
     match secret(scheme, rest, is_setting) {
         Some(found) => Some(of_secret(found, scheme, rest)),

@@ -40,14 +40,14 @@ pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
     let is_part = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
     let lower = text.to_ascii_lowercase();
     if RESERVED.contains(&lower.as_str()) || lower.ends_with(".localhost") {
-        return bad("the name is reserved for every system or its network (hosts(5), RFC 6761)");
+        return bad("it is reserved for every system or its network (hosts(5), RFC 6761)");
     }
     if !(1..=63).contains(&text.len())
         || !text.bytes().all(is_part)
         || text.starts_with('-')
         || text.ends_with('-')
     {
-        return bad("1 to 63 characters of a-z A-Z 0-9 -, not starting or ending with -");
+        return bad("it must be 1 to 63 characters of a-z A-Z 0-9 -, and must not begin or end with -");
     }
     let is_number = text.bytes().all(|c| c.is_ascii_digit())
         || lower
@@ -55,7 +55,7 @@ pub(crate) fn host_name(text: &str) -> Result<(), BadValue> {
             .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_hexdigit()));
     if is_number {
         return bad(
-            "the name must not be a number, because programs read a number as an address (inet_aton(3)); add a letter",
+            "it must not be a number, because programs read a number as an address (inet_aton(3)); add a letter",
         );
     }
     Ok(())

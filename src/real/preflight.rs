@@ -127,7 +127,7 @@ async fn evaluable(
         on: on.into(),
         what: "object format".into(),
         value: format.into(),
-        allowed: "sha1, because the installer's Nix cannot evaluate a repository with another object format; a system in the installer (system: Prebuilt or Image) needs no evaluation"
+        allowed: "it must be sha1, because the installer's Nix cannot evaluate a repository with another object format; a system in the installer (system: Prebuilt or Image) needs no evaluation"
             .into(),
     }
     .into())

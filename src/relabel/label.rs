@@ -134,14 +134,14 @@ impl Bearer {
     fn rule(self) -> &'static str {
         match self {
             Bearer::Fat => {
-                "1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and its tools refuse a dot)"
+                "it must be 1 to 11 characters of A-Z 0-9 _ - (FAT keeps upper case only, and its tools refuse a dot)"
             }
-            Bearer::Ext => "1 to 16 characters of A-Z a-z 0-9 . _ -, not . or ..",
-            Bearer::Xfs => "1 to 12 characters of A-Z a-z 0-9 . _ -, not . or ..",
-            Bearer::Btrfs => "1 to 255 characters of A-Z a-z 0-9 . _ -, not . or ..",
-            Bearer::Swap => "1 to 15 characters of A-Z a-z 0-9 . _ -, not . or ..",
-            Bearer::Luks2 => "1 to 47 characters of A-Z a-z 0-9 . _ -, not . or ..",
-            Bearer::Partition => "1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Ext => "it must be 1 to 16 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Xfs => "it must be 1 to 12 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Btrfs => "it must be 1 to 255 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Swap => "it must be 1 to 15 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Luks2 => "it must be 1 to 47 characters of A-Z a-z 0-9 . _ -, not . or ..",
+            Bearer::Partition => "it must be 1 to 36 characters of A-Z a-z 0-9 . _ -, not . or ..",
         }
     }
 

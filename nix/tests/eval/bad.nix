@@ -225,7 +225,7 @@ in
       }
       [
         "swap.size \"8.5G\" is not allowed"
-        "sgdisk knows no fractions"
+        "sgdisk accepts no fractions"
       ];
   "swap size past every disk" =
     together

@@ -42,7 +42,7 @@ pub async fn perform_clone(
             on: "repository.clone_path".into(),
             what: "clone path".into(),
             value: path.to_string(),
-            allowed: "a path below a directory".into(),
+            allowed: "it must be a path below a directory".into(),
         })
     })?;
     // On the target it is there already, made where its links lead.

@@ -262,7 +262,7 @@ fn one_place_each(wanted: &[Wanted<'_>]) -> Result<(), Fault> {
                 on: "keys.age_identity_path".into(),
                 what: "target path".into(),
                 value: path.to_string(),
-                allowed: "a path that nothing else uses".into(),
+                allowed: "something else uses this path".into(),
             }
             .into());
         }
