@@ -118,8 +118,13 @@ impl Exit {
 
     /// The table for `--help` and the manual.
     pub fn table() -> String {
+        Exit::table_without(&[])
+    }
+
+    /// The table of a command that never ends with some of the codes.
+    pub fn table_without(never: &[Exit]) -> String {
         let mut text = String::from("Exit codes:\n");
-        for exit in Exit::ALL {
+        for exit in Exit::ALL.iter().filter(|exit| !never.contains(exit)) {
             text.push_str(&format!("  {:>2}  {}\n", exit.code(), exit.meaning()));
         }
         text

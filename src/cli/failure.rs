@@ -4,8 +4,10 @@
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
+use clap::error::ErrorKind;
 use landfall_states::fault::Fault;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::io::Write;
 
 /// What stands before what to do.
@@ -49,19 +51,46 @@ pub(super) fn object(why: &str, next: Option<&str>, exit: Exit) -> Value {
     json!({ "result": "failed", "why": why, "next": next, "exit": exit.code() })
 }
 
-/// The object of a command line that is not understood; people are told the same by clap.
-pub(super) fn usage(error: &clap::Error) -> Value {
+/// Ends on a command line that is not understood, or shows the help that was asked for. `words`: the command line.
+pub(super) fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.exit();
+    }
+    let json = words.iter().any(|word| word == "--json");
+    let failure = usage(error, words);
+    tell(json, &failure.told(), &mut std::io::stdout());
+    super::print_error(&format!("landfall: {}", failure.text));
+    failure.exit
+}
+
+/// A command line that is not understood, in the form of every other refusal.
+fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     let text = error.to_string();
     let why = text.split("\n\nUsage:").next().unwrap_or_default();
     let why = why.split("\n\nFor more information").next().unwrap_or_default();
     let why = why.trim_start_matches("error: ").trim();
     let next = match error.kind() {
-        clap::error::ErrorKind::InvalidUtf8 => {
-            "give the file a name in UTF-8 (mv), or a link of such a name (ln -s)"
+        ErrorKind::InvalidUtf8 => {
+            "give the file a name in UTF-8 (mv), or a link of such a name (ln -s)".to_owned()
         }
-        _ => "landfall help, with the name of the command",
+        _ => format!("{} --help", command_of(words)),
     };
-    object(why, Some(next), Exit::Usage)
+    Failure::new(Exit::Usage, format!("{why}\n    next: {next}"))
+}
+
+/// The command of a command line, with the one below it: `landfall image write`.
+fn command_of(words: &[OsString]) -> String {
+    let (mut name, mut command) = ("landfall".to_owned(), super::command());
+    for word in words.iter().skip(1) {
+        let below = word
+            .to_str()
+            .and_then(|word| command.find_subcommand(word))
+            .cloned();
+        let Some(below) = below else { break };
+        name.push_str(&format!(" {}", below.get_name()));
+        command = below;
+    }
+    name
 }
 
 /// With `--json`, the last line of a command that failed. Where nobody reads it the failure itself still counts.
@@ -155,5 +184,26 @@ mod tests {
             assert_eq!(ended.map_err(|failure| failure.exit), Err(exit));
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), wanted);
         }
+    }
+
+    #[test]
+    fn a_command_line_is_refused_like_everything_else() {
+        let refused = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            match super::super::command().try_get_matches_from(&words) {
+                Ok(_) => panic!("{line}: it is accepted"),
+                Err(error) => usage(&error, &words).text,
+            }
+        };
+        assert_eq!(
+            refused("landfall image write i d --threads 9"),
+            "invalid value '9' for '--threads <1-8>': give a whole number from 1 to 8\n    next: landfall image write --help"
+        );
+        let unknown = refused("landfall status --wach");
+        assert!(
+            unknown.contains("--watch") && unknown.ends_with("next: landfall status --help"),
+            "{unknown}"
+        );
+        assert!(refused("landfall nothing").ends_with("next: landfall --help"));
     }
 }

@@ -16,8 +16,8 @@ pub struct FlashArgs {
     /// The same as DEVICE
     #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
     pub device_named: Option<String>,
-    /// Agree in advance to erase this disk, or the keys on it, named as `landfall flash` prints it. A fixed disk, or one of more than
-    /// 256 GiB, is erased only with this option, or if you type that name
+    /// The disk that may be erased without asking (or lose the keys on it), by the name that `landfall flash` prints. A fixed disk,
+    /// or one of more than 256 GiB, is erased only with this option, or if you type that name
     #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
     /// Do not ask. A fixed disk, or one of more than 256 GiB, still needs --erase-disk

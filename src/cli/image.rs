@@ -79,7 +79,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE=PATH", value_parser = addition)]
     pub add: Vec<(Utf8PathBuf, String)>,
     /// Compression level
-    #[arg(long, value_name = "1-19", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
+    #[arg(long, value_name = "1-19", default_value_t = 9, value_parser = super::numbers::within::<i32, 1, 19>)]
     pub level: i32,
 }
 
@@ -120,7 +120,7 @@ pub struct WriteArgs {
     #[arg(long, value_name = "FILE")]
     pub resume: Option<Utf8PathBuf>,
     /// Number of threads that unpack [default: one for each processor, at most 8]
-    #[arg(long, value_name = "1-8", value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, value_name = "1-8", value_parser = super::numbers::within::<u8, 1, 8>)]
     pub threads: Option<u8>,
     /// Print counts and times as one JSON object, instead of progress
     #[arg(long)]

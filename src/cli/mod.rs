@@ -24,6 +24,7 @@ pub mod install;
 pub mod line;
 pub mod log;
 mod next_step;
+mod numbers;
 pub mod plan;
 pub mod progress;
 pub mod reference;
@@ -74,7 +75,7 @@ pub const CONFIG_FILES: [&str; 2] = ["/etc/landfall/install.json", "/etc/landfal
 )]
 pub struct Cli {
     /// Also show the output of programs, and debug messages on standard error
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 998)]
     pub verbose: bool,
     /// Directory for files that are kept until the next boot
     #[arg(long, global = true, hide = true, default_value = RUN_DIR, value_name = "DIR", value_parser = directory)]
@@ -110,7 +111,7 @@ pub enum Command {
     /// It checks an installer, the computer where you build installers (a flake), or an installed NixOS host, and shows which of
     /// them it found. The exit code is that of the worst problem. A check that could not run is listed, and does not count as a
     /// problem. Where Nix evaluates a flake, Nix writes to its own store and cache, as in every evaluation.
-    #[command(after_long_help = Exit::table())]
+    #[command(after_long_help = Exit::table_without(&[Exit::NothingToResume, Exit::Locked, Exit::AlreadyLanded]))]
     Doctor(DoctorArgs),
     /// Show the log of the install
     Log(LogArgs),
@@ -138,7 +139,7 @@ pub enum Command {
     },
     /// Label this host's filesystems, and make its NixOS configuration use the labels instead of UUIDs
     ///
-    /// Shows the plan: the old and new label of each device, the edit of hardware-configuration.nix, and the devices that the next
+    /// landfall shows the plan: the old and new label of each device, the edit of hardware-configuration.nix, and the devices that the next
     /// boot will look for. With --apply, landfall sets the labels first, waits for their links in /dev/disk/by-label, and then
     /// writes the file. The UUIDs do not change, so the machine can boot at any moment. After an interruption, run it again.
     Relabel(relabel::RelabelArgs),
@@ -146,7 +147,7 @@ pub enum Command {
     ///
     /// Without DEVICE: list the sticks, and why each can or cannot be written. landfall reads the whole image before the first
     /// write, and reads the whole stick back after it. It writes the first MiB last, so an unverified stick does not boot.
-    #[command(after_long_help = Exit::table())]
+    #[command(after_long_help = Exit::table_without(&[Exit::AlreadyLanded]))]
     Flash(flash_args::FlashArgs),
     /// Print completions for a shell
     Completions {
@@ -178,7 +179,7 @@ pub struct RunArgs {
     /// Reset the attempt counters (after fixing the cause)
     #[arg(long, alias = "forgive")]
     pub reset_attempts: bool,
-    /// Use the revision that the configured branch or revision names now, not the one that the record on the disk names
+    /// Take the current commit of the configured branch or revision, and forget the one that was pinned when the install began
     #[arg(long)]
     pub repin: bool,
     /// How to show progress
@@ -203,7 +204,7 @@ pub struct InstallArgs {
     /// Start a new install, even on a disk that has a finished one; a person or the configuration must agree again
     #[arg(long)]
     pub reinstall: bool,
-    /// Agree in advance to erase this disk, named as `landfall disks` prints it: WWN, serial number, bus address, or a link in
+    /// The disk that may be erased without asking, by a name that `landfall disks` prints: WWN, serial number, bus address, or a link in
     /// /dev/disk/by-id or by-path
     #[arg(long, value_name = "NAME", value_parser = disk_name)]
     pub erase_disk: Option<String>,
@@ -256,7 +257,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "ADDRESS", requires = "described", value_parser = plan::disk_address)]
     pub disk_address: Option<String>,
     /// Logical sector size of that disk in bytes: 512 or 4096
-    #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512)]
+    #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512, value_parser = numbers::sector_bytes)]
     pub sector_bytes: u32,
 }
 
@@ -328,7 +329,7 @@ pub struct CheckArgs {
 }
 
 /// Largest number of scenarios, and of slot states, of one call.
-const STORIES_MAX: u64 = 1_000_000_000;
+const SCENARIOS_MAX: u64 = 1_000_000_000;
 /// Longest time that one call simulates, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;
 
@@ -340,7 +341,7 @@ pub struct SimulateArgs {
     pub config: ConfigArgs,
     /// Faults per scenario: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
     /// 3 (also triples, where a pair leaves a disk state not seen before)
-    #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = numbers::within::<u8, 1, 3>)]
     pub depth: u8,
     /// Kinds of faults, separated by commas: kill, cut (power), transient, needs-change, permanent, hardware, false-success (a program
     /// reports success but did nothing), partial (it did only a part), network, environment (clock, disk or boot medium fails), stop
@@ -351,17 +352,17 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "WHAT", default_value = "foreign", value_parser = simulate::before)]
     pub before: Before,
     /// Random faults, up to four per scenario; the same seed gives the same scenarios
-    #[arg(long, value_name = "N", conflicts_with = "depth")]
+    #[arg(long, value_name = "N", conflicts_with = "depth", value_parser = numbers::within::<u64, 0, { u64::MAX }>)]
     pub seed: Option<u64>,
     /// Number of random scenarios
-    #[arg(long, alias = "stories", value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    #[arg(long, alias = "stories", value_name = "N", default_value_t = 1_000, requires = "seed", value_parser = numbers::within::<u64, 1, SCENARIOS_MAX>)]
     pub scenarios: u64,
     /// Simulate random scenarios for this many minutes
-    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "scenarios", value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
+    #[arg(long, value_name = "N", requires = "seed", conflicts_with = "scenarios", value_parser = numbers::within::<u64, 1, MINUTES_MAX>)]
     pub minutes: Option<u64>,
     /// Test only the checkpoint: read at least this many states that power cuts leave in its two slots. Another --seed gives
     /// other states
-    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenarios", "minutes", "operator_action"], value_parser = clap::value_parser!(u64).range(1..=STORIES_MAX))]
+    #[arg(long, alias = "saves", value_name = "STATES", conflicts_with_all = ["depth", "faults", "scenarios", "minutes", "operator_action"], value_parser = numbers::within::<u64, 1, SCENARIOS_MAX>)]
     pub slot_states: Option<u64>,
     /// Simulate one scenario and print each line of it; for example 0.17:after:cut=none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["depth", "faults", "seed", "scenarios", "minutes", "slot_states"])]
@@ -494,11 +495,8 @@ pub fn main() -> Exit {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            if error.use_stderr() {
-                let json = std::env::args_os().any(|word| word == "--json");
-                failure::tell(json, &failure::usage(&error), &mut std::io::stdout());
-            }
-            error.exit()
+            let words: Vec<_> = std::env::args_os().collect();
+            return failure::refuse(&error, &words);
         }
     };
     // First of all: a number that nobody opened would be that of the next file that landfall opens for itself.
