@@ -352,7 +352,7 @@ fn what_fits_does_not_depend_on_a_key() {
 }
 
 #[test]
-fn a_last_line_that_is_no_code_is_no_record() {
+fn a_slot_with_a_malformed_code_is_refused() {
     let slot = record(7).encode_with(keys(1).writing()).unwrap();
     for (from, to) in [
         ("mac=container:", "mac=elsewhere:"),

@@ -119,7 +119,7 @@ fn stopped_by(decision: Decision) -> (Rule, Fault) {
 }
 
 #[test]
-fn whole_slots_of_this_install_are_believed() {
+fn whole_slots_of_this_install_are_trusted() {
     let decision = Bench::new(vec![under_way()]).decide();
     assert_eq!(decision.name(), "continue");
     let sequence = decision.trusted().map(|record| record.sequence);
@@ -249,7 +249,7 @@ fn rule_5_a_record_of_a_former_install_says_nothing_of_the_one_whose_table_is_th
 }
 
 #[test]
-fn rule_5_a_record_that_contradicts_itself_is_not_believed() {
+fn rule_5_a_record_that_contradicts_itself_is_not_trusted() {
     let evidence = DiskEvidence {
         slots: slots(Record {
             nonce: 3,
@@ -582,7 +582,7 @@ fn rule_15_a_table_that_is_there_before_its_record_is_told() {
 }
 
 #[test]
-fn rule_18_slots_found_by_their_magic_are_believed_and_told() {
+fn rule_18_slots_found_by_their_magic_are_trusted_and_told() {
     let decision = Bench::new(vec![DiskEvidence {
         slots_scanned: true,
         ..under_way()
@@ -654,7 +654,7 @@ fn no_install_is_begun_with_a_number_that_would_not_be_recognised() {
     match carrying(NONCE_MAX) {
         Decision::Stop { rule: None, fault } => {
             assert_eq!(fault.class, FaultClass::NeedsChange);
-            assert!(fault.why().contains("reinstall number 255"), "{fault}");
+            assert!(fault.why().contains("reinstalled here 255 times"), "{fault}");
         }
         other => panic!("{other:?}"),
     }
@@ -684,7 +684,7 @@ fn the_record_of_this_boot_keeps_attempts_and_pin_before_the_esp_exists() {
 }
 
 #[test]
-fn no_disk_is_the_choice_s_fault() {
+fn without_a_disk_the_fault_of_the_choice_is_reported() {
     let mut bench = Bench::new(vec![blank()]);
     bench.choice = Err(Fault::injected(FaultClass::NeedsChange, "disk", "none"));
     let Decision::Stop { rule: None, fault } = bench.decide() else {

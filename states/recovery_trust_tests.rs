@@ -44,7 +44,7 @@ fn a_record_on_a_disk_is_not_proved_by_its_place_and_one_in_memory_is() {
 /// A record that is whole in itself and of a later install than the table: nobody of us writes one. TrustedRecord, it would turn an install
 /// that is under way into a new one, over which a consent in advance may erase it (I7).
 #[test]
-fn rule_5_a_record_of_a_later_install_than_the_table_s_is_not_believed() {
+fn rule_5_a_record_of_a_later_install_than_the_table_s_is_not_trusted() {
     for nonce in [1, 3, NONCE_MAX, NONCE_MAX + 1, u32::MAX] {
         let later = Record {
             nonce,

@@ -29,7 +29,7 @@ pub fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// No token is shorter.
+/// Shortest token.
 pub const TOKEN_BYTES_MIN: usize = 20;
 /// Heads of tokens of GitHub and GitLab, in lower case.
 const HEADS: [&str; 17] = [
@@ -66,7 +66,7 @@ const NAMES: [&str; 8] = [
 ];
 /// The same of short names, which are parts of other words: they count as a whole, or as a word of a name (`api-key`).
 const WORDS: [&str; 9] = ["key", "pwd", "pass", "pin", "pat", "sig", "sas", "jwt", "bearer"];
-/// A text may be encoded over and over; no address is encoded this often.
+/// How often an encoded text is decoded: no address is encoded more often.
 const DECODED_MAX: usize = 4;
 
 /// Where tokens stand.

@@ -125,7 +125,7 @@ fn a_terminal_is_refused_since_it_has_no_end() {
 }
 
 #[test]
-fn whoever_never_writes_is_left_by_sigterm() {
+fn a_run_that_never_writes_ends_with_sigterm() {
     let (reader, _writer) = std::io::pipe().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_landfall"))
         .args([

@@ -281,7 +281,7 @@ fn follow(
 }
 
 #[test]
-fn whoever_does_what_a_refusal_says_gets_another_answer() {
+fn following_a_refusal_gives_another_answer() {
     let mut refusals = 0;
     for description in &descriptions() {
         let built = build(description);
@@ -355,7 +355,7 @@ fn an_address_is_the_one_that_udev_gave() {
 }
 
 #[test]
-fn a_link_means_the_disk_that_alone_asks_for_it() {
+fn a_link_asked_for_by_two_disks_names_neither() {
     let (mut followed, mut refused) = (0, 0);
     for description in &descriptions() {
         let built = build(description);

@@ -174,7 +174,7 @@ fn every_order_twice_is_once() {
 }
 
 #[test]
-fn who_refuses_loses_nothing() {
+fn a_refused_run_changes_nothing() {
     for mut case in Case::all() {
         case.consenter = Consenter::Refuses;
         for before in [Before::Blank, Before::Foreign, Before::Finished] {

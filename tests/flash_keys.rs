@@ -296,7 +296,7 @@ fn without_the_mark_they_are_not_found() {
 }
 
 #[test]
-fn somebody_who_stops_it_is_told_that_keys_are_left_and_goes_on() {
+fn somebody_who_stops_it_is_told_that_keys_are_left_and_continues() {
     let (bytes, place) = flashed();
     let whole = Cached::of(bytes, u64::MAX);
     keys::put(&stick(&whole), &some_keys(), &place, &[7; 32]).unwrap();

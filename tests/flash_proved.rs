@@ -324,7 +324,7 @@ fn a_plain_copy_that_is_cut_looks_bootable() {
 
 /// A record may say anything: what it says is compared.
 #[test]
-fn a_record_is_not_believed() {
+fn a_record_is_not_trusted() {
     let image = image(14 * MIB);
     let (source, digests) = looked(&image.path);
     for claimed in [0, 2, 4, u64::MAX] {

@@ -112,7 +112,7 @@ fn killed_anywhere_it_is_not_bootable_and_is_gone_on_with() {
 }
 
 #[test]
-fn a_signal_stops_it_with_the_command_that_goes_on() {
+fn a_signal_stops_it_with_the_command_that_continues() {
     if !is_root() {
         return;
     }

@@ -134,7 +134,7 @@ fn a_point_that_is_not_there_is_told_with_those_that_are() {
 }
 
 #[test]
-fn what_must_be_taken_is_and_the_rest_is_spread() {
+fn required_points_are_kept_and_the_rest_sampled_evenly() {
     let first = BTreeSet::from([0, 3]);
     let taken = |wanted| -> Vec<usize> {
         let taken = spread(10, &first, wanted);

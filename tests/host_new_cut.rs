@@ -269,7 +269,7 @@ fn a_file_that_somebody_changed_after_a_cut_is_not_overwritten() {
 }
 
 #[test]
-fn a_lock_that_git_left_is_said_and_the_next_run_goes_on() {
+fn a_lock_that_git_left_is_said_and_the_next_run_continues() {
     let scene = Scene::new();
     let lock = scene.ground.root().join(".git/index.lock");
     fs::write(&lock, "").unwrap();

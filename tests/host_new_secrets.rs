@@ -201,7 +201,7 @@ fn with_rules(people: &People, from: &str, to: &str) -> Ground {
 
 /// The rules name others than those who can read the secret: who made it would be locked out.
 #[test]
-fn whoever_decrypts_a_secret_can_do_so_afterwards() {
+fn every_reader_of_a_secret_can_decrypt_it_afterwards() {
     let people = People::new();
     let ground = with_rules(
         &people,
@@ -378,7 +378,7 @@ fn a_secret_has_one_name_in_the_rules() {
 
 /// The command for a secret in a folder below is run where the rules are, with the name that they have for it.
 #[test]
-fn a_damaged_secret_in_a_folder_is_written_anew_beside_the_rules() {
+fn a_damaged_secret_in_a_folder_is_written_again_beside_the_rules() {
     let people = People::new();
     let ground = people.ground();
     let rules = people.rules().replace("\"all.age\"", "\"of all/all.age\"");

@@ -126,7 +126,7 @@ fn our_table_without_a_slot_is_gone_on_with() {
 }
 
 #[test]
-fn a_slot_is_believed_when_the_disk_is_the_one_it_names() {
+fn a_slot_is_trusted_when_the_disk_is_the_one_it_names() {
     let image = Image::tabled();
     let older = image.slot(1 << 20, &image.record(7));
     let newer = Record {

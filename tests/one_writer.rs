@@ -85,7 +85,7 @@ fn a_second_writer_is_told_who_holds_the_disk_and_the_disk_is_as_it_was() {
 
 /// udev takes this one, and programs with `--lock`.
 #[test]
-fn whoever_takes_a_flock_meets_none() {
+fn flock_by_another_program_is_not_blocked() {
     let keep = tempfile::tempdir().unwrap();
     let path = place(&keep);
     let _lock = TargetLock::take(&path).unwrap();

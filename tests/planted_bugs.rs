@@ -239,7 +239,7 @@ fn a_disk_that_is_changed_underneath_is_noticed() {
 /// A machine that must not be believed: four stop before the first write, and of two disks the blank one is taken, in every layout and mode.
 /// Each bug that believes it is caught by its invariant, and by no other.
 #[test]
-fn machines_that_must_not_be_believed() {
+fn machines_that_must_not_be_trusted() {
     for case in Case::all() {
         let harness = || Harness::new(case).unwrap();
         let breaches = |harness: Harness| -> Vec<Breach> {

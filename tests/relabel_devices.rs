@@ -87,7 +87,7 @@ fn every_label_is_made_in_use_and_nothing_else_changes() {
 }
 
 #[test]
-fn stopped_after_any_step_it_goes_on() {
+fn stopped_after_any_step_it_continues() {
     if !is_root() {
         return;
     }

@@ -181,7 +181,7 @@ fn give_away(dir: &Utf8Path) {
 }
 
 #[test]
-fn a_repository_here_is_read_whoever_owns_it() {
+fn a_repository_here_is_read_for_any_owner() {
     let Some(place) = Place::new().filter(|_| is_root()) else {
         println!("skipped: not root");
         return;
@@ -241,7 +241,7 @@ fn web() -> u16 {
 }
 
 #[test]
-fn an_address_of_a_submodule_is_mended_in_gitmodules() {
+fn an_address_of_a_submodule_is_repaired_in_gitmodules() {
     let Some(place) = Place::new() else { return };
     let port = web();
     let id = git(&place.origin(), &["rev-parse", "HEAD"]);

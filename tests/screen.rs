@@ -165,7 +165,7 @@ fn a_terminal_is_usable_after_every_signal() {
 }
 
 #[test]
-fn another_size_is_drawn_anew() {
+fn another_size_is_drawn_again() {
     let mut watched = watch("null", "xterm", (80, 24));
     watched.wait_for("phase 7 of 11");
     let before = watched.text.len();

@@ -303,7 +303,7 @@ fn caches_of_a_former_run_are_not_read() {
 
 /// Everything that Nix keeps of a repository, as a power cut leaves it: names without contents, or a part of them.
 #[test]
-fn caches_of_nix_that_a_power_cut_tore_are_made_anew() {
+fn caches_of_nix_that_a_power_cut_tore_are_made_again() {
     let Some(place) = Place::new() else { return };
     let Some((clone, _)) = flake(&place) else { return };
     let input = bare_input(&place);

@@ -14,7 +14,7 @@ fn a_target_in_use_is_for_a_person_to_release() {
 }
 
 #[test]
-fn what_to_do_is_said_for_whoever_runs_no_install() {
+fn image_commands_have_their_own_next_steps() {
     let small = Error::TooSmall { found: 1, wanted: 2 };
     let spoilt = Error::SourceBytes {
         part: "chunk 1".into(),

@@ -42,7 +42,7 @@ const FAILURES_SHOWN_MAX: usize = 10;
 /// Scenarios by chance that one thread takes at a time.
 const CHANCE_SCENARIOS: u64 = 100;
 
-/// Most random scenario runs where `--minutes` ends them.
+/// Most random scenario runs of one call with `--minutes`.
 const CHANCE_SCENARIOS_MAX: u64 = 1 << 40;
 
 /// A night, in seconds.

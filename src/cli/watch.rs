@@ -14,7 +14,7 @@ use camino::Utf8Path;
 use std::io::Write;
 use std::time::Duration;
 
-/// The status is read again after so long.
+/// Time after which the status is read again.
 const READ_EVERY: Duration = Duration::from_millis(500);
 
 /// Draws until the run has ended.

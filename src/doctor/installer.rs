@@ -19,7 +19,7 @@ use landfall_states::fault::{Fault, FaultClass, Remedy};
 use landfall_states::utc::{span, utc};
 use std::time::Duration;
 
-/// Memory that evaluating a NixOS host needs; what the kernel keeps of 2 GiB for itself is left off.
+/// Memory that evaluating a NixOS host needs: 2 GiB without what the kernel keeps for itself.
 const MEMORY_FLAKE_BYTES_MIN: u64 = 1_792 << 20;
 /// Memory that an install needs that evaluates nothing.
 const MEMORY_BYTES_MIN: u64 = 512 << 20;

@@ -266,7 +266,7 @@ impl fmt::Debug for Check {
     }
 }
 
-/// How long landfall waits, after a check's deadline, for one that the kernel keeps in a system call.
+/// How long landfall waits for a check that is in a system call, after the check's deadline.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Check {

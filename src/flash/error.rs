@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The image reads differently from before.
     #[error(
-        "image {path}: it read differently the second time, at byte {at}; the stick is not the cause, and it is left without a \
+        "image {path}: it read differently the second time, at byte {at}; the stick is not the cause; the stick is left without a \
          boot sector"
     )]
     Changed {

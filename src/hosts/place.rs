@@ -301,7 +301,7 @@ impl Places {
     }
 }
 
-/// Characters of an expression that are shown of it.
+/// Characters of an expression that are shown.
 const CALLED_CHARS_MAX: usize = 40;
 
 /// Where the hosts of an expression stand.

@@ -21,10 +21,10 @@ use tempfile::TempDir;
 const PREFIX: &str = "landfall-host-";
 /// Held by the run that the folder is of.
 const LOCK: &str = "lock";
-/// Age from which on a folder without a lock is removed.
+/// Age after which a folder without a lock is removed.
 const UNLOCKED_MAX: Duration = Duration::from_secs(86_400);
 
-/// How often landfall tries to remove a folder in which something else is at work.
+/// How often landfall tries to remove a folder that another program still uses.
 const REMOVED_TIMES_MAX: u32 = 100;
 
 /// Whether this process is about to end.

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How long is written until a flush is begun, but for one chunk that takes longer. While the disk is flushed the next part is
+/// Time between two flushes, except for a chunk that takes longer. While the disk is flushed the next part is
 /// written, and no third one: so what a cut can take is what was written in twice this time.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(450);
 

@@ -3,10 +3,12 @@
 //! The lock is in the kernel, on the device itself, so it does not depend on a run directory or on who may see it. It ends
 //! with the last process that has it, however that ends.
 //!
-//! It is an open file description lock (fcntl(2)) on one byte far behind the ends of disks. It has no other meaning: udev and
-//! `--lock` of partitioning tools take flock(2) (systemd's "Locking Block Device Access"), which is another lock, and would
-//! keep udev from making its links if it were held for a whole run. Programs that landfall starts inherit the lock: a program
-//! that outlives a killed landfall and still writes keeps the next one away.
+//! It is an open file description lock (fcntl(2)) on one byte far past the end of every disk; no other program gives that byte a
+//! meaning. Programs that landfall starts inherit the lock: a program that outlives a killed landfall and still writes keeps the next
+//! one away.
+//!
+//! It is not flock(2), which udev and `--lock` of partitioning tools take (systemd's "Locking Block Device Access"). Held for a
+//! whole run, that lock would keep udev from making its links.
 //!
 //! `real::disk` says which disk it is; `lock` and `lock::machine` lock the run directory and the machine.
 

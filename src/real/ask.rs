@@ -1,7 +1,8 @@
 //! Asks a person.
 //!
 //! A question waits without a time limit. A passphrase for a new container is asked twice, is never empty and is never shown.
-//! Erasing needs the word `yes`. In unattended mode nothing is asked; the fault names what would answer.
+//! Erasing needs the word `yes`. In unattended mode nothing is asked; the fault names the option or the
+//! credential that would answer.
 //!
 //! Questions go to systemd's password agents (`systemd-ask-password(1)`), which own the console, the serial line and
 //! Plymouth. A person who started landfall on a terminal has no agent there, and is asked on that terminal.

@@ -1,4 +1,6 @@
-//! What this run has in hand: the plan in force, the held disk, its passphrase and keys, what it takes to run programs. It guarantees that a destructive effect is permitted only on the confirmed disk (I1, I3), and leaves the effects themselves to the steps.
+//! The state of one run: the plan, the held disk, and what is needed to run programs.
+//!
+//! A destructive effect is permitted only on the confirmed disk (I1, I3). The steps have the effects themselves.
 
 use crate::real::Real;
 use crate::real::disk::HeldDisk;

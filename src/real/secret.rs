@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_nowhere_and_text_is_never_mended() {
+    fn it_is_shown_nowhere_and_text_is_never_changed() {
         let secret = Secret::copy_of(b"canary").unwrap();
         assert_eq!(format!("{secret:?}"), "[REDACTED]");
         let text = secret.into_text().unwrap();

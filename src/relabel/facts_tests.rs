@@ -155,7 +155,7 @@ fn a_name_that_two_devices_have_means_neither() {
 
 proptest! {
     #[test]
-    fn any_text_is_borne(text in "[-a-z0-9/=\\\\ \t\n\"{}:,]{0,200}") {
+    fn any_text_is_read_without_panic(text in "[-a-z0-9/=\\\\ \t\n\"{}:,]{0,200}") {
         let shown = (devices(&text).is_ok(), content(&text), fstab(&text), swaps(&text).is_ok(), memory_available(&text));
         prop_assert!(shown.2.len() <= text.len());
     }

@@ -123,7 +123,10 @@ pub enum RelabelError {
     #[error("relabel: stopped between two steps")]
     Stopped,
     /// It failed, and what was undone for it could not be done again.
-    #[error("{first}; then {at} could not be mounted or switched on again: {then}")]
+    #[error(
+        "{at}: it could not be {} again: {then} (this followed: {first})",
+        if .at.starts_with("/dev/") { "switched on" } else { "mounted" }
+    )]
     NotPutBack {
         /// What failed first.
         first: Box<RelabelError>,
@@ -175,7 +178,7 @@ impl RelabelError {
                 shell(file.as_str())
             ),
             RelabelError::Changed(_) => "run the command again, and check the plan".into(),
-            RelabelError::Unknown { .. } => "report this to landfall, with the version of the program".into(),
+            RelabelError::Unknown { .. } => "report this as a defect of landfall, with the version of the program".into(),
             RelabelError::Dirty(device) => {
                 format!(
                     "umount it, fsck.vfat -a {}, mount it, {again}",
@@ -214,6 +217,9 @@ impl RelabelError {
                 format!("swapon {}, {again}", shell(at))
             }
             RelabelError::NotPutBack { at, .. } => format!("mount {}, {again}", shell(at)),
+            RelabelError::Fault(fault) if fault.class == FaultClass::Interrupted => {
+                "run the command again (it continues)".into()
+            }
             RelabelError::Fault(_) => format!("fix the cause, {again}"),
         }
     }

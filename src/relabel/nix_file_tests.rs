@@ -250,14 +250,14 @@ fn a_difference_is_shown_as_diff_shows_it() {
 
 proptest! {
     #[test]
-    fn any_text_is_borne(text in "[-a-z{}\\[\\]();=\"'$/. \n]{0,120}") {
+    fn any_text_is_read_without_panic(text in "[-a-z{}\\[\\]();=\"'$/. \n]{0,120}") {
         if let Ok(file) = NixFile::parse(&text) {
             prop_assert_eq!(file.renamed(|_, _| None).unwrap(), text);
         }
     }
 
     #[test]
-    fn damage_is_borne(shape in 0_usize..13, at in 0_usize..2000, put in "[{}\";=$'\\[\\]]{1,3}") {
+    fn damage_is_read_without_panic(shape in 0_usize..13, at in 0_usize..2000, put in "[{}\";=$'\\[\\]]{1,3}") {
         let (_, mut text, _) = shapes().swap_remove(shape);
         let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.insert_str(at, &put);

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_goes_on_where_its_own_filesystem_is_in_the_making() {
+    fn an_image_continues_where_its_own_filesystem_is_in_the_making() {
         let mut action = action(false);
         action.image = Some(image());
         let root = action.root.volume.clone();

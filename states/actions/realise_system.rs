@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_unclean_stop_the_database_is_not_believed() {
+    fn after_an_unclean_stop_the_database_is_not_trusted() {
         assert!(matches!(
             action(false).judge(&facts(true, Contents::NotVerified)),
             Verdict::Done(_)

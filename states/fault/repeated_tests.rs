@@ -33,7 +33,7 @@ fn the_same_unknown_ending_twice_is_permanent_with_its_line() {
 }
 
 #[test]
-fn whatever_is_between_makes_the_count_begin_anew() {
+fn another_fault_in_between_resets_the_count() {
     let others = [
         unknown("the moon is new"),
         ended(Cause::Network, "nixos-install", "the moon is full"),

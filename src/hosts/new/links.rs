@@ -1,6 +1,6 @@
 //! Refuses places of files that Git does not track: behind a link, and in another repository.
 //!
-//! A remedy makes a folder of the link.
+//! The remedy replaces the link by a folder.
 //!
 //! `new` names the files.
 

@@ -26,7 +26,7 @@ const CORRECT: &str = "correct it, commit it, and run the command again";
 /// What helps where it is not known whose secrets a new host is to have.
 const LIKE: &str = "run the command again with --like HOST, which gives the new host what HOST can read; or add the key by hand in the right \
                     place, commit it, and run the command again (it keeps an existing key)";
-/// No file that rules read a key from is longer, in bytes.
+/// Longest file from which rules read a key, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What helps where a secret is not encrypted again.

@@ -1,7 +1,7 @@
 //! The boot settings in the firmware: the entries that name our ESP, and the boot loader's own variables.
 //!
-//! Every variable is read, and none is assumed to be well-formed. One entry is made where there is none; firmware that
-//! refuses it starts the removable path. An entry is a variable of its own, written before the boot order that names it. If
+//! Every variable is read, and none is assumed to be well-formed. One entry is made where there is none, and entries of
+//! former installs of this host on this disk are removed. Firmware that refuses an entry starts the removable path. An entry is a variable of its own, written before the boot order that names it. If
 //! `efibootmgr` is killed between the two writes, the entry that exists is added to the order, and no second one is made.
 //!
 //! `disk::efi` has the format of load options, and `boot::loader` chooses among the entries of the boot loader.

@@ -307,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_borne(text in "(?s).{0,200}", before in "[\\\\\"'=: ]{0,6}", path in "[a-z0-9/\\-]{0,40}") {
+        fn any_text_is_read_without_panic(text in "(?s).{0,200}", before in "[\\\\\"'=: ]{0,6}", path in "[a-z0-9/\\-]{0,40}") {
             installer_after(&text, "x");
             setting(&text, "x");
             store_name(&text);

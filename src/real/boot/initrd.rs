@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_borne() {
+    fn any_bytes_are_read_without_panic() {
         for (bytes, right) in [
             (&b""[..], Appended::Nothing),
             (&[0; 700], Appended::Nothing),

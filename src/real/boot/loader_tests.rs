@@ -316,7 +316,7 @@ fn pe_heads() {
 
 proptest! {
     #[test]
-    fn anything_is_borne(bytes: Vec<u8>, text in "(?s).*", a in "[a-c0-9]{0,6}", glob in r"[ab*?\[\]\\-]{0,8}") {
+    fn anything_is_read_without_panic(bytes: Vec<u8>, text in "(?s).*", a in "[a-c0-9]{0,6}", glob in r"[ab*?\[\]\\-]{0,8}") {
         is_pe(&bytes);
         Entry::parse(&text, &text).id();
         LoaderConf::parse(&text);

@@ -22,7 +22,7 @@ fn of(disk: &[u8]) -> Contents {
 
 /// `blkid` 2.38.1 (`-p -o export`), of an Atari table, of nothing, and of two filesystems at once.
 #[test]
-fn blkid_is_heard_where_our_own_readers_know_nothing() {
+fn blkid_decides_where_our_readers_find_nothing() {
     let said = |code, text: &str, table| opinion(Some(code), text, table).unwrap();
     assert_eq!(said(2, "", false), None);
     assert_eq!(

@@ -60,7 +60,7 @@ fn of(block: Block, name: &str) -> Found {
 }
 
 #[test]
-fn what_a_hand_can_plug_in_is_believed_and_what_sits_in_the_machine_is_not() {
+fn what_a_hand_can_plug_in_is_trusted_and_what_sits_in_the_machine_is_not() {
     for (name, transport, removable) in [
         ("sdb", "usb", true),
         // Some sticks say that they are not removable.
@@ -99,7 +99,7 @@ fn what_a_hand_can_plug_in_is_believed_and_what_sits_in_the_machine_is_not() {
 }
 
 #[test]
-fn the_medium_that_the_system_runs_from_is_believed_wherever_it_sits() {
+fn the_medium_that_the_system_runs_from_is_trusted_wherever_it_sits() {
     let mut machine = machine(vec![
         block("vda", 0, "virtio", false),
         block("vdb", 16, "virtio", false),
@@ -120,7 +120,7 @@ fn the_medium_that_the_system_runs_from_is_believed_wherever_it_sits() {
 }
 
 #[test]
-fn two_that_could_be_believed_are_a_doubt_and_a_planted_one_is_not() {
+fn two_that_could_be_trusted_are_a_doubt_and_a_planted_one_is_not() {
     let machine = machine(vec![
         block("sda", 0, "sata", false),
         block("sdb", 16, "usb", true),

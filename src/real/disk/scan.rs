@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 /// After it, whoever only looked has let go.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Smallest disk that is offered: a smaller one is part of a phone or a board, or serves to manage an array.
+/// Smallest disk that is offered: a smaller one is part of a phone, a board or a disk array.
 const SIZE_MIN: u64 = 100 << 20;
 
 /// One disk, looked at.

@@ -371,7 +371,7 @@ fn what_is_active_is_released_by_the_command_of_its_kind() {
 }
 
 #[test]
-fn a_volume_group_goes_behind_all_that_stands_on_its_volumes() {
+fn a_volume_group_is_released_after_its_users() {
     // The container is on a volume, and the group on an array: what was found first is not what goes first.
     let found = uses(&own(), |m| {
         m.blocks[0].partitions[0].holders.push("md0".into());

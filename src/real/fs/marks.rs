@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_record_is_borne(text in "(?s).*") {
+        fn any_record_is_read_without_panic(text in "(?s).*") {
             recorded_system(&text, &"a".repeat(40).parse().unwrap(), &"web".parse().unwrap());
             prop_assert!(text.parse::<u32>().is_ok() || tries_of(&text) == 0);
         }

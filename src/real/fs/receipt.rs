@@ -335,7 +335,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_receipt_and_log_are_borne(text in ".*") {
+        fn any_receipt_and_log_are_read_without_panic(text in ".*") {
             read_receipt(&text);
             timings(&text);
         }

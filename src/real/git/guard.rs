@@ -21,7 +21,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Most strange things of a repository that are reported.
+/// Most problems of a repository that are reported.
 const TOLD_MAX: usize = 5;
 /// Deepest folder of a repository; the kernel allows no longer path.
 const DEPTH_MAX: usize = 2_048;

@@ -12,7 +12,7 @@ use camino::Utf8Path;
 use landfall_states::fault::Fault;
 use std::io::Read;
 
-/// A pointer of Git LFS is shorter.
+/// Longest pointer of Git LFS.
 const POINTER_BYTES_MAX: u64 = 1_024;
 /// Most files that are looked at for pointers of Git LFS.
 const CANDIDATES_MAX: usize = 10_000;

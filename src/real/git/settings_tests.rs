@@ -157,7 +157,7 @@ fn foreign_text_is_shown_cut_and_without_what_may_be_secret() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_borne(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+    fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
         if let Ok(settings) = read(&bytes) {
             for setting in &settings {
                 shown(setting);

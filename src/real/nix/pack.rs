@@ -36,7 +36,7 @@ const HASH_SEED: &str = "6c616e64-6661-8c6c-8000-696d61676532";
 /// The journal's size in MiB: what a filesystem of a few GiB would get; growing keeps it. Small closures, which are those of
 /// tests, get the smaller one.
 const JOURNAL_MIB: [u64; 2] = [64, 16];
-/// Blocks of contents from which on the image gets the larger journal: 256 MiB.
+/// Blocks of contents above which the image gets the larger journal: 256 MiB.
 const SMALL_BLOCKS_MAX: u64 = 1 << 16;
 /// What `mke2fs` goes by, instead of the machine's own configuration: features and their order of later versions would change
 /// the bytes. Every size that `mke2fs` has a name for is the same here.

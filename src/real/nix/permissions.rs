@@ -165,7 +165,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn what_nobody_could_read_or_enter_is_found_and_mended_and_nothing_else_is_touched() {
+    fn what_nobody_could_read_or_enter_is_found_and_repaired_and_nothing_else_is_touched() {
         let keep = tempfile::tempdir().unwrap();
         let root = &Root::at(Utf8Path::from_path(keep.path()).unwrap());
         let context = CommandContext::new(Reporter::default(), Stop::never());

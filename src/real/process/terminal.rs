@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A line on a terminal is not longer, in bytes (`termios(3)`).
+/// Longest line that a terminal gives, in bytes (`termios(3)`).
 const LINE_BYTES_MAX: usize = 4096;
 /// A key that does nothing (`_POSIX_VDISABLE` of Linux).
 const NO_KEY: u8 = 0;

@@ -21,7 +21,7 @@ const CUT: &str = "it is a file that age encrypted, and it is incomplete or dama
 const KEY_BYTES: usize = 32;
 /// Characters of 32 bytes in base 64 without padding.
 const KEY_CHARS: usize = 43;
-/// At the head of what is encrypted, and at its end where nothing else is.
+/// Smallest encrypted part of a file: its first bytes, and an empty end.
 const PAYLOAD_BYTES_MIN: usize = 16 + 16;
 
 /// Bech32 as age has it: as long as it is.

@@ -1,4 +1,4 @@
-//! Why a key under a passphrase is not used.
+//! The reasons why a key with a passphrase is not used.
 
 /// A key that is not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +10,7 @@ pub struct Unusable {
     pub why: Why,
 }
 
-/// Why a key under a passphrase is not used.
+/// The reason why a key with a passphrase is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// There is no terminal.

@@ -556,7 +556,7 @@ impl Medium {
     fn unmountable(kind: &str, errno: Errno) -> Fault {
         SecretFault::KeyMedium {
             label: key_media::LABEL.into(),
-            said: format!("as {kind}: {errno}"),
+            said: format!("{errno} (tried as {kind})"),
             known: KEY_MEDIA.map(|(kind, _)| kind.to_owned()).into(),
         }
         .into()

@@ -125,7 +125,7 @@ fn classic_mbr_and_boot_sectors_are_told_apart() {
 }
 
 #[test]
-fn a_header_that_asks_for_too_much_is_damaged_not_believed() {
+fn a_header_that_asks_for_too_much_is_damaged_not_trusted() {
     let mut disk = blank(8);
     write_to(&mut disk, &table(512, 7, 2, 16_384));
     let change = |f: &dyn Fn(&mut GPTHeader)| {

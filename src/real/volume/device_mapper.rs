@@ -337,7 +337,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_borne(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
+        fn any_answer_is_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
             names_in(&bytes);
             prop_assert!(devices_in(&bytes).len() <= 12);
         }

@@ -136,7 +136,7 @@ fn a_slot_of_another_size_or_a_strange_fat_has_no_place() {
 }
 
 #[test]
-fn a_dirty_esp_is_mended_and_keeps_its_slots() {
+fn a_dirty_esp_is_repaired_and_keeps_its_slots() {
     let dir = tempfile::tempdir().unwrap();
     let device = image(&dir, "esp");
     make(&device, 512);
@@ -476,7 +476,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Damage anywhere in the metadata: an answer or an error, soon; never a hang.
     #[test]
-    fn any_damage_is_borne(hits in proptest::collection::vec((0_usize..700_000, any::<u8>()), 1..40)) {
+    fn any_damage_is_read_without_panic(hits in proptest::collection::vec((0_usize..700_000, any::<u8>()), 1..40)) {
         thread_local! {
             static WHOLE: Vec<u8> = {
                 let dir = tempfile::tempdir().unwrap();

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_superblock_of_a_finished_root_is_mended_and_nothing_is_lost() {
+    fn a_torn_superblock_of_a_finished_root_is_repaired_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let device = test_support::image(&dir, "part", 320 << 20);
         let volume = test_support::volume("root-web");

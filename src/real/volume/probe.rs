@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_borne(text in ".*", lines in proptest::collection::vec("[A-Z]{0,6}=?[ -~é\\\\]{0,12}", 0..8)) {
+        fn any_text_is_read_without_panic(text in ".*", lines in proptest::collection::vec("[A-Z]{0,6}=?[ -~é\\\\]{0,12}", 0..8)) {
             parse(&text);
             let probe = parse(&lines.join("\n"));
             prop_assert_ne!(probe, Some(Probe::Blank));

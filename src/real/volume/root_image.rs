@@ -37,7 +37,7 @@ use std::time::Duration;
 /// Longest run of a program that checks or grows a root filesystem from an image.
 const DEADLINE: Duration = Duration::from_secs(3_600);
 
-/// The longest that one order writes, but for one slice of the writer. Behind each order the volume is looked at and the
+/// How long one order writes before the checkpoint is saved, except for one slice of the writer. After each order the volume is looked at and the
 /// checkpoint is saved, which on a slow disk takes a good part of a second.
 const STRETCH: Duration = Duration::from_secs(5);
 

@@ -1,8 +1,7 @@
-//! Partition the disk: wipe what was there, write both copies of the table, tell the kernel. Law of every file here: the effects of an
-//! order, and their order, are those of the real step; where the kernel promises less than a reader would think, less is
-//! promised here.
+//! Partition the disk: wipe what was there, write both copies of the table, tell the kernel.
 //!
-//! Absent in every file here: judging.
+//! In every file here the effects of an order, and their order, are those of the real step. Where the kernel promises less than a
+//! reader would think, less is promised here. No file here judges: the states do.
 
 use crate::sim::check::watch::Found;
 use crate::sim::inject::planted::planted;

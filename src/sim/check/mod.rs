@@ -4,8 +4,8 @@
 //! invariants  by name and number                        watch     watches them over one scenario run
 //! coverage    figures, failures, the matrix             planted   which invariant must catch which planted bug
 //! decisions   about a disk that a power cut left        visible_effects  what can be seen of a run from outside
-//! traps       what is wrong with a landing on a machine that must not be believed
-//! last_word   what a run told of its end
+//! traps       whether an install that ended on an untrustworthy machine was a mistake
+//! last_word   the last event of a run
 //! ```
 
 pub mod coverage;

@@ -1,4 +1,4 @@
-//! What is wrong with a landing on a machine that must not be believed, by its facts alone.
+//! Decides whether an install that ended on an untrustworthy machine was a mistake, from the facts of the machine alone.
 
 use crate::sim::check::invariants::{Breach, Invariant};
 use crate::sim::model::case::Consenter;

@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_cut_leaves_an_acknowledged_record_is_believed() {
+    fn whatever_a_cut_leaves_an_acknowledged_record_is_trusted() {
         let coverage = enumerate(&setting(), 1, 100_000, &|_| true).unwrap();
         assert_eq!(coverage.breaches, vec![]);
         assert!(coverage.states >= 100_000 && coverage.newer > 0 && coverage.newer < coverage.states / 2);

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_superblock_is_mended_and_a_cut_in_the_mending_is_mended_again() {
+    fn a_torn_superblock_is_repaired_and_a_cut_in_the_repair_is_repaired_again() {
         for case in CASES {
             let sound = harness(case);
             let lands = |schedule: &str| {

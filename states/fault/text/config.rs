@@ -37,7 +37,7 @@ impl ConfigFault {
             } => Words::of(
                 disk,
                 format!(
-                    "it holds reinstall number {number} of this host and layout, and landfall recognises installs only up to number {max}"
+                    "this host was reinstalled here {number} times, and {max} is the most that landfall supports"
                 ),
             ),
             ConfigFault::OtherLoader { system, loader } => Words::of(

@@ -122,7 +122,7 @@ impl DeviceFault {
             }
             DeviceFault::SlotMissing { .. } => Remedy::words("landfall resume (it makes the slot again)"),
             DeviceFault::OtherHeader { .. } => {
-                Remedy::words("landfall resume (it checks the disk again, from the partition table on)")
+                Remedy::words("landfall resume (it checks the whole disk again)")
             }
         }
     }

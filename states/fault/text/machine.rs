@@ -30,7 +30,7 @@ impl MachineFault {
             ),
             MachineFault::NotRoot { uid } => Words::of(
                 "privileges",
-                format!("landfall runs as user {uid}, and it needs to run as root"),
+                format!("landfall runs as user {uid}, but it needs root"),
             ),
             MachineFault::Clock { now_s, min_s, max_s } => Words::of(
                 "clock",

@@ -32,7 +32,7 @@ impl RoomFault {
                 available_bytes,
             } => Words::of(
                 format!("root partition with {available_bytes} bytes for a filesystem"),
-                format!("the filesystem in the image {image} has {needed_bytes} bytes"),
+                format!("it is too small: the filesystem in the image {image} has {needed_bytes} bytes"),
             ),
             RoomFault::System {
                 system,
@@ -44,7 +44,7 @@ impl RoomFault {
             } => Words::of(
                 format!("root partition of {available_bytes} bytes"),
                 format!(
-                    "the {system} has {system_bytes} bytes; with {spare_bytes} in reserve it needs {needed_bytes}, and only {usable_percent} % of the partition can be used"
+                    "it is too small: the {system} has {system_bytes} bytes and needs {needed_bytes} ({spare_bytes} in reserve), and only {usable_percent} % of the partition can be used"
                 ),
             ),
             RoomFault::Boot {
@@ -55,7 +55,7 @@ impl RoomFault {
             } => Words::of(
                 format!("ESP of {available_bytes} bytes"),
                 format!(
-                    "it is too small: kernel and initrd have {images_bytes} bytes, and twice that plus {spare_bytes} is needed: {needed_bytes}"
+                    "it is too small: it needs {needed_bytes} bytes, which is twice the {images_bytes} of kernel and initrd, and {spare_bytes} in reserve"
                 ),
             ),
             RoomFault::Database {

@@ -19,7 +19,7 @@ impl SecretFault {
             ),
             SecretFault::PassphrasesDiffer { of, rounds } => Words::of(
                 format!("passphrase of {of}"),
-                format!("it was not entered twice the same in {rounds} attempts"),
+                format!("its two entries were different in {rounds} attempts"),
             ),
             SecretFault::Missing { credential, .. } => Words::of(
                 format!("credential {credential}"),
@@ -35,7 +35,7 @@ impl SecretFault {
             SecretFault::KeyMedium { label, said, known } => Words::of(
                 format!("medium with the label {label}"),
                 format!(
-                    "it cannot be mounted {said}; supported filesystems are {}",
+                    "it cannot be mounted: {said}; supported filesystems are {}",
                     known.join(", ")
                 ),
             ),

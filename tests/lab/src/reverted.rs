@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_has_moved_on_is_told() {
+    fn changed_source_text_is_reported() {
         assert_eq!(replaced("a b c", "b", "x").unwrap(), "a x c");
         for text in ["a c", "b b"] {
             assert!(replaced(text, "b", "x").is_err());
