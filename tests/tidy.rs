@@ -34,6 +34,8 @@ mod remedies;
 mod rooms;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/troubleshooting.rs"]
+mod troubleshooting;
 #[path = "tidy/uses.rs"]
 mod uses;
 #[path = "tidy/words.rs"]

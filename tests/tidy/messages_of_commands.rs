@@ -396,7 +396,10 @@ fn of_relabel() -> Vec<(&'static str, RelabelError)> {
         RelabelError::NotPutBack {
             first: Box::new(RelabelError::Moved(device())),
             at: text("mount_point"),
-            then: Box::new(RelabelError::Moved(device())),
+            then: Box::new(RelabelError::Fault(Fault::of(
+                landfall_states::fault::Kind::Stopped { by: None },
+                Remedy::resume(),
+            ))),
         },
         RelabelError::Fault(Fault::of(
             landfall_states::fault::Kind::Stopped { by: None },

@@ -3,7 +3,7 @@
 //! Slots are allocated once, at full size, and then only overwritten in place. They are read from the block device, mounted
 //! or not, before anything may repair or mount the filesystem.
 //!
-//! `states::checkpoint` says what a slot means, `checkpoint_store` chooses the slot to write, `steps::anchor` writes it, and
+//! `states::checkpoint` says what a slot means, `checkpoint_store` chooses the slot to write, `real::world` writes it, and
 //! `boot::files` has the boot loader's files.
 
 use crate::event::Reporter;

@@ -4,7 +4,7 @@
 //! partition holds, reading ends within a bound of bytes and operations, never panics, and gives raw bytes that nothing has
 //! judged yet.
 //!
-//! `volume::esp` allocates slots, `steps::anchor` writes them in place, and `states::checkpoint` and `states::recovery` decode
+//! `volume::esp` allocates slots, `real::world` writes them in place, and `states::checkpoint` and `states::recovery` decode
 //! and judge them.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
