@@ -8,7 +8,8 @@ use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::context::CommandContext;
 use crate::real::process::limits::Memory;
 use crate::real::tool_errors::{self, Places};
-use landfall_states::fault::{self, Fault, FaultClass, ImageFault, Remedy};
+use crate::real::volume::free_space;
+use landfall_states::fault::{self, Cause, Fault, FaultClass, ImageFault, Kind, Remedy};
 use landfall_states::image::Image;
 use landfall_states::names::{HostName, Revision, StorePath};
 use std::fs::File;
@@ -278,7 +279,28 @@ pub(crate) fn failed(what: &str, ended: &Ended, log: &NixProgress, root: &Root) 
         last_lines: log.last_lines(),
         ..ended.how()
     };
-    tool_errors::nix(what, how, log.sorted(), Places(&[&root.as_arg()]))
+    let fault = tool_errors::nix(what, how, log.sorted(), Places(&[&root.as_arg()]));
+    where_full(&Root::at(HERE), fault)
+}
+
+/// Where the installer's own store has its database.
+const HERE: &str = "/nix/var/nix";
+
+/// The same fault, or that there is no room `here`. SQLite calls every failure of its own files one of the disk, also that of a
+/// filesystem in memory that is full.
+fn where_full(here: &Root, fault: Fault) -> Fault {
+    let of_here = format!("disk I/O error (in '{}/", here.as_arg());
+    match &*fault.kind {
+        Kind::Ending {
+            on,
+            ended,
+            cause: Cause::InputOutput,
+            line,
+        } if line.contains(&of_here) && free_space::free(here).is_ok_and(|free| free < free_space::LEAST) => {
+            Fault::ending(Cause::NoRoomHere, on, ended.clone(), line)
+        }
+        _ => fault,
+    }
 }
 
 pub(crate) fn succeeded(what: &str, ended: Ended, log: &NixProgress, root: &Root) -> Result<Ended, Fault> {
@@ -319,3 +341,48 @@ pub(crate) fn names(list: &mut File, system: &StorePath) -> std::io::Result<bool
 
 /// Where; below [`crate::real::nix::client::SCRATCH`].
 pub const CACHES_DIR: &str = "var/tmp/landfall/cache";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_store_of_the_installer_that_is_full_has_no_errors() {
+        let keep = tempfile::tempdir().unwrap();
+        let here = Root::at(camino::Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap());
+        let fault = |path: &str| {
+            let said = format!("executing SQLite statement '…': disk I/O error (in '{path}/db/db.sqlite')");
+            let how = fault::Ended {
+                program: "nix".into(),
+                code: Some(1),
+                last_lines: vec![said.clone()],
+                note: None,
+            };
+            Fault::ending(Cause::InputOutput, "nix copy", how, said)
+        };
+        let cause = |path: &str| where_full(&here, fault(path)).cause();
+        assert_eq!(
+            cause(&here.as_arg()),
+            Some(Cause::InputOutput),
+            "the control: there is room"
+        );
+        let tmpfs = nix::mount::mount(
+            Some("tmpfs"),
+            keep.path(),
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some("size=8m"),
+        );
+        // Only root may mount.
+        if tmpfs.is_err() {
+            return;
+        }
+        let mut filler = fs_err::File::create(keep.path().join("filler")).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        let seen = [cause(&here.as_arg()), cause("/mnt/nix/var/nix")];
+        drop(filler);
+        nix::mount::umount2(keep.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        assert_eq!(seen, [Some(Cause::NoRoomHere), Some(Cause::InputOutput)]);
+    }
+}

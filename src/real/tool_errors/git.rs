@@ -5,10 +5,11 @@
 //! ssh server has no mark, so ssh is told to print none (`git::command`). Without a known sentence the cause is `Unknown`.
 //! Git's progress, and what it prints on success, is ignored.
 
+use super::forge_says::FORGE;
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, CAME_DAMAGED, CUT_SHORT, FORBIDDEN_PATH, FORGE, GIT, MEMORY, NETWORK,
-    NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH,
-    SSH_NETWORK, STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
+    ANSWERED, BEFORE_REASON, BY_REMOTE, CAME_DAMAGED, CUT_SHORT, DAMAGED_THERE, FORBIDDEN_PATH, GIT, MEMORY,
+    NETWORK, NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW,
+    SSH, SSH_NETWORK, STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{FILES, behind_address, tls_or_proxy, transfer};
 use super::{NO_MEMORY, Places, first_row, gives_reason, is_any};
@@ -138,7 +139,14 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
                 .find(no_memory)
                 .map(|line| (Cause::Memory, *line))
         })
-        .or_else(|| places.devices(&own, BEFORE_REASON))
+        .or_else(|| {
+            // What may not be read or changed may be so on the other side, whose ssh prints it without a mark.
+            let is_theirs =
+                |cause| matches!(cause, Cause::Forbidden | Cause::InTheWay) && says_no_reason(lines);
+            places
+                .devices(&own, BEFORE_REASON)
+                .filter(|(cause, _)| !is_theirs(*cause))
+        })
         .or_else(|| {
             let line = own.iter().rev().find(|line| is_any(line, OUT_OF_ROOM))?;
             Some((places.of_room(line), *line))
@@ -146,6 +154,10 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
         .or_else(|| first_row(&[UNWRITTEN], &own))
         .or(answered)
         .or_else(|| first_row(&[CUT_SHORT], &own))
+        .or_else(|| {
+            let by_remote = own.iter().any(|line| is_any(line, BY_REMOTE));
+            first_row(&[DAMAGED_THERE], &own).filter(|_| by_remote)
+        })
         .or_else(|| first_row(&[GIT], &own))
         .or_else(|| first_row(&[STRANGE_ANSWER], &own))
         .or_else(network)

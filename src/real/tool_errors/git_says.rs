@@ -228,10 +228,28 @@ pub(super) const GIT: &[Row] = &[
     ),
     row(
         Cause::RemoteTrouble,
+        &["fatal: git upload-pack: aborting due to possible repository corruption on the remote side."],
+    ),
+    // What was fetched is in the clone: that a tree or an index is not there any more is damage of it.
+    row(
+        Cause::Damaged,
         &[
-            "fatal: git upload-pack: aborting due to possible repository corruption on the remote side.",
+            "fatal: unable to read tree (~)",
+            "fatal: unable to read tree ~",
             "error: packfile * does not match index",
+            "error: index file ~ is too small",
+            "fatal: not a valid object name head",
+            "fatal: 'head' is not a valid branch name",
+            "fatal: unexpected line in *",
+            "fatal: unterminated line in *",
+            "fatal: bad shallow line: *",
+            "fatal: unknown error occurred while reading the configuration files",
+            "fatal: invalid gitfile format: *",
         ],
+    ),
+    row(
+        Cause::InTheWay,
+        &["fatal: destination path '*' already exists and is not an empty directory."],
     ),
     row(Cause::ReferenceMissing, SHALLOW),
     row(Cause::ReferenceMissing, NO_SUBMODULE),
@@ -245,8 +263,6 @@ pub(super) const GIT: &[Row] = &[
             "fatal: remote error: upload-pack: not our ref ~",
             "fatal: git upload-pack: not our ref ~",
             "fatal: no such remote ref *",
-            "fatal: unable to read tree (~)",
-            "fatal: unable to read tree ~",
             "fatal: reference is not a tree: *",
             "fatal: invalid reference: *",
             "fatal: ambiguous argument '*': unknown revision or path not in the working tree.",
@@ -410,6 +426,11 @@ pub(super) const BEFORE_REASON: &[&str] = &[
     "error: cannot lock ref '*': unable to create '*'",
     "fatal: update_ref failed for ref '*': cannot lock ref '*': unable to create '*'",
     "fatal: update_ref failed for ref '*': cannot update the ref '*': unable to append to '*'",
+    "fatal: couldn't read *",
+    "error: chmod on * failed",
+    "error: opening *",
+    "warning: unable to access '*'",
+    "warning: unable to unlink '*'",
     // A name at the end stands in quotation marks, so that what stands behind them is the system's.
     "fatal: cannot * '*'",
     "error: cannot * '*'",
@@ -435,6 +456,8 @@ pub(super) const UNWRITTEN: &[Row] = &[row(
     &[
         "error: unable to write file *",
         "fatal: unable to write new index file",
+        // Of a repository that was there before.
+        "fatal: --stdin requires a git repository",
         "error: failed to write new configuration file *",
         "error: couldn't write '*.lock'",
         "error: couldn't close '*.lock'",
@@ -444,6 +467,18 @@ pub(super) const UNWRITTEN: &[Row] = &[row(
         "fatal: update_ref failed for ref '*': couldn't *",
     ],
 )];
+
+/// What the Git of the other side says of a pack that it has; the words are the same where it is this one's.
+pub(super) const DAMAGED_THERE: &[Row] = &[row(
+    Cause::RemoteTrouble,
+    &[
+        "error: packfile * does not match index",
+        "error: index file ~ is too small",
+    ],
+)];
+
+/// The other side's Git, which tells why it refused.
+pub(super) const BY_REMOTE: &[&str] = &["fatal: git upload-pack: *", "fatal: remote error: *"];
 
 /// What Git says of the network.
 pub(super) const NETWORK: &[Row] = &[row(
@@ -521,93 +556,6 @@ pub(super) const REFUSED: &[&str] = &[
     "fatal: repository '*' not found",
     "fatal: remote error: *",
     "fatal: unable to access '*': the requested url returned error: 4~",
-];
-
-/// What forges say of a refusal, behind their own marks.
-pub(super) const FORGE: &[Row] = &[
-    row(
-        Cause::Suspended,
-        &[
-            "your account is suspended*",
-            "this account is suspended*",
-            "your account has been suspended*",
-            "your account has been blocked*",
-            "your account has been disabled*",
-            "your account is locked*",
-            "account is locked*",
-            "account suspended*",
-            "the account * is suspended*",
-            "access to this repository has been disabled*",
-            "repository access has been disabled*",
-            "this repository has been disabled*",
-            "your ip has been blocked*",
-        ],
-    ),
-    row(
-        Cause::ApiLimit,
-        &[
-            "rate limit exceeded*",
-            "api rate limit exceeded*",
-            "you have exceeded a secondary rate limit*",
-            "you have triggered an abuse detection mechanism*",
-            "too many requests*",
-            "this endpoint has been requested too many times*",
-        ],
-    ),
-    row(
-        Cause::ForgeQuota,
-        &[
-            "this repository is over its data quota*",
-            "this repository exceeded its *",
-            "your repository exceeded its *",
-            "your account has exceeded its *",
-            "repository storage limit *",
-            "your push was rejected because this repository exceeds its size limit*",
-            "bandwidth limit exceeded*",
-            "storage limit exceeded*",
-            "quota exceeded*",
-        ],
-    ),
-    row(
-        Cause::RepositoryMissing,
-        &[
-            "repository not found*",
-            "repository does not exist*",
-            "repository access denied*",
-            "access denied or repository not exported*",
-            "the project you were looking for could not be found*",
-            "could not find repository*",
-            "cannot find repository*",
-            "the requested repository does not exist*",
-            "not found.",
-            "tf401019: *",
-            "conq: repository does not exist*",
-        ],
-    ),
-    row(
-        Cause::Access,
-        &[
-            "access denied*",
-            "http basic: access denied*",
-            "permission to * denied to *",
-            "you do not have permission*",
-            "you are not allowed to *",
-            "this deploy key *",
-            "deploy key is not *",
-            "deploy keys are not allowed to *",
-            "invalid username or *",
-            "invalid credentials*",
-            "support for password authentication was removed*",
-            "the '*' organization has enabled or enforced saml sso*",
-            "the `*' organization has enabled or enforced saml sso*",
-            "write access to repository not granted*",
-            "unauthorized*",
-            "conq: repository access denied*",
-            "conq: not authorized*",
-            "public key authentication failed*",
-            "user: * with username: * is not allowed to *",
-        ],
-    ),
 ];
 
 /// What the Git of the other side says when it fails.

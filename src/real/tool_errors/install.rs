@@ -8,7 +8,7 @@
 //! `boot::activation` says which parts of an activation failed.
 
 use super::{Places, Row, is_any, last_line, nix, row};
-use landfall_states::fault::{Cause, Ended, Fault};
+use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 
 /// Sentences that name their cause.
 const EXACT: &[Row] = &[
@@ -163,6 +163,18 @@ const PYTHON: &[Row] = &[
             "oserror: [errno 5] input/output error: '/nix*'*",
         ],
     ),
+    // Of a file that is open Python does not say which one it is.
+    row(
+        Cause::InputOutput,
+        &[
+            "oserror: [errno 5] input/output error",
+            "oserror: [errno 5] input/output error: *",
+        ],
+    ),
+    row(
+        Cause::Damaged,
+        &["oserror: [errno 117] *", "oserror: [errno 74] *"],
+    ),
     row(Cause::TargetReadOnly, &["oserror: [errno 30] *"]),
 ];
 
@@ -219,6 +231,9 @@ const LAST: &[Row] = &[row(
     &["warning: error(s) occurred while switching to the new configuration"],
 )];
 
+/// A sentence about room that names the ESP, which is as large as it was made: a larger disk changes nothing of it.
+const OF_ESP: &[&str] = &["* '/boot*'*", "* \"/boot*\"*"];
+
 /// From here on the target's own scripts print.
 const ACTIVATES: &[&str] = &[
     "installing the boot loader...",
@@ -255,12 +270,25 @@ pub fn install(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault 
             return fault;
         }
     }
+    let general = last_line(&[GENERAL, any_python], &lines);
     let found = known
-        .or_else(|| last_line(&[GENERAL, any_python], &lines))
+        // That it failed is said behind why.
+        .or_else(|| {
+            let only_failed = general.is_some_and(|(_, line)| is_any(line, &OF_LOADER[..1]));
+            last_line(&[any_python], &lines).filter(|_| only_failed)
+        })
+        .or(general)
         .or_else(|| last_line(&[LAST], &lines))
         .or_else(|| {
             let last = lines.last().copied().filter(|_| activates && how.code.is_some());
             last.map(|line| (Cause::Activation, line))
         });
-    super::fault(what, how, found, lines.last().copied())
+    let of_esp = found.is_some_and(|(cause, line)| cause == Cause::NoRoom && is_any(line, OF_ESP));
+    let fault = super::fault(what, how, found, lines.last().copied());
+    if of_esp {
+        return fault.with_next(Remedy::change(
+            "keep fewer generations (boot.loader.systemd-boot.configurationLimit) or make kernel and initrd smaller, and push the configuration; a larger esp_size needs a new install (reinstall)",
+        ));
+    }
+    fault
 }

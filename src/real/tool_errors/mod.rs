@@ -11,12 +11,14 @@
 //!
 //! `process::command` runs programs, and `volume::free_space` asks a filesystem for its free space.
 
+mod forge_says;
 mod git;
 mod git_says;
 mod install;
 mod make;
 mod nix;
 mod nix_cache_says;
+mod nix_database_says;
 mod nix_says;
 mod shared;
 
@@ -197,6 +199,15 @@ impl Places<'_> {
         if ends(FULL) {
             return Some(self.of_room(line));
         }
+        // A build and a configuration have files elsewhere that are theirs to mend.
+        if self.named(line) != Named::Elsewhere {
+            if ends(FORBIDDEN) {
+                return Some(Cause::Forbidden);
+            }
+            if ends(IN_THE_WAY) {
+                return Some(Cause::InTheWay);
+            }
+        }
         // What does not say where is written may be the target or not: a device is blamed by name.
         match self.named(line) {
             _ if !ends(READ_ONLY) => None,
@@ -226,13 +237,22 @@ impl Places<'_> {
 }
 
 /// What the system says of a device.
-const ERRORS: &[&str] = &["input/output error", "remote i/o error", "disk i/o error"];
+const ERRORS: &[&str] = &["input/output error", "remote i/o error"];
 /// What the system says of a damaged filesystem: ext4, XFS and f2fs call a wrong structure the one, and a wrong checksum the other.
 const UNCLEAN: &[&str] = &["structure needs cleaning", "bad message"];
 /// What the system says of room.
 const FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
 /// What the system says where nothing may be written.
 const READ_ONLY: &[&str] = &["read-only file system"];
+/// What the system says of what may not be changed, by anybody or by this user.
+const FORBIDDEN: &[&str] = &["operation not permitted", "permission denied"];
+/// What the system says where something of another kind is. A file that is there already may be a lock, which is no such thing.
+const IN_THE_WAY: &[&str] = &[
+    "not a directory",
+    "is a directory",
+    "too many levels of symbolic links",
+    "directory not empty",
+];
 /// What the system says of memory.
 const NO_MEMORY: &[&str] = &["cannot allocate memory"];
 
@@ -316,6 +336,20 @@ mod tests {
                 "error: reading '/nix/store/x': Structure needs cleaning",
                 Some(Cause::Medium),
             ),
+            (
+                "error: writing '/mnt/x': Operation not permitted",
+                Some(Cause::Forbidden),
+            ),
+            (
+                "error: writing to file: Permission denied",
+                Some(Cause::Forbidden),
+            ),
+            ("error: writing '/etc/x': Permission denied", None),
+            ("error: the server sent 'x': Permission denied", None),
+            ("error: reading '/mnt/x': Not a directory", Some(Cause::InTheWay)),
+            ("error: reading '/nix/store/x': Is a directory", None),
+            ("error: writing '/mnt/x.lock': File exists", None),
+            ("error: reading '/mnt/x': disk I/O error", None),
             ("error: reading '/mnt/x': Bad message", Some(Cause::Damaged)),
             ("error: reading '/nix/store/x': Bad message", Some(Cause::Medium)),
             ("error: the server sent 'x': Bad message", None),

@@ -9,10 +9,11 @@
 use super::nix_cache_says::{
     LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE, SETTINGS,
 };
+use super::nix_database_says::{DATABASE, DATABASE_ERRORS, DATABASE_FORBIDDEN, DATABASE_FULL, IN_THE_WAY};
 use super::nix_says::{
-    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, DATABASE, DATABASE_ERRORS, DATABASE_FULL,
-    EVALUATION, EVALUATION_SURE, GONE, JSON, MEMORY, MEMORY_OUTSIDE, NIX, NOT_HAD, OF_OPEN_FILE, OWN_FILES,
-    OWN_PLACES, PLACELESS, REMOUNTED, STORE, STORE_LACKS,
+    BARE, BEFORE_REASON, BUILD_LOG, BUILT, BY_GIT, BY_SSH, EVALUATION, EVALUATION_SURE, GONE, JSON, MEMORY,
+    MEMORY_OUTSIDE, NIX, NOT_HAD, OF_OPEN_FILE, OWN_FILES, OWN_PLACES, PLACELESS, REMOUNTED, STORE,
+    STORE_LACKS,
 };
 use super::shared::{behind_address, tls_or_proxy, transfer};
 use super::{ERRORS, FULL, NO_MEMORY, Named, Places, Row, UNCLEAN, fits, git, gives_reason, is_any};
@@ -436,11 +437,16 @@ fn of_device<'l>(own: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)
         let sentence = without_mark(line);
         let cause = places.of_devices(sentence, BEFORE_REASON).or_else(|| {
             if is_any(sentence, DATABASE_FULL) {
-                Some(Cause::NoRoom)
+                Some(places.of_room(sentence))
+            } else if is_any(sentence, DATABASE_FORBIDDEN) {
+                Some(Cause::Forbidden)
+            } else if is_any(sentence, IN_THE_WAY) && places.named(sentence) == Named::Target {
+                Some(Cause::InTheWay)
             } else if is_any(sentence, REMOUNTED) && places.named(sentence) == Named::Target {
                 Some(Cause::TargetReadOnly)
             } else {
-                is_any(sentence, DATABASE_ERRORS).then(|| places.of_errors(sentence))
+                // SQLite's words, for every failure of its own files: also where there is no room, or a file may not be removed.
+                is_any(sentence, DATABASE_ERRORS).then_some(Cause::InputOutput)
             }
         })?;
         Some((cause, *line))

@@ -78,6 +78,8 @@ pub(super) const BEFORE_REASON: &[&str] = &[
     "querying *",
     "synchronising *",
     "restoring *",
+    "could not set permissions on *",
+    "nix database directory '*' is not writable",
 ];
 
 /// Traces of Nix's own that name the file of the error below them, which does not name it.
@@ -98,21 +100,6 @@ pub(super) const OF_OPEN_FILE: &[&str] = &[
 
 /// What Nix says first of a store that is mounted read-only: it takes that for the mount of NixOS, which it may change.
 pub(super) const REMOUNTED: &[&str] = &["remounting * writable: *"];
-
-/// The database's sentences begin so; it says twice what happened, and behind that where it is.
-pub(super) const DATABASE_FULL: &[&str] = &[
-    "executing sqlite *: database or disk is full*",
-    "committing transaction: database or disk is full*",
-    "setting synchronous mode: database or disk is full*",
-    "setting journal mode: database or disk is full*",
-];
-/// The same of errors.
-pub(super) const DATABASE_ERRORS: &[&str] = &[
-    "executing sqlite *: disk i/o error*",
-    "committing transaction: disk i/o error*",
-    "setting synchronous mode: disk i/o error*",
-    "setting journal mode: disk i/o error*",
-];
 
 /// Too little memory: Nix itself.
 pub(super) const MEMORY: &[Row] = &[row(Cause::Memory, &["out of memory", "std::bad_alloc"])];
@@ -502,17 +489,6 @@ pub(super) const STORE: &[Row] = &[
         ],
     ),
 ];
-
-/// What else the database says; where it is busy or cannot be opened, another table says so.
-pub(super) const DATABASE: &[Row] = &[row(
-    Cause::Damaged,
-    &[
-        "setting synchronous mode: *",
-        "executing sqlite *",
-        "creating statement *",
-        "sqlite database *",
-    ],
-)];
 
 /// A path that a store's database knows, and that is not there.
 pub(super) const STORE_LACKS: &[Row] = &[row(

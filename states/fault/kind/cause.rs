@@ -209,11 +209,17 @@ pub enum Cause {
     /// What is to be made anew is mounted.
     #[serde(rename = "mounted")]
     Mounted,
+    /// The system does not allow the change: an immutable file, or rights that are missing.
+    #[serde(rename = "forbidden")]
+    Forbidden,
+    /// Something of another kind is where a file or directory belongs.
+    #[serde(rename = "in_the_way")]
+    InTheWay,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 65] = [
+    pub const ALL: [Cause; 67] = [
         Cause::Network,
         Cause::ServerError,
         Cause::Throttled,
@@ -279,6 +285,8 @@ impl Cause {
         Cause::TooSmall,
         Cause::Misused,
         Cause::Mounted,
+        Cause::Forbidden,
+        Cause::InTheWay,
     ];
 
     /// What may be done about it.
@@ -333,7 +341,9 @@ impl Cause {
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium
-            | Cause::Mounted => FaultClass::NeedsChange,
+            | Cause::Mounted
+            | Cause::Forbidden
+            | Cause::InTheWay => FaultClass::NeedsChange,
             Cause::TargetErrors | Cause::TargetReadOnly | Cause::TargetGone => FaultClass::Hardware,
             Cause::Evaluation
             | Cause::Restricted
@@ -446,7 +456,9 @@ impl Cause {
             | Cause::ServerTooOld
             | Cause::TooSmall
             | Cause::Misused
-            | Cause::Mounted => false,
+            | Cause::Mounted
+            | Cause::Forbidden
+            | Cause::InTheWay => false,
         }
     }
 
@@ -517,7 +529,9 @@ impl Cause {
             | Cause::ServerTooOld
             | Cause::TooSmall
             | Cause::Misused
-            | Cause::Mounted => None,
+            | Cause::Mounted
+            | Cause::Forbidden
+            | Cause::InTheWay => None,
         }
     }
 }

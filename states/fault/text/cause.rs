@@ -81,6 +81,8 @@ impl Cause {
             Cause::TooSmall => "the device is too small for it",
             Cause::Misused => "the program rejects the arguments that landfall gave it",
             Cause::Mounted => "it is mounted",
+            Cause::Forbidden => "the system does not allow it to change a file or directory",
+            Cause::InTheWay => "something of another kind is where it needs a file or directory",
         }
     }
 
@@ -236,6 +238,10 @@ impl Cause {
             ),
             Cause::Misused => Remedy::report(),
             Cause::Mounted => Remedy::change("unmount it (findmnt shows where)"),
+            Cause::Forbidden => Remedy::change(
+                "look for an immutable file or directory (lsattr -d shows it, chattr -ia clears it)",
+            ),
+            Cause::InTheWay => Remedy::change("move away the file, directory or link that is there"),
         }
     }
 }
