@@ -18,6 +18,7 @@ mod overrides;
 mod parse;
 mod places;
 mod problem;
+mod quotable;
 mod ranges;
 mod refused;
 mod remote;

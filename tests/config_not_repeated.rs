@@ -455,3 +455,116 @@ fn an_address_that_leads_nowhere_is_refused_and_known_again() {
         );
     }
 }
+
+/// What people write before an address, and with what mistakes.
+const BEFORE_ADDRESS: [&str; 31] = [
+    "https://",
+    "http://",
+    "ssh://",
+    "git://",
+    "git+https://",
+    "git+ssh://",
+    "https:",
+    "https:/",
+    "https//",
+    "https///",
+    "",
+    "//",
+    "HTTPS://",
+    "ftp://",
+    "github:",
+    "gitlab:",
+    "git:",
+    "git clone https://",
+    "remote = https://",
+    "url=https://",
+    "htps://",
+    "https;//",
+    "https:\\\\",
+    "file://",
+    "path:",
+    "git@",
+    "-c http.extraHeader=",
+    " https://",
+    "https ://",
+    "http://https://",
+    "s3://",
+];
+
+/// Addresses with a password or a token, `{}`.
+const WITH_PASSWORD: [&str; 36] = [
+    "u:{}@h.example/o/r",
+    "u:{}%40h.example/o/r",
+    "u%3A{}@h.example/o/r",
+    "u%3A{}%40h.example/o/r",
+    "{}@h.example/o/r",
+    "u:x{}:y@h/o/r",
+    "u:a/{}@h/o/r",
+    "u:a?{}@h/o/r",
+    "u:a#{}@h/o/r",
+    "u:a\\{}@h/o/r",
+    "[u:{}@h]:o/r",
+    "u:{}@[::1]/o/r",
+    "u:{}@h:o/r",
+    "u:{}%2540h/o/r",
+    "u;{}@h/o/r",
+    "u,{}@h/o/r",
+    "u|{}@h/o/r",
+    "u:{}\u{ff20}h/o/r",
+    "u\u{ff1a}{}@h/o/r",
+    "u={}@h/o/r",
+    "h.example/o/r?token={}",
+    "h.example/o/r#{}",
+    "h.example/o/r;token={}",
+    "h.example/o/r&token={}",
+    "h.example/o/r%3Ftoken={}",
+    "h.example/token={}/o/r",
+    "h.example/o/r,u:{}@h/o",
+    "h.example/o/r u:{}@h/o",
+    "x:{}&#64;h/o/r",
+    "{}%40h/o/r",
+    // With a scheme before it, what stands behind the colon is no path.
+    "u:{}h.example/o/r",
+    "u:{}/o/r",
+    "oauth2:{}/h.example/o/r",
+    "x-access-token:{}/h/o/r",
+    "h.example:{}/o/r",
+    "u:{}",
+];
+
+/// However an address is mistyped: what is refused and has a password is not repeated, and neither is it in what to write.
+#[test]
+fn an_address_with_a_password_is_not_repeated_however_it_is_mistyped() {
+    let mut refused = 0;
+    let mut leaks = vec![];
+    for before in BEFORE_ADDRESS {
+        for form in WITH_PASSWORD {
+            for secret in ["canaryX7", "9371640528"] {
+                let address = format!("{before}{}", form.replace("{}", secret));
+                for option in ["repository", "nix"] {
+                    let value = match option {
+                        "repository" => serde_json::json!({ "remote": address }),
+                        _ => serde_json::json!({ "substituters": [address] }),
+                    };
+                    let mut config = whole();
+                    config["repository"] = serde_json::json!({ "remote": "https://forge.example/o/r" });
+                    config[option] = value;
+                    let Err(error) = Config::parse(&config.to_string(), Notation::Json) else {
+                        continue;
+                    };
+                    refused += 1;
+                    if format!("{error} {error:?}").contains(secret) {
+                        leaks.push(format!("{option}: {address}\n    {error}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 3_000, "{refused}");
+    assert!(
+        leaks.is_empty(),
+        "{} of {refused}:\n{}",
+        leaks.len(),
+        leaks.join("\n")
+    );
+}

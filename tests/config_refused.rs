@@ -447,3 +447,54 @@ fn every_refusal_of_a_value_has_a_next_step() {
         "{told}"
     );
 }
+
+/// The three forms of `system`, each written as another one, and texts that are no store path: in both notations each says what to write.
+#[test]
+fn every_refusal_of_the_system_and_of_a_path_says_what_to_write() {
+    let start = "host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\")";
+    let path = "Prebuilt(\"/nix/store/";
+    for (rest, wanted) in [
+        ("system: Prebuilt(\"x\")", "readlink -f"),
+        ("system: Prebuilt(\"/nix/store/canary\")", "readlink -f"),
+        ("system: Prebuilt", path),
+        ("system: \"Prebuilt\"", path),
+        ("system: Image", "Image(system: \"/nix/store/"),
+        ("system: Flake()", "write Flake, without"),
+        ("system: Flake(1)", "write Flake, without"),
+        ("system: \"Flake\"", "write Flake, without"),
+        ("system: Flake, keys: (age_identity_path: \"a\")", "write \"/a\""),
+        ("system: Flake, keys: (age_identity_path: \"\")", "absolute path"),
+        ("system: Flake, keys: (age_identity_path: \"/\")", "absolute path"),
+        (
+            "system: Flake, keys: (age_identity_path: \"/a/../b\")",
+            "absolute path",
+        ),
+        (
+            "system: Flake, keys: (age_identity_path: \"-x\")",
+            "write \"/-x\"",
+        ),
+        // The control: another option in the same line.
+        ("system: Flake, luks: (enable: 1)", "write true or false"),
+    ] {
+        let told = refusals(&format!("({start},\n{rest})"), Notation::Ron);
+        assert!(told.contains(wanted), "{rest}: {told}");
+    }
+    for (system, wanted) in [
+        (r#""Prebuilt""#, r#"{"Prebuilt": "/nix/store/"#),
+        (r#""Image""#, r#"{"Image": {"system""#),
+        (r#"{"Flake": 1}"#, r#"write "Flake""#),
+        (r#"{"Flake": {}}"#, r#"write "Flake""#),
+        (r#"{"Prebuilt": "x"}"#, "readlink -f"),
+    ] {
+        let head = HEAD.replace("\"Flake\"", system);
+        let told = refusals(&format!("{{{head},{REMOTE}}}"), Notation::Json);
+        assert!(told.contains(wanted), "{system}: {told}");
+    }
+    let key = format!("AGE-SECRET-KEY-1{}", "CANARY1".repeat(8));
+    let told = json(&format!(r#"{REMOTE},"keys":{{"age_identity_path":"{key}"}}"#)).unwrap_err();
+    let told = told.to_string();
+    assert!(
+        told.contains("landfall.age-identity") && !told.contains("CANARY"),
+        "{told}"
+    );
+}

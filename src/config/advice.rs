@@ -6,6 +6,7 @@
 //! `states::names` has most of the rules; `config::check`, `config::places` and `config::url` have the others.
 
 use super::edges::{edges, is_invisible};
+use super::notation::Notation;
 use super::refused::{Refusal, may_be_secret};
 use landfall_states::names::{
     ClonePath, EspLabel, Ext4Label, HostName, MapperName, PartitionLabel, RefName, Revision, Size, StorePath,
@@ -41,6 +42,14 @@ pub(super) fn of_refused(option: &str, text: &str, why: &str) -> Option<Refusal>
         return Some(Refusal {
             why: format!("remote {shown} is not allowed: {}", objection.why),
             fix: Some(objection.fix),
+        });
+    }
+    if option == "keys.age_identity_path" {
+        // What is no path there may be the key.
+        let fix = (!may_be_secret(option, text)).then(|| identity_path(text))?;
+        return Some(Refusal {
+            why: why.to_owned(),
+            fix: Some(fix),
         });
     }
     let fix = match option {
@@ -296,11 +305,74 @@ fn clone_path(text: &str) -> String {
 }
 
 fn target_path(text: &str) -> String {
+    of_target(text).unwrap_or_else(|| "write an absolute path, such as /persist/home".to_owned())
+}
+
+fn identity_path(text: &str) -> String {
+    of_target(text).unwrap_or_else(|| {
+        "write the absolute path of the file on the target, such as /var/lib/age/web.agekey, or leave it out to use the default"
+            .to_owned()
+    })
+}
+
+fn of_target(text: &str) -> Option<String> {
     let path = trimmed(text);
     [path.clone(), format!("/{path}")]
         .iter()
         .find_map(|path| write::<TargetPath>(path))
-        .unwrap_or_else(|| "write an absolute path, such as /persist/home".to_owned())
+}
+
+/// The form of `system` to write, where one of its three names stands at a place as something else: with quotation marks or brackets too
+/// many, or without what belongs behind it. `before` and `rest`: the line of that place.
+pub(super) fn form_of_system(
+    option: &str,
+    why: &str,
+    before: &str,
+    rest: &str,
+    notation: Notation,
+) -> Option<String> {
+    if !(option.is_empty() || option == "system" || option.starts_with("system."))
+        || why.contains(" is not allowed: ")
+    {
+        return None;
+    }
+    let line = format!("{before}{rest}");
+    let (_, value) = line
+        .split_once("system")
+        .filter(|(ahead, _)| ahead.len() <= before.len())?;
+    let value = value.strip_prefix('"').unwrap_or(value).trim_start();
+    let value = value.strip_prefix(':')?.trim_start();
+    let bare = value.trim_start_matches(['"', '{', ' ']);
+    let name = ["Flake", "Prebuilt", "Image"].into_iter().find(|name| {
+        bare.strip_prefix(name)
+            .is_some_and(|behind| !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    })?;
+    let is_quoted = value.starts_with('"');
+    let behind = bare
+        .strip_prefix(name)
+        .unwrap_or_default()
+        .trim_start_matches(['"', ' ']);
+    let is_open = match notation {
+        Notation::Ron => behind.starts_with('('),
+        Notation::Json => value.starts_with('{'),
+    };
+    let form = match (name, notation) {
+        ("Flake", _) if !is_quoted && !is_open => return None,
+        ("Flake", Notation::Ron) => "write Flake, without quotes and without brackets",
+        ("Flake", Notation::Json) => "write \"Flake\", without brackets",
+        _ if !is_quoted && is_open => return None,
+        ("Prebuilt", Notation::Ron) => {
+            "write Prebuilt(\"/nix/store/HASH-nixos-system-web\"), with the path of the system"
+        }
+        ("Prebuilt", Notation::Json) => {
+            "write {\"Prebuilt\": \"/nix/store/HASH-nixos-system-web\"}, with the path of the system"
+        }
+        (_, Notation::Ron) => "write Image(system: \"/nix/store/HASH-nixos-system-web\", file: \"FILE\")",
+        (_, Notation::Json) => {
+            "write {\"Image\": {\"system\": \"/nix/store/HASH-nixos-system-web\", \"file\": \"FILE\"}}"
+        }
+    };
+    Some(form.to_owned())
 }
 
 fn store_path(text: &str) -> String {

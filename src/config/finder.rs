@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for Finder<'_> {
     }
 }
 
-/// A text, and nothing else.
+/// A text, or the only one in the brackets of a form (`Prebuilt("…")`).
 struct Text;
 
 impl<'de> Visitor<'de> for Text {
@@ -174,5 +174,12 @@ impl<'de> Visitor<'de> for Text {
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
         deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<String, A::Error> {
+        let text = seq.next_element::<String>()?;
+        let more = seq.next_element::<IgnoredAny>()?;
+        text.filter(|_| more.is_none())
+            .ok_or_else(|| A::Error::custom("not one text"))
     }
 }

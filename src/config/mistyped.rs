@@ -7,6 +7,7 @@
 
 use super::edges::{called, edges, is_invisible};
 use super::objection::Objection;
+use super::quotable::{Bare, may_be_quoted};
 use super::remote::{self, FORMS};
 use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
@@ -28,20 +29,32 @@ const CREDENTIAL: &str = "remove the part before the @; provide a token as crede
 /// A text that is given for a remote, as it is shown, and what stands against it. What is taken has nothing.
 pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
     match text.parse::<RemoteUrl>() {
-        Ok(remote) => remote::objection(&remote).map(|objection| (quoted(&remote.to_string()), objection)),
-        Err(_) => {
-            let Objection { why, fix } = remote(text);
-            Some(match shown(text) {
-                Some(shown) => (shown, Objection { why, fix }),
-                // A form to write would have it in it.
-                None => (
-                    refused::HIDDEN.to_owned(),
-                    Objection {
-                        why,
-                        fix: FORMS.to_owned(),
-                    },
-                ),
-            })
+        Ok(remote) => {
+            let shown = remote.to_string();
+            let objection = remote::objection(&remote)?;
+            let is_shown = may_be_quoted(&shown, Bare::Ssh);
+            Some(told(is_shown.then(|| quoted(&shown)), objection))
+        }
+        Err(_) => Some(told(shown(text), remote(text))),
+    }
+}
+
+/// What is told of a text that can be shown, or cannot: then a form to write would have it in it.
+fn told(shown: Option<String>, Objection { why, fix }: Objection) -> (String, Objection) {
+    match shown {
+        Some(shown) => {
+            // What is hidden in the one may be visible in the other.
+            let form = fix
+                .strip_prefix("write ")
+                .and_then(|form| form.split([' ', ',', ';']).next());
+            let is_shown = form.is_none_or(|form| may_be_quoted(form, Bare::Ssh));
+            let fix = if is_shown { fix } else { FORMS.to_owned() };
+            (shown, Objection { why, fix })
+        }
+        None => {
+            let has_no_form = fix.starts_with("remove ");
+            let fix = if has_no_form { fix } else { FORMS.to_owned() };
+            (refused::HIDDEN.to_owned(), Objection { why, fix })
         }
     }
 }
@@ -52,7 +65,7 @@ fn shown(text: &str) -> Option<String> {
     let bare = without_token_of_user(redacted(plain));
     let at = text
         .find(plain)
-        .filter(|_| !refused::may_be_secret("repository.remote", &bare))?;
+        .filter(|_| !refused::may_be_secret("repository.remote", &bare) && may_be_quoted(&bare, Bare::Ssh))?;
     Some(quoted(&format!(
         "{}{bare}{}",
         &text[..at],

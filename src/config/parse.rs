@@ -132,7 +132,11 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         ),
         Refused::Os(e) => refuse(
             format!("it cannot be read: {}", plainly(&e)),
-            "make it readable for the user that runs landfall",
+            if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) {
+                "name an existing file: the link leads back to itself"
+            } else {
+                "make it readable for the user that runs landfall"
+            },
         ),
     })?;
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
@@ -256,10 +260,11 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
             Ok(config) => return (Some(config), found, out),
             // Behind what is not in the notation nothing is read, whatever is left out.
             Err(Unread::Notation(problem)) => {
-                let problem = Problem {
+                let mut problem = Problem {
                     option: refused::names_of_path(&problem.option),
                     ..problem
                 };
+                mend_system(&mut problem, text, notation);
                 // A value of another kind is told already.
                 if !found.iter().any(|known| known.at == problem.at) {
                     found.push(problem);
@@ -281,6 +286,7 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                 let goes_on =
                     found.len() + 1 < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
                 problem.option = refused::names_of_path(&problem.option);
+                mend_system(&mut problem, text, notation);
                 if is_new {
                     if let Some(option) = tolerant::given_again(&problem.option) {
                         problem = given_again(text, notation, option, problem.at);
@@ -294,6 +300,22 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
         }
     }
     (None, found, out)
+}
+
+/// What to write for `system`, where it has one of its forms in another way.
+fn mend_system(problem: &mut Problem, text: &str, notation: Notation) {
+    let Some(Position { line, column }) = problem.at else {
+        return;
+    };
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let at = line
+        .char_indices()
+        .nth(column.saturating_sub(1))
+        .map_or(line.len(), |(at, _)| at);
+    let (before, rest) = line.split_at(at);
+    if let Some(fix) = advice::form_of_system(&problem.option, &problem.why, before, rest, notation) {
+        problem.fix = Some(fix);
+    }
 }
 
 /// The values, without the options that are left `out`.

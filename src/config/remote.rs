@@ -163,8 +163,13 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
         None => (None, authority),
     };
     let name = host.split(':').next().unwrap_or_default();
-    if scheme.ends_with("ssh") && user.is_none() && server::has_one_account(name) {
-        return Some(without_account(&format!("{scheme}://git@{host}{path}")));
+    if scheme.ends_with("ssh") && server::has_one_account(name) {
+        let form = format!("{scheme}://git@{host}{path}");
+        match user {
+            None => return Some(without_account(&form)),
+            Some(user) if !is_account_of_forge(user) => return Some(other_account(&form)),
+            Some(_) => {}
+        }
     }
     server::authority_objection(host).or_else(|| server::page_objection(host, path))
 }
@@ -173,6 +178,21 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
 fn without_account(form: &str) -> Objection {
     Objection {
         why: "it has no user: ssh would use the local user name, and forges accept only git@".into(),
+        fix: write(form),
+    }
+}
+
+/// Whether a forge where everybody has the same account takes this one. For certificates GitHub has one for each organisation
+/// (`org-NUMBER`).
+fn is_account_of_forge(user: &str) -> bool {
+    let of_organisation = |number: &str| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    user == "git" || user.strip_prefix("org-").is_some_and(of_organisation)
+}
+
+/// Over ssh to the same with another account. `form`: the same with the right one.
+fn other_account(form: &str) -> Objection {
+    Objection {
+        why: "the forge accepts only git@ over ssh, for every user; the key says who you are".into(),
         fix: write(form),
     }
 }
@@ -330,8 +350,13 @@ fn of_ssh_path(user: Option<&str>, host: &str, path: &str) -> Option<Objection> 
         });
     }
     let Some(objection) = server::ssh_objection(host, path) else {
-        let is_meant = user.is_none() && server::has_one_account(host);
-        return is_meant.then(|| without_account(&format!("git@{host}:{path}")));
+        let form = format!("git@{host}:{path}");
+        return match user.filter(|user| !is_account_of_forge(user)) {
+            _ if !server::has_one_account(host) => None,
+            None if user.is_none() => Some(without_account(&form)),
+            None => None,
+            Some(_) => Some(other_account(&form)),
+        };
     };
     if is_port && server::ssh_objection(host, behind).is_none() && !behind.is_empty() {
         // Without the number it is a repository of that forge.
@@ -562,6 +587,12 @@ mod tests {
             "write git@forge.example:o/r,",
         ),
         (
+            "ssh://bob@github.com/o/r",
+            "only git@",
+            "write ssh://git@github.com/o/r",
+        ),
+        ("bob@gitlab.com:o/r", "only git@", "write git@gitlab.com:o/r"),
+        (
             "git@ssh.github.com:443/o/%zz",
             "cannot have a port",
             "write %25 for",
@@ -605,6 +636,8 @@ mod tests {
             "forge:o/r",
             "me@[fd00::1]:o/r",
             "git@forge.example:2222/r",
+            "bob@forge.example:o/r",
+            "org-1234@github.com:o/r",
             "/srv/config.git",
             "/srv/a@b",
             "file:///srv/config.git",

@@ -8,6 +8,7 @@
 
 use super::edges::edges;
 use super::objection::Objection;
+use super::quotable::{Bare, may_be_quoted};
 use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;
@@ -79,8 +80,6 @@ const SETTINGS: [(&str, Value); 32] = [
     ("trusted", Value::Flag),
     ("want-mass-query", Value::Flag),
 ];
-/// What stands before a colon where somebody wrote the name of something else than a cache.
-const KINDS: [&str; 5] = ["channel", "flake", "github", "gitlab", "nixpkgs"];
 /// Ways to a cache.
 const SCHEMES: [&str; 6] = ["https", "http", "s3", "ssh", "ssh-ng", "file"];
 
@@ -177,9 +176,6 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
         };
         return Some(refused(shown, form, one));
     }
-    if hides_password(url) {
-        return Some(refused("…".to_owned(), form, &without_scheme(url)));
-    }
     let Some((scheme, rest)) = url.split_once("://") else {
         let shown = url
             .split(['@', '?', '#'])
@@ -213,6 +209,11 @@ pub(super) fn cache_objection(url: &str) -> Option<(String, String)> {
 }
 
 fn refused(shown: String, why: &str, fix: &str) -> (String, String) {
+    let shown = if may_be_quoted(&shown, Bare::Server) {
+        shown
+    } else {
+        String::from("…")
+    };
     (
         format!(
             "binary cache {} is not allowed: {why}",
@@ -357,27 +358,10 @@ const FORM: &str = "write the cache's URL, such as https://cache.example";
 /// A form to write, where it is taken.
 fn meant(form: &str) -> String {
     match cache_objection(form) {
-        None => format!("write {form}"),
+        None if may_be_quoted(form, Bare::Server) => format!("write {form}"),
+        None => FORM.to_owned(),
         Some((_, fix)) => fix,
     }
-}
-
-/// Whether an address without `://` may have a password in it: something behind a colon that is no port, or an @ that is written as a code.
-fn hides_password(text: &str) -> bool {
-    if text.contains("://") {
-        return false;
-    }
-    let is_kind = |head: &&str| SCHEMES.contains(head) || KINDS.contains(head);
-    let behind_kind = text.split_once(':').filter(|(head, _)| is_kind(head));
-    let address = behind_kind.map_or(text, |(_, rest)| rest);
-    let first = address
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
-    let behind_colon = !first.starts_with('[') && first.split(':').skip(1).any(|port| !is_port(port));
-    behind_colon || percent_decoded(text).contains('@')
 }
 
 /// What to write for a cache that is named without a scheme.
