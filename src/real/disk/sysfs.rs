@@ -127,11 +127,10 @@ impl Sysfs {
             Some(place) => Some(place),
             None => bus_address(&hardware),
         };
-        let Names { wwn, serial, unit } = self.names_of(name, &hardware, nsid)?;
-        let serial = match serial {
-            Some(serial) if wwn.is_none() && self.is_of_two(name, &hardware, &serial)? => None,
-            serial => serial,
-        };
+        let names = self.names_of(name, &hardware, nsid)?;
+        let is_of_two = self.is_of_two(name, &hardware, &names)?;
+        let Names { wwn, serial, unit } = names;
+        let (wwn, serial) = if is_of_two { (None, None) } else { (wwn, serial) };
         let mut partitions = self.partitions(name, sector_bytes)?;
         partitions.sort_by_key(|p| p.kernel.number);
         let mapping = match (
@@ -275,15 +274,28 @@ impl Sysfs {
         fabric.then_some("NVMe over Fabrics")
     }
 
-    /// Whether another NVMe disk at another address has the same serial number, and neither has a name beside it: then it is a name of
-    /// none, as one that every piece has, and the address tells them apart.
-    fn is_of_two(&self, name: &str, hardware: &str, serial: &str) -> io::Result<bool> {
-        let address = |hardware: &str| hardware.split_once("/nvme/").map(|(at, _)| at.to_owned());
+    /// Whether another disk at another address has the same serial number, and neither has a name beside it: then it is a name of none,
+    /// as one that every piece has, and the address tells them apart. Only NVMe and SATA: behind SCSI and virtio two addresses may be two
+    /// ways to one disk. An NVMe disk without a name of its own gets one from Linux that is
+    /// made of vendor, serial number, model and unit (`nvme.1cc1-…-00000001`).
+    fn is_of_two(&self, name: &str, hardware: &str, names: &Names) -> io::Result<bool> {
+        let is_made = names.wwn.as_ref().is_none_or(|wwn| wwn.starts_with("nvme."));
+        if !is_made || names.wwn.is_none() && names.serial.is_none() {
+            return Ok(false);
+        }
+        let is_ata = |part: &str| {
+            part.strip_prefix("ata")
+                .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let address = |hardware: &str| match hardware.split_once("/nvme/") {
+            Some((at, _)) => Some(at.to_owned()),
+            None => hardware.split('/').any(is_ata).then(|| hardware.to_owned()),
+        };
         let Some(own) = address(hardware) else {
             return Ok(false);
         };
         for other in self.names("sys/block")? {
-            if other == name || !other.starts_with("nvme") {
+            if other == name || other.starts_with("nvme") != name.starts_with("nvme") {
                 continue;
             }
             let hardware = self.hardware(&other);
@@ -291,8 +303,12 @@ impl Sysfs {
                 continue;
             }
             let nsid = self.number(&format!("sys/block/{other}/nsid"))?;
-            let names = self.names_of(&other, &hardware, nsid)?;
-            if names.wwn.is_none() && names.serial.as_deref() == Some(serial) {
+            let others = self.names_of(&other, &hardware, nsid)?;
+            let is_same = match (&names.wwn, &others.wwn) {
+                (None, None) => names.serial == others.serial,
+                (own, other) => own == other,
+            };
+            if is_same {
                 return Ok(true);
             }
         }
