@@ -62,7 +62,18 @@ fn a_wrong_command_line() {
     );
     refused(&["resume", "--reinstall"], 2, &["--reinstall"]);
     refused(&["plan", "--disk-serial", "S5GXNX0T123456"], 2, &["--disk-size"]);
-    for name in ["", "000000", " ", "0123456789ABCDEF"] {
+    for (name, why) in [
+        ("", "it is empty"),
+        (" ", "it is empty"),
+        (&*"S5".repeat(2_500), "more than 252 characters"),
+    ] {
+        refused(
+            &["plan", "--disk-size", "64G", "--disk-serial", name],
+            2,
+            &["--disk-serial", why, "landfall disks"],
+        );
+    }
+    for name in ["000000", "0123456789ABCDEF"] {
         refused(
             &["plan", "--disk-size", "64G", "--disk-serial", name],
             2,

@@ -84,7 +84,18 @@ pub(super) fn disk_wwn(text: &str) -> Result<String, String> {
     is_name(&whole).map(|()| whole)
 }
 
+/// Longest number of a disk: a page of SCSI has 252 bytes for it.
+const NAME_CHARS_MAX: usize = 252;
+
 fn is_name(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it is empty: give the number of the disk (landfall disks prints it)".to_owned());
+    }
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(format!(
+            "it has more than {NAME_CHARS_MAX} characters, as no disk has: give the number that landfall disks prints"
+        ));
+    }
     if disk_name::is_unique(text) {
         return Ok(());
     }
