@@ -280,7 +280,7 @@ pub(crate) fn failed(what: &str, ended: &Ended, log: &NixProgress, root: &Root) 
         ..ended.how()
     };
     let fault = tool_errors::nix(what, how, log.sorted(), Places(&[&root.as_arg()]));
-    where_full(&Root::at(HERE), fault)
+    where_full(HERE, fault)
 }
 
 /// Where the installer's own store has its database.
@@ -288,15 +288,17 @@ const HERE: &str = "/nix/var/nix";
 
 /// The same fault, or that there is no room `here`. SQLite calls every failure of its own files one of the disk, also that of a
 /// filesystem in memory that is full.
-fn where_full(here: &Root, fault: Fault) -> Fault {
-    let of_here = format!("disk I/O error (in '{}/", here.as_arg());
+fn where_full(here: &str, fault: Fault) -> Fault {
+    let of_here = format!("disk I/O error (in '{here}/");
     match &*fault.kind {
         Kind::Ending {
             on,
             ended,
             cause: Cause::InputOutput,
             line,
-        } if line.contains(&of_here) && free_space::free(here).is_ok_and(|free| free < free_space::LEAST) => {
+        } if line.contains(&of_here)
+            && free_space::free(&Root::at(here)).is_ok_and(|free| free < free_space::LEAST) =>
+        {
             Fault::ending(Cause::NoRoomHere, on, ended.clone(), line)
         }
         _ => fault,
@@ -350,7 +352,7 @@ mod tests {
     #[test]
     fn a_store_of_the_installer_that_is_full_has_no_errors() {
         let keep = tempfile::tempdir().unwrap();
-        let here = Root::at(camino::Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap());
+        let here = keep.path().to_str().unwrap();
         let fault = |path: &str| {
             let said = format!("executing SQLite statement '…': disk I/O error (in '{path}/db/db.sqlite')");
             let how = fault::Ended {
@@ -361,9 +363,9 @@ mod tests {
             };
             Fault::ending(Cause::InputOutput, "nix copy", how, said)
         };
-        let cause = |path: &str| where_full(&here, fault(path)).cause();
+        let cause = |path: &str| where_full(here, fault(path)).cause();
         assert_eq!(
-            cause(&here.as_arg()),
+            cause(here),
             Some(Cause::InputOutput),
             "the control: there is room"
         );
@@ -380,7 +382,7 @@ mod tests {
         }
         let mut filler = fs_err::File::create(keep.path().join("filler")).unwrap();
         while filler.write_all(&[1; 4096]).is_ok() {}
-        let seen = [cause(&here.as_arg()), cause("/mnt/nix/var/nix")];
+        let seen = [cause(here), cause("/mnt/nix/var/nix")];
         drop(filler);
         nix::mount::umount2(keep.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
         assert_eq!(seen, [Some(Cause::NoRoomHere), Some(Cause::InputOutput)]);
