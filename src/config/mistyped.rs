@@ -30,8 +30,13 @@ const CREDENTIAL: &str = "remove the part before the @; provide a token as crede
 pub(super) fn of_text(text: &str) -> Option<(String, Objection)> {
     match text.parse::<RemoteUrl>() {
         Ok(remote) => {
-            let shown = remote.to_string();
             let objection = remote::objection(&remote)?;
+            let whole = remote.to_string();
+            // Of a path, what stands behind ? and # is a part.
+            let shown = match whole.find(['?', '#']) {
+                Some(at) => format!("{}{REDACTED}", &whole[..=at]),
+                None => whole,
+            };
             let is_shown = may_be_quoted(&shown, Bare::Ssh);
             Some(told(is_shown.then(|| quoted(&shown)), objection))
         }
