@@ -68,7 +68,7 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     let text = error.to_string();
     let why = text.split("\n\nUsage:").next().unwrap_or_default();
     let why = why.split("\n\nFor more information").next().unwrap_or_default();
-    let why = why.trim_start_matches("error: ").trim();
+    let why = why.trim_start_matches("error: ").trim().replace("\n\n  tip: ", "; ");
     let next = match error.kind() {
         ErrorKind::InvalidUtf8 => {
             "give the file a name in UTF-8 (mv), or a link of such a name (ln -s)".to_owned()
@@ -204,6 +204,9 @@ mod tests {
             unknown.contains("--watch") && unknown.ends_with("next: landfall status --help"),
             "{unknown}"
         );
-        assert!(refused("landfall nothing").ends_with("next: landfall --help"));
+        assert_eq!(
+            refused("landfall statsu"),
+            "unrecognized subcommand 'statsu'; a similar subcommand exists: 'status'\n    next: landfall --help"
+        );
     }
 }

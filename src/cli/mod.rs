@@ -339,8 +339,8 @@ pub struct SimulateArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Faults per scenario: 1 (each alone, and each operator action after the first start), 2 (also all pairs),
-    /// 3 (also triples, where a pair leaves a disk state not seen before)
+    /// Faults per scenario. 1: each fault alone, and each operator action after the first start. 2: all pairs, too.
+    /// 3: triples, too, where a pair leaves a disk state not seen before
     #[arg(long, alias = "exhaust", value_name = "1|2|3", default_value_t = 1, value_parser = numbers::within::<u8, 1, 3>)]
     pub depth: u8,
     /// Kinds of faults, separated by commas: kill, cut (power), transient, needs-change, permanent, hardware, false-success (a program

@@ -27,7 +27,7 @@ pub enum SecretFault {
         #[serde(rename = "unattended")]
         unattended: bool,
     },
-    /// A new passphrase was not typed twice alike.
+    /// The two entries of a new passphrase were different, in every attempt.
     #[serde(rename = "passphrases_differ")]
     PassphrasesDiffer {
         /// What it is for.
