@@ -68,7 +68,10 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     let text = error.to_string();
     let why = text.split("\n\nUsage:").next().unwrap_or_default();
     let why = why.split("\n\nFor more information").next().unwrap_or_default();
-    let why = why.trim_start_matches("error: ").trim().replace("\n\n  tip: ", "; ");
+    let why = why
+        .trim_start_matches("error: ")
+        .trim()
+        .replace("\n\n  tip: ", "; ");
     let next = match error.kind() {
         ErrorKind::InvalidUtf8 => {
             "give the file a name in UTF-8 (mv), or a link of such a name (ln -s)".to_owned()
