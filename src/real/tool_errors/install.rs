@@ -178,9 +178,12 @@ const PYTHON: &[Row] = &[
     row(Cause::TargetReadOnly, &["oserror: [errno 30] *"]),
 ];
 
+/// What who called the installer of a boot loader says of it.
+const LOADER_FAILED: &str = "failed to install bootloader";
+
 /// That the installer of a boot loader failed, said by itself or by who called it.
 const OF_LOADER: &[&str] = &[
-    "failed to install bootloader",
+    LOADER_FAILED,
     "file \"/nix/store/~systemd-boot*\", line ~, in ~",
     "file \"/nix/store/~install-limine*\", line ~, in ~",
     "file \"/nix/store/~refind*\", line ~, in ~",
@@ -274,7 +277,7 @@ pub fn install(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault 
     let found = known
         // That it failed is said behind why.
         .or_else(|| {
-            let only_failed = general.is_some_and(|(_, line)| is_any(line, &OF_LOADER[..1]));
+            let only_failed = general.is_some_and(|(_, line)| is_any(line, &[LOADER_FAILED]));
             last_line(&[any_python], &lines).filter(|_| only_failed)
         })
         .or(general)
