@@ -37,7 +37,7 @@ pub struct Store {
     parent: Option<Digest>,
     next_slot: usize,
     /// The other slot holds something that does not chain with ours: it is overwritten too, at once.
-    mend_other: bool,
+    repair_other: bool,
 }
 
 impl Store {
@@ -49,14 +49,14 @@ impl Store {
                 sequence: 0,
                 parent: None,
                 next_slot: trusted.slot.map_or(0, |slot| 1 - slot),
-                mend_other: true,
+                repair_other: true,
             },
             Some(trusted) => Store {
                 sequence: trusted.record.sequence,
                 parent: Some(Record::digest_of(&trusted.bytes)),
                 next_slot: trusted.slot.map_or(0, |slot| 1 - slot),
                 // A record from tmpfs goes on over slots that may hold anything.
-                mend_other: trusted.slot.is_none(),
+                repair_other: trusted.slot.is_none(),
             },
             None => Store {
                 sequence: Some(resume_plan.sequence_seen)
@@ -64,7 +64,7 @@ impl Store {
                     .unwrap_or(0),
                 parent: None,
                 next_slot: 0,
-                mend_other: true,
+                repair_other: true,
             },
         }
     }
@@ -81,10 +81,10 @@ impl Store {
         keys: &RecordKeys,
     ) -> Result<Saved, Fault> {
         let saved = self.save_one(media, record, anchored, keys).await?;
-        if !anchored || !self.mend_other {
+        if !anchored || !self.repair_other {
             return Ok(saved);
         }
-        self.mend_other = false;
+        self.repair_other = false;
         self.save_one(media, record, anchored, keys).await
     }
 

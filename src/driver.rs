@@ -245,7 +245,7 @@ impl<'w, W: World> Run<'w, W> {
             store: Store::new(resume_plan),
             attempts,
             last_fault: None,
-            // What was mended by hand may end otherwise now: a person says so with the wish to begin the counts anew.
+            // What was repaired by hand may end otherwise now: a person says so with the wish to begin the counts anew.
             last_ending: if request.reset_attempts {
                 LastEnding::default()
             } else {

@@ -35,8 +35,14 @@ pub const CLOCK_MAX_S: u64 = 4_102_444_800;
 #[allow(async_fn_in_trait)] // one thread runs everything; nothing needs `Send`
 pub trait Perform<S: Step> {
     /// Looks.
+    ///
+    /// # Errors
+    /// What is there cannot be read.
     async fn observe(&mut self, step: &S) -> Result<S::Facts, Fault>;
     /// Acts. An error says why it could not be finished; success proves nothing.
+    ///
+    /// # Errors
+    /// It could not be finished.
     async fn perform(&mut self, step: &S, order: S::Order) -> Result<(), Fault>;
 }
 
@@ -44,12 +50,24 @@ pub trait Perform<S: Step> {
 #[allow(async_fn_in_trait)]
 pub trait Media {
     /// The record kept in tmpfs for this boot, if any.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
     async fn read_tmpfs(&mut self) -> Result<Option<Vec<u8>>, Fault>;
     /// Replaces it.
+    ///
+    /// # Errors
+    /// It cannot be written.
     async fn write_tmpfs(&mut self, bytes: &[u8]) -> Result<(), Fault>;
     /// Overwrites slot 0 or 1 on the plan's ESP in place and makes it durable: one write of 4,096 bytes, one flush.
+    ///
+    /// # Errors
+    /// The ESP cannot be written or flushed.
     async fn write_slot(&mut self, which: usize, bytes: &[u8]) -> Result<(), Fault>;
     /// Reads it back from the device, not from a cache.
+    ///
+    /// # Errors
+    /// The ESP cannot be read.
     async fn read_slot(&mut self, which: usize) -> Result<Vec<u8>, Fault>;
 }
 
@@ -80,10 +98,16 @@ pub trait World:
     + Perform<Land>
 {
     /// Looks at every disk. Writes nothing.
+    ///
+    /// # Errors
+    /// The disks cannot be listed.
     async fn survey(&mut self) -> Result<Survey, Fault>;
     /// Everything that can be checked before the first write: firmware, privileges, tools, sizes, clock, secrets,
     /// passphrase, and the revision, resolved and pinned unless `pinned` says it. `fresh` is false when this is a resume
     /// and checks that only a new install needs may be left out. Writes nothing.
+    ///
+    /// # Errors
+    /// A check fails.
     async fn preflight(
         &mut self,
         plan: &Plan,
@@ -93,16 +117,28 @@ pub trait World:
     ) -> Result<Revision, Fault>;
     /// Takes the plan's disk under lock for the rest of the run, and flushes it: a killed run may have left writes in
     /// caches, and what is seen there must not be believed, nor its other copy overwritten, before it is durable.
+    ///
+    /// # Errors
+    /// The disk is gone, is used, or cannot be flushed.
     async fn hold(&mut self, plan: &Plan) -> Result<(), Fault>;
     /// Gets at the keys that records are proved with, as far as they are at hand, behind `hold`: the installer's, and the container's
     /// where an install is `under_way` whose container is ours and opens. Writes nothing.
+    ///
+    /// # Errors
+    /// The run is asked to stop.
     async fn find_keys(&mut self, plan: &Plan, under_way: bool) -> Result<(), Fault>;
     /// The keys that are at hand. The container's comes to them as soon as a step has seen it open.
     fn keys(&self) -> &RecordKeys;
     /// The revision that the reference stands for now: asked again, behind `hold`, where the one of a record counts for nothing.
+    ///
+    /// # Errors
+    /// The remote cannot be asked, or has no such reference.
     async fn resolve(&mut self, payload: &Payload) -> Result<Revision, Fault>;
     /// A disk that carries a finished install is about to be left alone: what this start read of it becomes durable before
     /// anybody is told. A killed run may have left its last record in a cache.
+    ///
+    /// # Errors
+    /// The disk cannot be flushed.
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;
     /// Whether this run saw damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
     /// this run has begun, and what the repair took away is not known.
@@ -111,17 +147,29 @@ pub trait World:
     /// because of its contents, where a program speaks of its device.
     fn cause_of(&mut self, fault: Fault) -> Fault;
     /// Asks for consent. `None`: it was refused.
+    ///
+    /// # Errors
+    /// The question cannot be asked.
     async fn consent(&mut self, erasure: &Erasure) -> Result<Option<Consent>, Fault>;
     /// Undoes the run's attachments of the target (mounts, mappings) and flushes what was written, so that a record that
     /// says so can be saved afterwards. Called at the end of every run.
+    ///
+    /// # Errors
+    /// Something of the target stays attached, or cannot be flushed.
     async fn release(&mut self) -> Result<(), Fault>;
     /// Undoes the checkpoint's own attachment, after the last save, and gives the disk back.
+    ///
+    /// # Errors
+    /// The ESP stays attached, or the disk cannot be given back.
     async fn close(&mut self) -> Result<(), Fault>;
     /// An id of this boot (not of this run).
     fn boot_id(&self) -> String;
     /// Milliseconds on a clock that never goes back, from any start.
     fn now_ms(&self) -> u64;
     /// Waits, or returns early with [`landfall_states::fault::FaultClass::Interrupted`] when asked to stop.
+    ///
+    /// # Errors
+    /// It was asked to stop.
     async fn sleep(&mut self, wait: Duration) -> Result<(), Fault>;
     /// A number that differs from run to run, to spread retries.
     fn seed(&self) -> u64;

@@ -19,18 +19,16 @@ const NAME_SPACE: Uuid = Uuid::from_u128(0x6c61_6e64_6661_4c6c_8000_6e69_786f_73
 /// EFI system partition (UEFI 2.10, table 5-7).
 pub const TYPE_ESP: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
 /// Root for x86-64 (UAPI Discoverable Partitions Specification).
-pub const TYPE_ROOT_X86_64: Uuid = Uuid::from_u128(0x4F68_BCE3_E8CD_4DB1_96E7_FBCA_F984_B709);
+const TYPE_ROOT_X86_64: Uuid = Uuid::from_u128(0x4F68_BCE3_E8CD_4DB1_96E7_FBCA_F984_B709);
 /// Root for arm64 (UAPI Discoverable Partitions Specification).
-pub const TYPE_ROOT_ARM64: Uuid = Uuid::from_u128(0xB921_B045_1DF0_41C3_AF44_4C6F_280D_3FAE);
+const TYPE_ROOT_ARM64: Uuid = Uuid::from_u128(0xB921_B045_1DF0_41C3_AF44_4C6F_280D_3FAE);
 /// LUKS container (Linux `sgdisk` code 8309).
-pub const TYPE_LUKS: Uuid = Uuid::from_u128(0xCA7D_7CCB_63ED_4C53_861C_1742_5360_59CC);
+const TYPE_LUKS: Uuid = Uuid::from_u128(0xCA7D_7CCB_63ED_4C53_861C_1742_5360_59CC);
 /// Swap (UAPI Discoverable Partitions Specification).
-pub const TYPE_SWAP: Uuid = Uuid::from_u128(0x0657_FD6D_A4AB_43C4_84E5_0933_C84B_4F4F);
+const TYPE_SWAP: Uuid = Uuid::from_u128(0x0657_FD6D_A4AB_43C4_84E5_0933_C84B_4F4F);
 
-/// The smallest FAT32 that holds kernels of a few generations; the default and the documented size is 1 GiB.
-pub const ESP_SIZE_DEFAULT: &str = "1G";
 /// Smallest root filesystem.
-pub const ROOT_BYTES_MIN: u64 = 512 << 20;
+const ROOT_BYTES_MIN: u64 = 512 << 20;
 /// Smallest ESP (FAT32 needs 65,525 clusters of 4 KiB, Microsoft's FAT specification 1.03).
 pub const ESP_BYTES_MIN: u64 = 260 << 20;
 

@@ -14,7 +14,7 @@ pub const NAME_CHARS_MAX: usize = 240;
 /// Longest line of a program, or sentence, that is shown.
 pub const LINE_CHARS_MAX: usize = 2_000;
 /// Longest text of several lines that is shown.
-pub const TEXT_CHARS_MAX: usize = 16_000;
+const TEXT_CHARS_MAX: usize = 16_000;
 
 /// Most characters after the limit that are also shown if the text ends with them.
 const END_CHARS_MAX: usize = 40;

@@ -120,7 +120,7 @@ impl Target {
     }
 
     /// Judges, and clears the way for the installer; what it then does is in the closure.
-    fn mend(&self, installer: impl Fn(&Self)) {
+    fn repair(&self, installer: impl Fn(&Self)) {
         let action = InstallBootLoader {
             system: SYSTEM.parse().unwrap(),
         };
@@ -215,7 +215,7 @@ fn each_damage_is_named() {
             !flaws.is_empty() && flaws.iter().all(|flaw| flaw.contains(word)),
             "{path} {bytes:?}: {flaws:?}"
         );
-        target.mend(Target::install);
+        target.repair(Target::install);
     }
 }
 
@@ -283,7 +283,7 @@ fn what_is_wrong_is_deleted_so_that_the_installer_writes_it() {
                 flaws.iter().any(|flaw| flaw.contains(path)),
                 "{path} {how}: {flaws:?}"
             );
-            target.mend(Target::install);
+            target.repair(Target::install);
         }
     }
 }
@@ -302,7 +302,7 @@ fn a_file_where_a_directory_belongs_goes() {
                 .any(|flaw| flaw == &format!("{path} is not a directory")),
             "{flaws:?}"
         );
-        target.mend(Target::install);
+        target.repair(Target::install);
     }
 }
 
@@ -323,7 +323,7 @@ fn what_cut_installers_left_goes_before_the_next() {
             flaws,
             [format!("{path} was left by an interrupted boot loader installer")]
         );
-        target.mend(Target::install);
+        target.repair(Target::install);
     }
     // What bootctl writes by itself, before the installer writes its own.
     target.write("boot/loader/loader.conf", b"#timeout 3\n#console-mode keep\n");
@@ -332,7 +332,7 @@ fn what_cut_installers_left_goes_before_the_next() {
         "{:?}",
         target.flaws()
     );
-    target.mend(Target::install);
+    target.repair(Target::install);
 }
 
 /// `remove_extra_files` of NixOS's systemd-boot-builder.py: each directory that has a record is listed, there or not.
@@ -397,7 +397,7 @@ fn records_of_extra_files_that_lead_nowhere_go_before_the_installer_runs() {
             assert!(dir.is_file());
             continue;
         }
-        target.mend(install);
+        target.repair(install);
     }
 }
 
@@ -522,7 +522,7 @@ fn a_torn_or_lost_entry_of_a_specialisation_is_written_again() {
         let flaws = target.flaws();
         assert_eq!(flaws.is_empty(), how == "control", "{how}: {flaws:?}");
         if how != "control" {
-            target.mend(|_| {
+            target.repair(|_| {
                 assert!(!path.exists(), "{how}: skipped, because it is there");
                 fs_err::write(&path, &whole).unwrap();
             });
@@ -647,7 +647,7 @@ fn a_device_tree_and_every_other_file_of_the_entry_are_proved() {
                     !flaws.is_empty() && flaws.iter().all(|flaw| flaw.contains(path)),
                     "{path} {how}: {flaws:?}"
                 );
-                target.mend(|target| {
+                target.repair(|target| {
                     assert!(
                         !target.root.join("boot").join(path).exists(),
                         "skipped, because it is there"

@@ -212,7 +212,7 @@ fn the_medium_is_told_of_every_byte_once_and_not_far_ahead() {
 }
 
 #[test]
-fn reading_back_mends_once_and_then_names_the_disk_or_the_medium() {
+fn reading_back_repairs_once_and_then_names_the_disk_or_the_medium() {
     let (_keep, folder) = folder();
     let (file, _) = image(&folder, 9);
     let bytes = fs::read(&file).unwrap();
@@ -228,8 +228,11 @@ fn reading_back_mends_once_and_then_names_the_disk_or_the_medium() {
     let named = verify(&image, &*disk, None, false, &|| false, &|_, _| {}).unwrap_err();
     assert!(named.to_string().contains("chunk 1 of"), "{named}");
     let verified = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap();
-    assert_eq!(verified.mended.len(), 2, "{verified:?}");
-    assert!(verified.mended[1].contains("zero bytes at byte"), "{verified:?}");
+    assert_eq!(verified.repaired.len(), 2, "{verified:?}");
+    assert!(
+        verified.repaired[1].contains("zero bytes at byte"),
+        "{verified:?}"
+    );
     assert!(compare(&image, &disk));
     // A disk that spoils what is written there.
     disk.state.lock().unwrap().bytes[place as usize] ^= 4;
@@ -270,7 +273,7 @@ fn a_sector_that_cannot_be_read_is_written_once_and_read_again() {
         let named = verify(&image, &*disk, None, false, &|| false, &|_, _| {}).unwrap_err();
         assert!(matches!(named, Error::TargetRead { .. }), "{named}");
         let verified = verify(&image, &*disk, None, true, &|| false, &|_, _| {}).unwrap();
-        assert_eq!(verified.mended.len(), 1, "{verified:?}");
+        assert_eq!(verified.repaired.len(), 1, "{verified:?}");
     }
     // The control: a disk that does not get over it.
     disk.state.lock().unwrap().unreadable = Some((place, false));

@@ -90,7 +90,7 @@ fn what_no_store_can_give_again_is_forgotten_with_its_referrers() {
     };
     place
         .runtime
-        .block_on(nowhere.heal(&place.context, &paths))
+        .block_on(nowhere.repair(&place.context, &paths))
         .unwrap();
     assert!(!place.observe(&action).registered);
     place.realise(&action).unwrap();
@@ -474,7 +474,7 @@ const KINDS: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn a_path_of_any_other_kind_is_healed_alone_or_lost_with_an_image() {
+fn a_path_of_any_other_kind_is_repaired_alone_or_lost_with_an_image() {
     for (name, make) in KINDS {
         for image in [false, true] {
             let Some(place) = Place::new() else { return };
@@ -521,7 +521,7 @@ fn a_path_of_any_other_kind_is_healed_alone_or_lost_with_an_image() {
 }
 
 #[test]
-fn any_number_of_wrong_paths_is_found_and_healed_in_one_round() {
+fn any_number_of_wrong_paths_is_found_and_repaired_in_one_round() {
     let Some(place) = Place::new() else { return };
     let text = "let xs = builtins.genList (n: builtins.toFile \"p${toString n}\" \"content ${toString n}\") 250; \
         in builtins.toFile \"nixos-system-web\" (builtins.concatStringsSep \" \" xs)";

@@ -14,6 +14,10 @@ mod documents;
 mod git;
 #[path = "tidy/heads.rs"]
 mod heads;
+#[path = "tidy/identifiers.rs"]
+mod identifiers;
+#[path = "tidy/items.rs"]
+mod items;
 #[path = "tidy/links.rs"]
 mod links;
 #[path = "tidy/messages.rs"]
@@ -102,12 +106,9 @@ fn assert_tidy(files: &[(String, String)], check: impl Fn(&str, &str) -> Vec<Str
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// The code of a text: without comments (a `//` inside a string ends the line too; good enough for names of modules).
+/// The code of a text: without comments.
 fn code(text: &str) -> String {
-    text.lines()
-        .map(|line| line.split("//").next().unwrap_or(""))
-        .collect::<Vec<_>>()
-        .join("\n")
+    source::without_comments(text)
 }
 
 fn is_word(c: char) -> bool {
@@ -193,7 +194,15 @@ fn imports(name: &str, uses: &BTreeSet<Use>) -> Vec<String> {
             "lock",
         ],
         "relabel" => &["relabel", "real", "event", "exit", "safe_open", "os_error"],
-        "flash" => &["flash", "real", "image", "safe_open", "os_error", "exit"],
+        "flash" => &[
+            "flash",
+            "real",
+            "config",
+            "image",
+            "safe_open",
+            "os_error",
+            "exit",
+        ],
         // Its harness runs the driver.
         "sim" => &["sim", "config", "checkpoint_store", "driver", "world", "event"],
         other => {
@@ -438,8 +447,7 @@ const READERS: [(&str, &str); 5] = [
 ];
 
 fn environment(name: &str, text: &str) -> Vec<String> {
-    let code = code(text);
-    let code = code.split("#[cfg(test)]").next().unwrap_or("");
+    let code = source::product(text);
     let may = name.starts_with("src/cli/") || is_test(name) || READERS.iter().any(|(file, _)| *file == name);
     let mut complaints = Vec::new();
     if !may && code.contains("env::var") {
@@ -473,19 +481,71 @@ fn is_test(name: &str) -> bool {
     name.ends_with("_tests.rs")
 }
 
+/// Errors that a code drops without a word.
 fn swallowed(name: &str, text: &str) -> Vec<String> {
+    use syn::spanned::Spanned;
+    use syn::visit::{self, Visit};
+    struct Dropped<'t> {
+        lines: Vec<&'t str>,
+        found: Vec<&'static str>,
+    }
+    impl<'ast> Visit<'ast> for Dropped<'_> {
+        fn visit_local(&mut self, local: &'ast syn::Local) {
+            // Writing to a string cannot fail, and clippy asks for it.
+            let is_write = |of: &syn::Expr| matches!(of, syn::Expr::Macro(of) if of.mac.path.is_ident("write") || of.mac.path.is_ident("writeln"));
+            if let (syn::Pat::Wild(_), Some(init)) = (&local.pat, &local.init)
+                && !is_write(&init.expr)
+            {
+                self.found.push("let _ =");
+            }
+            visit::visit_local(self, local);
+        }
+        fn visit_expr_let(&mut self, of: &'ast syn::ExprLet) {
+            if matches!(&*of.pat, syn::Pat::TupleStruct(of) if of.path.is_ident("Ok")) {
+                self.found.push("if let Ok(");
+            }
+            visit::visit_expr_let(self, of);
+        }
+        fn visit_stmt(&mut self, stmt: &'ast syn::Stmt) {
+            if matches!(stmt, syn::Stmt::Expr(syn::Expr::MethodCall(of), Some(_)) if of.method == "ok" && of.args.is_empty())
+            {
+                self.found.push(".ok();");
+            }
+            visit::visit_stmt(self, stmt);
+        }
+        fn visit_expr_call(&mut self, of: &'ast syn::ExprCall) {
+            let is_drop = matches!(&*of.func, syn::Expr::Path(of) if of.path.segments.last().is_some_and(|last| last.ident == "drop"));
+            let called = matches!(
+                of.args.first(),
+                Some(syn::Expr::Call(_) | syn::Expr::MethodCall(_) | syn::Expr::Await(_))
+            );
+            // One that says why is meant so.
+            let above = of
+                .span()
+                .start()
+                .line
+                .checked_sub(2)
+                .and_then(|at| self.lines.get(at));
+            let says_why = above.is_some_and(|line| line.trim_start().starts_with("// "));
+            if is_drop && called && !says_why {
+                self.found.push("drop(…()) without a comment above it");
+            }
+            visit::visit_expr_call(self, of);
+        }
+    }
     // Tests may be blunt.
     if is_test(name) {
         return vec![];
     }
-    // Writing to a string cannot fail, and clippy asks for it.
-    let code = code(text)
-        .replace("let _ = write!(", "")
-        .replace("let _ = writeln!(", "");
-    let code = code.split("#[cfg(test)]").next().unwrap_or("");
-    ["if let Ok(", "while let Ok(", "let _ = "]
+    let mut dropped = Dropped {
+        lines: text.lines().collect(),
+        found: vec![],
+    };
+    let file = syn::parse_file(&source::product(text)).expect("Rust");
+    dropped.visit_file(&file);
+    dropped
+        .found
         .iter()
-        .filter(|word| code.contains(*word))
         .map(|word| format!("{word:?} drops an error"))
         .collect()
 }
@@ -493,12 +553,27 @@ fn swallowed(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn no_error_is_swallowed() {
     assert_tidy(&rust(&["src", "states"]), swallowed);
-    assert_eq!(swallowed("", "if let Ok(x) = f() {}").len(), 1);
-    assert_eq!(swallowed("", "let _ = f();").len(), 1);
-    assert_eq!(
-        swallowed("", "#[cfg(test)] mod t { fn f() { let _ = g(); } }").len(),
-        0
-    );
+    for bad in [
+        "fn f() { if let Ok(x) = g() {} }",
+        "fn f() { while let Ok(x) = g() {} }",
+        "fn f() { let _ = g(); }",
+        "fn f() { let _ = g().await; }",
+        "fn f() { g().ok(); }",
+        "fn f() { drop(g()); }",
+        "fn f() { std::mem::drop(a.g()); }",
+        "#[cfg(test)]\nuse x;\nfn f() { let _ = g(); }",
+    ] {
+        assert_eq!(swallowed("", bad).len(), 1, "{bad}");
+    }
+    for good in [
+        "#[cfg(test)] mod t { fn f() { let _ = g(); } }",
+        "fn f() { let _ = write!(text, \"a\"); }",
+        "fn f() { drop(guard); let a = g().ok(); }",
+        "fn f() {\n    // The first error counts.\n    drop(g());\n}",
+        "fn f() {} // let _ = g();",
+    ] {
+        assert_eq!(swallowed("", good), Vec::<String>::new(), "{good}");
+    }
 }
 
 fn opening(name: &str, text: &str) -> Vec<String> {
@@ -506,7 +581,8 @@ fn opening(name: &str, text: &str) -> Vec<String> {
     if !text.starts_with("//!") && !is_test(name) {
         complaints.push("does not open with what it is for (//!)".to_owned());
     }
-    let code = text.split("#[cfg(test)]").next().unwrap_or("");
+    // Comments count: the tests do not.
+    let code = source::without_tests(text);
     let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
     let reason = text.lines().take(10).any(|line| line.contains("Long because:"));
     if lines > LINES_MAX && !reason && !is_test(name) {
@@ -530,6 +606,16 @@ fn files_open_with_a_head_and_stay_short() {
         opening("src/a.rs", &format!("//! Head.\n// Long because: x.\n{long}")).len(),
         0
     );
+    let behind = format!(
+        "//! Head.\n#[cfg(test)]\nuse std::fmt;\n{}",
+        "fn f() {}\n".repeat(LINES_MAX)
+    );
+    assert_eq!(opening("src/a.rs", &behind).len(), 1);
+    let tests = format!(
+        "//! Head.\n#[cfg(test)]\nmod tests {{\n{}}}\n",
+        "fn f() {}\n".repeat(LINES_MAX)
+    );
+    assert_eq!(opening("src/a.rs", &tests).len(), 0);
 }
 
 fn leftovers(_: &str, text: &str) -> Vec<String> {
@@ -608,15 +694,23 @@ fn every_file_is_compiled() {
     );
 }
 
+/// Whether a line has a placeholder that ends in `?`: `{:?}`, `{x:#?}`, `{0:>4?}`.
+fn has_debug_form(line: &str) -> bool {
+    line.split('{').skip(1).any(|form| {
+        let form = form.split('}').next().unwrap_or("");
+        form.split_once(':')
+            .is_some_and(|(_, how)| how.ends_with('?') && !how.contains(char::is_whitespace))
+    })
+}
+
 /// Debug text where a person may read it. Traces for developers say so by `tracing`'s own marks, without a format.
 fn debug_text(name: &str, text: &str) -> Vec<String> {
     if is_test(name) {
         return vec![];
     }
-    let code = code(text);
-    let code = code.split("#[cfg(test)]").next().unwrap_or("");
-    code.lines()
-        .filter(|line| line.contains(":?}") || line.contains(":#?}"))
+    source::product(text)
+        .lines()
+        .filter(|line| has_debug_form(line))
         .map(|line| {
             format!(
                 "formats with Debug: {} (Display, or `names::quoted` for a text)",
@@ -654,7 +748,16 @@ fn nobody_reads_debug_text() {
     assert_tidy(&rust(&rooms), debug_text);
     assert_eq!(debug_text("src/a.rs", "format!(\"left is {order:?}\")").len(), 1);
     assert_eq!(debug_text("src/a.rs", "#[error(\"{0:?} is bad\")]").len(), 1);
-    assert_eq!(debug_text("src/a.rs", "write!(f, \"{:#?}\", x)").len(), 1);
+    for bad in [
+        "write!(f, \"{:#?}\", x)",
+        "write!(f, \"{:4?}\", x)",
+        "write!(f, \"{x:>4?}\")",
+        "write!(f, \"{x:02x?}\")",
+        "format!(\"https://{x:?}\")",
+        "#[cfg(test)]\nuse std::fmt;\nfn f() { format!(\"{x:?}\") }",
+    ] {
+        assert_eq!(debug_text("src/a.rs", bad).len(), 1, "{bad}");
+    }
     assert_eq!(
         debug_text("src/a.rs", "#[cfg(test)] mod t { fn f() { panic!(\"{x:?}\") } }").len(),
         0
@@ -666,7 +769,7 @@ fn says_nothing(name: &str, text: &str) -> Vec<String> {
     if name.starts_with("src/sim/") || name.starts_with("states/fault") || name.ends_with("_tests.rs") {
         return vec![];
     }
-    let code = code(text.split("#[cfg(test)]").next().unwrap_or(""));
+    let code = source::product(text);
     ["Fault::injected", "Kind::Other {"]
         .iter()
         .filter(|way| code.contains(*way))

@@ -56,6 +56,7 @@ fn catch_signals(reporter: &Reporter) -> Result<Stop, Failure> {
             let watching = tokio::spawn(service::watch_signals(wish, reporter, doing));
             tokio::task::yield_now().await;
             if !watching.is_finished() && ready.send(()).is_ok() {
+                // The thread that watched has nothing more to say.
                 drop(watching.await);
             }
         });

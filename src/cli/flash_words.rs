@@ -279,6 +279,7 @@ pub(super) fn ask(
         let mut line = vec![];
         let read = io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
         let text = String::from_utf8_lossy(&line).trim().to_owned();
+        // Nobody waits for the answer any more when this fails.
         drop(answer.send(read.map(|bytes| (bytes > 0).then_some(text))));
     });
     loop {

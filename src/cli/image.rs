@@ -320,10 +320,10 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
     let (counts, memory_bytes) = (writer.counts(), writer.memory_bytes());
     drop(writer);
     let write_s = started.elapsed().as_secs_f64();
-    let mended = if *no_verify {
+    let repaired = if *no_verify {
         vec![]
     } else {
-        mend(&image, &disk, &reporter).map_err(|e| fault(&what, e))?
+        repair(&image, &disk, &reporter).map_err(|e| fault(&what, e))?
     };
     let verify_s = started.elapsed().as_secs_f64() - write_s;
     // What is over is not gone on with: the device will be used now, and be another one's the next time.
@@ -338,7 +338,7 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
         memory_bytes,
         write_s,
         verify_s,
-        mended,
+        repaired,
     };
     if *json {
         writeln!(out, "{}", written.as_json()?)?;
@@ -350,9 +350,9 @@ fn write(args: &WriteArgs, out: &mut dyn Write) -> Result<Exit, Wrong> {
 }
 
 /// Reads everything back. What differs is written again: which parts that were.
-fn mend(image: &Opened, disk: &FileDisk, reporter: &Reporter) -> Result<Vec<String>, Error> {
+fn repair(image: &Opened, disk: &FileDisk, reporter: &Reporter) -> Result<Vec<String>, Error> {
     let told = told(reporter, "read the target");
-    Ok(verify(image, disk, None, true, &|| false, &told)?.mended)
+    Ok(verify(image, disk, None, true, &|| false, &told)?.repaired)
 }
 
 /// What a write did.
@@ -365,7 +365,7 @@ struct Written<'a> {
     memory_bytes: usize,
     write_s: f64,
     verify_s: f64,
-    mended: Vec<String>,
+    repaired: Vec<String>,
 }
 
 impl Written<'_> {
@@ -388,12 +388,12 @@ impl Written<'_> {
             "peak_bytes": peak_bytes()?,
             "write_s": self.write_s,
             "verify_s": self.verify_s,
-            "mended": self.mended,
+            "mended": self.repaired,
         }))
     }
 
     fn print(&self, device: &Utf8Path, proved: &str, out: &mut dyn Write) -> std::io::Result<()> {
-        for part in &self.mended {
+        for part in &self.repaired {
             writeln!(out, "note: {part} read back wrong once and was written again")?;
         }
         let counts = &self.counts;

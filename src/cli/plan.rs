@@ -371,7 +371,7 @@ fn system_steps(plan: &Plan, given: &Given) -> Vec<(Phase, String)> {
 ///
 /// # Errors
 /// What `out` says when it takes no text.
-pub fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
+fn print_text(plan: &Plan, steps: &[StepText], out: &mut dyn Write) -> std::io::Result<()> {
     let Plan {
         host,
         install,

@@ -126,14 +126,14 @@ impl RateLimit {
 }
 
 /// JSON lines.
-pub struct JsonLines<W> {
+struct JsonLines<W> {
     out: QuietWriter<W>,
     clock: Clock,
 }
 
 impl<W: Write> JsonLines<W> {
     /// To a writer.
-    pub fn new(out: W, clock: Clock) -> Self {
+    fn new(out: W, clock: Clock) -> Self {
         JsonLines {
             out: QuietWriter::new("standard output", out),
             clock,

@@ -117,7 +117,7 @@ fn plain(text: &str) -> &str {
 /// A name with what is not allowed in it replaced, or the words for what belongs there.
 fn name<T: FromStr>(text: &str, else_say: &str, max: usize) -> String {
     let plain = plain(text);
-    let mended: String = plain
+    let repaired: String = plain
         .chars()
         .filter(|c| !is_invisible(*c))
         .map(|c| {
@@ -129,12 +129,12 @@ fn name<T: FromStr>(text: &str, else_say: &str, max: usize) -> String {
         })
         .take(max)
         .collect();
-    let mended = mended.trim_start_matches(['-', '.']).trim_end_matches('-');
+    let repaired = repaired.trim_start_matches(['-', '.']).trim_end_matches('-');
     // Anything else was meant as another thing than a name.
     let usual = |c: char| c.is_ascii_alphanumeric() || is_invisible(c) || " ./_-".contains(c);
     let letters = plain.chars().all(usual) && !plain.contains("//");
-    match write::<T>(mended).filter(|_| letters && !mended.is_empty()) {
-        Some(fix) if mended == plain => fix,
+    match write::<T>(repaired).filter(|_| letters && !repaired.is_empty()) {
+        Some(fix) if repaired == plain => fix,
         Some(fix) => format!("{fix}, or another name with only these characters"),
         None => else_say.to_owned(),
     }

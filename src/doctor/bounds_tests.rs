@@ -172,7 +172,7 @@ fn the_place_is_found_by_what_is_there() {
     assert_eq!(place(Some(&flake.root)), Some(Place::Installer));
 }
 
-/// For each check, the test that breaks what it looks at, sees it found with its remedy, mends it and sees the check fine: the file, the
+/// For each check, the test that breaks what it looks at, sees it found with its remedy, repairs it and sees the check fine: the file, the
 /// function, what is there when it is found and when it is fine again. By its name, where that test asks the check itself.
 const CASES: [(&str, &str, &str, &str, &str); 32] = {
     const INSTALLER: &str = "src/doctor/installer_tests.rs";
@@ -220,7 +220,7 @@ const CASES: [(&str, &str, &str, &str, &str); 32] = {
             FOUND,
             FINE,
         ),
-        ("tools", LAB, "on_the_installer", "mended(\"", "mended(\""),
+        ("tools", LAB, "on_the_installer", "repaired(\"", "repaired(\""),
         (
             "memory",
             INSTALLER,
@@ -430,7 +430,7 @@ fn flaw((check, file, test, found, fine): (&str, &str, &str, &str, &str)) -> Res
 }
 
 #[test]
-fn each_check_has_a_test_that_breaks_and_mends_what_it_looks_at() {
+fn each_check_has_a_test_that_breaks_and_repairs_what_it_looks_at() {
     let checks: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
     let cases: Vec<&str> = CASES.iter().map(|case| case.0).collect();
     assert_eq!(cases, checks, "a check without a case, or a case without a check");

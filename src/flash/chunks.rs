@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 /// Buffers that go round.
-pub const BUFFERS: usize = 8;
+const BUFFERS: usize = 8;
 const _: () = assert!(BUFFERS * CHUNK_BYTES <= 40 << 20, "memory is bounded at 64 MiB");
 
 /// A chunk on its way.
@@ -69,6 +69,7 @@ where
     let (to_next, full) = sync_channel::<Passed>(BUFFERS);
     let (empty, empties) = sync_channel(BUFFERS);
     for _ in 0..BUFFERS {
+        // There is room for all of them.
         drop(empty.try_send(Buffer::new(CHUNK_BYTES)));
     }
     scope.spawn(move || {

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 
 /// `struct loop_info64` of linux/loop.h.
 #[repr(C)]
-pub struct LoopInfo {
+struct LoopInfo {
     device: u64,
     inode: u64,
     rest: [u64; 27],

@@ -26,12 +26,12 @@ pub struct Verified {
     /// Bytes read back.
     pub read_bytes: u64,
     /// Parts that differed and were written again.
-    pub mended: Vec<String>,
+    pub repaired: Vec<String>,
     /// Bytes written for it.
     pub written_bytes: u64,
 }
 
-/// Reads everything back and compares; repairs what differs when `mend` says so, and else names it as an error.
+/// Reads everything back and compares; repairs what differs when `repair` says so, and else names it as an error.
 ///
 /// # Errors
 /// The device or the image reports an error, the device keeps other bytes than were written, or somebody stops it.
@@ -39,7 +39,7 @@ pub fn verify(
     image: &Opened,
     disk: &dyn Disk,
     stamp: Option<&Stamp>,
-    mend: bool,
+    repair: bool,
     stop: &(dyn Fn() -> bool + Sync),
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Verified, Error> {
@@ -62,7 +62,7 @@ pub fn verify(
     let mut buffers = Buffers::new()?;
     for index in bad {
         let part = parts.name(index, image);
-        if mend {
+        if repair {
             verified.written_bytes += parts.write(index, image, disk, stamp, &mut buffers)?;
             flush(disk)?;
         }
@@ -71,13 +71,13 @@ pub fn verify(
             other => other?,
         };
         verified.read_bytes += bytes;
-        if !mend {
+        if !repair {
             return Err(Error::Differs { part });
         }
         if !equal {
             return Err(Error::TargetBytes { part });
         }
-        verified.mended.push(part);
+        verified.repaired.push(part);
     }
     Ok(verified)
 }

@@ -513,6 +513,7 @@ fn unpack_all(
     let mut unpacker = match zstd::bulk::Decompressor::new() {
         Ok(unpacker) => unpacker,
         Err(error) => {
+            // Nobody listens any more when this fails.
             drop(sender.send((NOBODYS, Err(Error::io("unpacking")(error)))));
             return;
         }

@@ -65,7 +65,7 @@ impl Real {
         }
         if !self.is_mounted(&device)? {
             let volume = self.planned()?.esp.clone();
-            esp::mend_esp(&device, &volume, &self.reporter, &self.stop).await?;
+            esp::repair_esp(&device, &volume, &self.reporter, &self.stop).await?;
         }
         self.attached.unflushed = true;
         mount(&MountOrder {
@@ -305,7 +305,7 @@ impl Real {
     ///
     /// # Errors
     /// A mount stays busy, or is somebody else's.
-    pub async fn detach_target(&mut self) -> Result<(), Fault> {
+    async fn detach_target(&mut self) -> Result<(), Fault> {
         let target = Utf8Path::new(MOUNT_ROOT);
         let (ours, _open) = self.our_devices().await?;
         if table()?
@@ -378,7 +378,7 @@ impl Real {
     ///
     /// # Errors
     /// The mapping stays busy, or device-mapper refuses.
-    pub async fn detach_container(&mut self) -> Result<(), Fault> {
+    async fn detach_container(&mut self) -> Result<(), Fault> {
         if self.planned()?.luks.is_none() {
             return Ok(());
         }

@@ -23,7 +23,7 @@ use landfall_states::plan::{DiskIdentity, Payload, Plan, Role};
 use std::time::Duration;
 
 /// The record of this boot.
-pub const TMPFS_RECORD: &str = "/run/landfall/checkpoint";
+const TMPFS_RECORD: &str = "/run/landfall/checkpoint";
 
 /// Longest checkpoint in memory; a slot has 4 KiB.
 const RECORD_BYTES_MAX: u64 = 64 << 10;

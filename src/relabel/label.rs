@@ -51,7 +51,7 @@ impl Bearer {
 
     /// Bytes of the longest label; of a partition's name, units of UTF-16, which are as many for the characters that are
     /// allowed here.
-    pub fn length_max(self) -> usize {
+    fn length_max(self) -> usize {
         match self {
             Bearer::Fat => 11,
             Bearer::Ext => 16,

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_installer_run_mends_is_refused_at_once() {
+    fn what_no_installer_run_repairs_is_refused_at_once() {
         let action = InstallBootLoader {
             system: "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x".parse().unwrap(),
         };

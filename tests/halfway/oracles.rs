@@ -324,7 +324,7 @@ pub fn identity(volume: &Utf8Path, kind: &str, id: &str, label: &str) -> Result<
 }
 
 /// What a mount's own check repairs is repaired.
-pub fn ext4_mended(volume: &Utf8Path) -> Result<(), String> {
+pub fn ext4_repaired(volume: &Utf8Path) -> Result<(), String> {
     let checked = output(Command::new("e2fsck").args(["-p", volume.as_str()]))?;
     if matches!(checked.status.code(), Some(0 | 1)) {
         return Ok(());
@@ -336,12 +336,12 @@ pub fn ext4_mended(volume: &Utf8Path) -> Result<(), String> {
     ))
 }
 
-/// An ext4 with nothing to mend.
+/// An ext4 with nothing to repair.
 pub fn ext4(volume: &Utf8Path) -> Result<(), String> {
     said(Command::new("e2fsck").args(["-f", "-n", volume.as_str()])).map(drop)
 }
 
-/// A FAT with nothing to mend, and with these files in it.
+/// A FAT with nothing to repair, and with these files in it.
 pub fn fat(volume: &Utf8Path, files: &[&str]) -> Result<(), String> {
     let listed = said(Command::new("fsck.vfat").args(["-n", "-l", volume.as_str()]))?;
     for file in files {

@@ -232,7 +232,7 @@ fn look(
     ending::may_begin()?;
     image.write(subject).map_err(io)?;
     let state = tool.state(place, subject)?;
-    // Looking at a LUKS header may mend it.
+    // Looking at a LUKS header may repair it.
     image.write(subject).map_err(io)?;
     Ok((state, later(tool, place, subject)))
 }

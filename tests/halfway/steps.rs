@@ -6,7 +6,7 @@
 use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::{Step, Verdict};
 
-/// Attempts in one run: more than a state that can be mended needs.
+/// Attempts in one run: more than a state that can be repaired needs.
 const ATTEMPTS: usize = 4;
 
 /// Carries a step out until it is done.

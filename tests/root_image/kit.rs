@@ -271,7 +271,7 @@ impl Memory {
         }
         if state
             .unreadable
-            .is_some_and(|(place, heals)| heals && range.contains(&(place as usize)))
+            .is_some_and(|(place, repairs)| repairs && range.contains(&(place as usize)))
         {
             state.unreadable = None;
         }

@@ -135,10 +135,15 @@ fn head(name: &str, text: &str) -> String {
 /// What a head must not have.
 fn labels(name: &str, text: &str) -> Vec<String> {
     let head = head(name, text);
-    ["Law:", "Absent:"]
+    ["Law", "Absent"]
         .into_iter()
-        .filter(|label| head.contains(label))
-        .map(|label| format!("its head has the label {label} say it in a sentence"))
+        .filter(|label| {
+            // `Law of every file here:` is one as well.
+            head.split(['.', ':'])
+                .zip(head.match_indices(['.', ':']))
+                .any(|(sentence, (_, end))| end == ":" && sentence.trim().split(' ').next() == Some(label))
+        })
+        .map(|label| format!("its head has the label {label}: say it in a sentence"))
         .collect()
 }
 
@@ -173,6 +178,11 @@ fn heads_are_sentences() {
         (
             "src/a.rs",
             "//! Disks.\n//!\n//! Absent: looking (`scan`).\nuse a;\n",
+        ),
+        ("src/a.rs", "//! Disks: all. Law of every file here: pure.\n"),
+        (
+            "src/a.rs",
+            "//! Disks.\n//!\n//! Absent in every file here: judging.\n",
         ),
         ("nix/a.nix", "# Types.\n# Absent: defaults.\n{ }\n"),
     ] {

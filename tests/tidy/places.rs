@@ -5,10 +5,11 @@
 //! part of a path anywhere else, and that files which others may have put somewhere are opened in the one way that cannot
 //! hang.
 
-use crate::{assert_tidy, code, is_test, is_word, rust};
+use crate::source::product;
+use crate::{assert_tidy, is_test, is_word, rust};
 
 /// Calls that open a file by its name.
-const OPENING: [&str; 14] = [
+const OPENING: [&str; 16] = [
     "fs::read(",
     "fs::read_to_string(",
     "fs::write(",
@@ -22,11 +23,13 @@ const OPENING: [&str; 14] = [
     "File::create_new(",
     "File::options(",
     "OpenOptions::new(",
-    "nix::fcntl::open(",
+    "fcntl::open(",
+    "openat(",
+    "openat2(",
 ];
 
 /// Who opens files by name, how often, and why that is none of anybody else's. Everything else goes through `safe_open` or `target_root`.
-const OPENERS: [(&str, usize, &str); 35] = [
+const OPENERS: [(&str, usize, &str); 41] = [
     (
         "src/cli/screen/terminal.rs",
         1,
@@ -80,7 +83,7 @@ const OPENERS: [(&str, usize, &str); 35] = [
     ),
     ("src/real/process/terminal.rs", 1, "the terminal of this process"),
     ("src/real/disk/mod.rs", 1, "devices, and attributes of the kernel"),
-    ("src/real/disk/sysfs.rs", 1, "attributes of the kernel"),
+    ("src/real/disk/sysfs.rs", 2, "attributes of the kernel"),
     (
         "src/real/volume/device_mapper.rs",
         1,
@@ -105,9 +108,39 @@ const OPENERS: [(&str, usize, &str); 35] = [
     ("src/real/preflight.rs", 1, "/proc"),
     ("src/real/volume/probe.rs", 1, "a partition of the held disk"),
     (
-        "src/real/fs/target_root.rs",
+        "src/real/boot/leftovers.rs",
         2,
-        "the root itself; the device below a mount",
+        "below a directory of the target that is open, without links",
+    ),
+    (
+        "src/real/secrets/placement.rs",
+        1,
+        "below a directory of the target that is open, without links",
+    ),
+    (
+        "src/real/volume/free_space.rs",
+        1,
+        "below a directory of the target that is open, without links",
+    ),
+    (
+        "src/real/nix/database.rs",
+        1,
+        "below a directory of the target that is open, without links",
+    ),
+    (
+        "src/real/nix/sizes.rs",
+        1,
+        "below a directory of the store that is open, without links",
+    ),
+    (
+        "src/real/nix/permissions.rs",
+        1,
+        "below a directory of the store that is open, without links",
+    ),
+    (
+        "src/real/fs/target_root.rs",
+        6,
+        "the root itself; the device below a mount; below a directory that is open, without links",
     ),
     ("src/real/volume/superblock.rs", 2, "a partition of the held disk"),
     (
@@ -127,26 +160,6 @@ const OPENERS: [(&str, usize, &str); 35] = [
         "/dev/null, in the place of standard input",
     ),
 ];
-
-/// The part of a file before its tests, without comments.
-fn product(text: &str) -> String {
-    let code = code(text);
-    let mut end = code.len();
-    for (at, mark) in code.match_indices("#[cfg(test)]\n") {
-        // A module, with other attributes before it or not.
-        let mut lines = code[at + mark.len()..]
-            .lines()
-            .skip_while(|line| line.starts_with("#["));
-        let is_module = lines
-            .next()
-            .is_some_and(|line| line.split(' ').take(3).any(|word| word == "mod"));
-        if is_module {
-            end = at;
-            break;
-        }
-    }
-    code[..end].to_owned()
-}
 
 fn calls(text: &str) -> usize {
     let text = product(text);
@@ -181,6 +194,16 @@ fn opening(name: &str, text: &str) -> Vec<String> {
             complaints.push(format!(
                 "{line}: import fs_err as fs, so that its calls can be seen"
             ));
+        }
+    }
+    // Many names may come from there; the one that opens by a name is called with its path.
+    let code = product(text);
+    for import in code.split("use nix::fcntl").skip(1) {
+        let import = import.split(';').next().unwrap_or("");
+        let words: Vec<&str> = import.split(|c| !is_word(c)).collect();
+        if words.contains(&"open") || words.contains(&"as") || import.contains('*') {
+            complaints
+                .push("imports nix::fcntl::open: call it with its path, so that it can be seen".to_owned());
         }
     }
     let found = calls(text);
@@ -221,6 +244,12 @@ fn files_of_others_are_opened_in_one_way() {
         "use fs_err::read as taken;",
         "use fs_err::{File, read};",
         "use fs_err as files;",
+        "fn f() { nix::fcntl::openat(dir, name, flags, mode) }",
+        "fn f() { openat2(dir, name, how) }",
+        "use nix::fcntl::open;\nfn f() { open(p) }",
+        "use nix::fcntl::{OFlag, open as o};\nfn f() { o(p) }",
+        "use nix::fcntl;\nfn f() { fcntl::open(p) }",
+        "#[cfg(test)]\nuse std::fmt;\nfn f() { fs::read(path) }",
     ] {
         assert_eq!(opening("src/cli/new.rs", bad).len(), 1, "{bad}");
     }

@@ -73,7 +73,8 @@ pub fn product(text: &str) -> String {
     without_comments(&without_tests(text))
 }
 
-fn without_tests(text: &str) -> String {
+/// A source with spaces in the place of its tests.
+pub fn without_tests(text: &str) -> String {
     #[derive(Default)]
     struct Tests(Vec<(LineColumn, LineColumn)>);
     impl Tests {
@@ -220,12 +221,24 @@ fn left_out(text: &str) -> String {
     text.chars().map(|c| if c == '\n' { c } else { ' ' }).collect()
 }
 
+/// A source with spaces in the place of its comments.
 pub fn without_comments(text: &str) -> String {
     let parts = parts(text).into_iter();
     parts
         .map(|(part, text)| match part {
             Part::Comment => left_out(text),
             Part::Code | Part::Text => text.to_owned(),
+        })
+        .collect()
+}
+
+/// A source with spaces in the place of its comments and texts.
+pub fn code_alone(text: &str) -> String {
+    let parts = parts(text).into_iter();
+    parts
+        .map(|(part, text)| match part {
+            Part::Comment | Part::Text => left_out(text),
+            Part::Code => text.to_owned(),
         })
         .collect()
 }

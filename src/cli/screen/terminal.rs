@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 pub const SIZE: Size = (80, 24);
 
 /// Whether pictures can be drawn there: a virtual console or a pseudo terminal, no serial line, and `TERM` says that it is not dumb.
-pub fn can_draw_on(terminal: impl AsFd, term: Option<&str>) -> bool {
+fn can_draw_on(terminal: impl AsFd, term: Option<&str>) -> bool {
     let has_name = term.is_some_and(|term| !term.is_empty() && term != "dumb" && term != "unknown");
     let is_drawable = match fstat(terminal) {
         // Documentation/admin-guide/devices.txt: 4:1 to 4:63 are virtual consoles, 136 to 143 pseudo terminals.

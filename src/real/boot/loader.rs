@@ -158,7 +158,7 @@ impl Entry {
     }
 
     /// Whether its tries are used up.
-    pub fn is_bad(&self) -> bool {
+    fn is_bad(&self) -> bool {
         self.parts().1.is_some_and(|(left, _)| left == 0)
     }
 }
@@ -284,7 +284,7 @@ pub fn chosen<'a>(
 
 /// Shell patterns as systemd-boot has them: `*`, `?`, `[a-z]`, `\` before a character that means itself. Both texts are in
 /// small letters already.
-pub fn matches_glob(pattern: &str, text: &str) -> bool {
+fn matches_glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where the last star was, and how much it has taken: what comes before it is never looked at again.

@@ -62,7 +62,7 @@ pub fn open_esp(esp: &Root, path: &str) -> Result<OnEsp, Fault> {
 ///
 /// # Errors
 /// The ESP cannot be read, or the file is too long.
-pub fn read_esp(esp: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+fn read_esp(esp: &Root, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     let OnEsp::File(file) = open_esp(esp, path)? else {
         return Ok(None);
     };

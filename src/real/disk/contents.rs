@@ -99,7 +99,7 @@ fn seen_on<D: Read + Seek>(
 ) -> io::Result<Contents> {
     let size = disk.size_bytes;
     let mut on_disk = gpt::read(file, disk.sector_bytes)?;
-    mend_unit(file, disk, &mut on_disk)?;
+    repair_unit(file, disk, &mut on_disk)?;
     let places = places(&on_disk, disk);
     let planned = plan
         .filter(|p| on_disk.table().is_some_and(|t| t.disk_guid == p.table.disk_guid))
@@ -243,7 +243,7 @@ fn explain(outside: &mut [Outside], begun: &mut Vec<(u64, Vec<Signature>)>) {
 
 /// A classic MBR does not say which sectors it counts. Where nothing is known at the places that it names, and something is at
 /// those that sectors of another size make of them, it was written for that size.
-fn mend_unit<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &mut OnDisk) -> io::Result<()> {
+fn repair_unit<D: Read + Seek>(file: &mut D, disk: &DiskIdentity, on_disk: &mut OnDisk) -> io::Result<()> {
     if on_disk.mbr.is_empty() || on_disk.table().is_some() || knows_one(file, disk, on_disk)? {
         return Ok(());
     }

@@ -193,7 +193,7 @@ fn split(dev: u64) -> Dev {
 
 /// Whether the kernel refuses the device exclusively. A device that cannot be opened at all is not busy but shows so
 /// when it is read.
-pub fn is_busy(path: &str) -> bool {
+fn is_busy(path: &str) -> bool {
     match open(
         Utf8Path::new(path),
         OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_NONBLOCK,

@@ -56,7 +56,7 @@ const FILES: [&str; 6] = [
 /// Links.
 const LINKS: [&str; 1] = [GC_ROOT];
 /// What keeps the realised system from Nix's garbage collector until a profile does.
-pub const GC_ROOT: &str = "/nix/var/nix/gcroots/landfall-system";
+const GC_ROOT: &str = "/nix/var/nix/gcroots/landfall-system";
 /// What is moved aside gets this behind its name, and a number where that is taken.
 const ASIDE: &str = ".landfall-aside";
 /// Most names that are tried to put something aside.

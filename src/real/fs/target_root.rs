@@ -617,7 +617,7 @@ pub fn device_number(at: &Root) -> Result<u64, Fault> {
 /// A filesystem without a block device (tmpfs, overlay) has nothing to flush.
 /// # Errors
 /// The device cannot be opened, or reports an error.
-pub fn flush_device_under(at: &Root) -> Result<(), Fault> {
+fn flush_device_under(at: &Root) -> Result<(), Fault> {
     sync_filesystem(at)?;
     let what = || format!("block device below {}", at.as_arg());
     let device = device_number(at)?;

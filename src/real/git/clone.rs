@@ -238,25 +238,43 @@ impl Making<'_> {
         command::local(context, access, parent, &["init", "-q", &format, dir.as_str()]).await?;
         self.git(&["config", "--local", CLONE_KEY, &install.to_string()])
             .await?;
-        let origin = remote_of(source).map(command::written_url);
-        if let Some(origin) = &origin {
-            self.git(&["config", "--local", "remote.origin.url", origin])
+        if let Some(remote) = remote_of(source) {
+            let origin = command::written_url(remote);
+            self.git(&["config", "--local", "remote.origin.url", &origin])
                 .await?;
             let all = "+refs/heads/*:refs/remotes/origin/*";
             self.git(&["config", "--local", "remote.origin.fetch", all])
                 .await?;
         }
         let branch = offer.branch(&repository.reference);
-        let tracking = branch.as_ref().map(|b| format!("refs/remotes/origin/{b}"));
+        self.fetch_revision(branch.as_deref()).await?;
+        self.git(&["config", "--local", REVISION_KEY, revision.as_str()])
+            .await?;
+        self.check_out(branch.as_deref()).await?;
+        submodules(context, access, source, dir).await
+    }
+
+    /// Fetches the branch or the reference that the configuration names, and what else it takes to have the revision.
+    async fn fetch_revision(&self, branch: Option<&str>) -> Result<(), Fault> {
+        let Making {
+            context,
+            access,
+            action,
+            offer,
+            dir,
+            ..
+        } = *self;
+        let (repository, revision) = (&action.repository, &action.revision);
+        let source = &repository.source;
         let mut refspecs = Vec::new();
-        match (&branch, &tracking, &repository.reference) {
-            (Some(branch), Some(tracking), _) => refspecs.push(format!("+refs/heads/{branch}:{tracking}")),
-            (_, _, Reference::Branch(name)) => {
+        match (branch, &repository.reference) {
+            (Some(branch), _) => refspecs.push(format!("+refs/heads/{branch}:{}", tracking(branch))),
+            (None, Reference::Branch(name)) => {
                 if let Some(full) = offer.full_name(name) {
                     refspecs.push(format!("+{full}:{full}"));
                 }
             }
-            (_, _, Reference::Default | Reference::Revision(_)) => {}
+            (None, Reference::Default | Reference::Revision(_)) => {}
         }
         if !refspecs.is_empty() {
             fetch(context, access, dir, source, &refspecs).await?;
@@ -284,47 +302,50 @@ impl Making<'_> {
                 fetch(context, access, dir, source, &all).await?;
             }
         }
-        if !has_commit(context, access, dir, revision).await? {
-            let now = offer
-                .resolve(&repository.reference)
-                .map_or_else(|why| why, |now| now.to_string());
-            return Err(SourceFault::RevisionGone {
-                revision: revision.to_string(),
-                repository: source_name(source),
-                now,
-            }
-            .into());
+        if has_commit(context, access, dir, revision).await? {
+            return Ok(());
         }
-        let rev = revision.as_str();
-        self.git(&["config", "--local", REVISION_KEY, rev]).await?;
-        let on_branch = match &tracking {
-            Some(tracking) => context
-                .run(
-                    access
-                        .git(Some(dir))
-                        .args(["merge-base", "--is-ancestor", rev, tracking]),
-                )
-                .await?
-                .success(),
+        let now = offer
+            .resolve(&repository.reference)
+            .map_or_else(|why| why, |now| now.to_string());
+        Err(SourceFault::RevisionGone {
+            revision: revision.to_string(),
+            repository: source_name(source),
+            now,
+        }
+        .into())
+    }
+
+    /// Checks the revision out: on its branch, where it is on one that may be made here.
+    async fn check_out(&self, branch: Option<&str>) -> Result<(), Fault> {
+        let rev = self.action.revision.as_str();
+        let on_branch = match branch {
+            Some(branch) => {
+                let git = self.access.git(Some(self.dir));
+                let asked = git.args(["merge-base", "--is-ancestor", rev, &tracking(branch)]);
+                self.context.run(asked).await?.success()
+            }
             None => false,
         };
-        match &branch {
-            Some(branch) if on_branch && command::is_branch_name(branch) => {
-                self.git(&["checkout", "-q", "-f", "--no-track", "-B", branch, rev])
-                    .await?;
-                if origin.is_some() {
-                    let key = |what: &str| format!("branch.{branch}.{what}");
-                    let merge = format!("refs/heads/{branch}");
-                    self.git(&["config", "--local", &key("remote"), "origin"]).await?;
-                    self.git(&["config", "--local", &key("merge"), &merge]).await?;
-                }
-            }
-            Some(_) | None => {
-                self.git(&["checkout", "-q", "-f", "--detach", rev]).await?;
-            }
+        let Some(branch) = branch.filter(|branch| on_branch && command::is_branch_name(branch)) else {
+            self.git(&["checkout", "-q", "-f", "--detach", rev]).await?;
+            return Ok(());
+        };
+        self.git(&["checkout", "-q", "-f", "--no-track", "-B", branch, rev])
+            .await?;
+        if remote_of(&self.action.repository.source).is_some() {
+            let key = |what: &str| format!("branch.{branch}.{what}");
+            let merge = format!("refs/heads/{branch}");
+            self.git(&["config", "--local", &key("remote"), "origin"]).await?;
+            self.git(&["config", "--local", &key("merge"), &merge]).await?;
         }
-        submodules(context, access, source, dir).await
+        Ok(())
     }
+}
+
+/// The name here of a branch of the remote.
+fn tracking(branch: &str) -> String {
+    format!("refs/remotes/origin/{branch}")
 }
 
 /// What a directory in a repository is for: what a Git that died may have left in it follows from that.

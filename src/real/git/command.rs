@@ -66,7 +66,7 @@ pub fn token_server(remote: &RemoteUrl) -> Option<String> {
 
 impl Access {
     /// The command that Git (and Nix's Git) uses for ssh.
-    pub fn ssh_command(&self) -> String {
+    fn ssh_command(&self) -> String {
         let mut command = format!(
             "ssh -o BatchMode=yes {SSH_WORDS} -o StrictHostKeyChecking=yes -o ConnectTimeout={} -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
             self.connect_s
@@ -245,7 +245,7 @@ pub fn is_branch_name(name: &str) -> bool {
 }
 
 /// A text without what this remote carries, wherever it stands in it and however it is quoted; see [`redact`].
-pub fn redact_of(remote: Option<&RemoteUrl>, text: &str) -> String {
+fn redact_of(remote: Option<&RemoteUrl>, text: &str) -> String {
     let known = remote.map_or_else(Vec::new, RemoteUrl::credentials);
     redact(&known.iter().fold(text.to_owned(), |text, secret| {
         text.replace(secret, landfall_states::remote::REDACTED)
@@ -322,7 +322,8 @@ impl Offer {
                 continue;
             }
             if let Some((id, name)) = line.split_once(['\t', ' '])
-                && let Ok(id) = id.parse::<Revision>()
+                // A line whose first word is no id is no reference.
+                && let Some(id) = id.parse::<Revision>().ok()
             {
                 offer.refs.push((name.trim().to_owned(), id));
             }

@@ -137,7 +137,7 @@ pub fn look(path: &Utf8Path, action: &CloneConfiguration) -> Result<Found, Fault
 ///
 /// # Errors
 /// What is there cannot be looked at.
-pub fn look_for(path: &Utf8Path, origin: Option<&str>) -> Result<Found, Fault> {
+fn look_for(path: &Utf8Path, origin: Option<&str>) -> Result<Found, Fault> {
     examine(path, origin).map_err(|e| target_root::io_fault(path.as_str(), &e))
 }
 

@@ -43,7 +43,7 @@ pub fn forget() -> Result<(), Fault> {
 ///
 /// # Errors
 /// The marker cannot be removed.
-pub fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
+fn forget_at(marker: &Utf8Path) -> Result<(), Fault> {
     match fs_err::remove_file(marker) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(target_root::io_fault(marker.as_str(), &e)),
         Ok(()) | Err(_) => Ok(()),

@@ -83,7 +83,7 @@ impl Stores {
     ///
     /// # Errors
     /// Nix fails, or a path is wrong that nothing can give again.
-    pub async fn heal(&self, context: &CommandContext, corrupt: &[String]) -> Result<bool, Fault> {
+    pub async fn repair(&self, context: &CommandContext, corrupt: &[String]) -> Result<bool, Fault> {
         if corrupt.is_empty() {
             return Ok(false);
         }

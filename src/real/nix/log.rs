@@ -270,7 +270,7 @@ impl NixProgress {
 }
 
 /// Without terminal colours (`ESC [ … m`).
-pub fn strip_colours(text: &str) -> String {
+fn strip_colours(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -288,7 +288,7 @@ pub fn strip_colours(text: &str) -> String {
 }
 
 /// The store path that a text begins with, e.g. `/nix/store/<hash>-<name>` of `/nix/store/<hash>-<name>/bin/x'`.
-pub fn store_paths_in(text: &str) -> Vec<String> {
+fn store_paths_in(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("/nix/store/") {
         let rest = &text[at..];
@@ -304,7 +304,7 @@ pub fn store_paths_in(text: &str) -> Vec<String> {
 }
 
 /// The paths that `nix store verify` found to differ or to be missing, from its messages.
-pub fn corrupt_paths(said: &str) -> Vec<String> {
+fn corrupt_paths(said: &str) -> Vec<String> {
     let mut paths: Vec<String> = said
         .lines()
         .filter(|line| {

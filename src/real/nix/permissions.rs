@@ -45,7 +45,7 @@ pub fn wrong(root: &Root) -> Result<Vec<String>, Fault> {
 ///
 /// # Errors
 /// The target cannot be written.
-pub fn mend(context: &CommandContext, root: &Root) -> Result<(), Fault> {
+pub fn repair(context: &CommandContext, root: &Root) -> Result<(), Fault> {
     let mut count = 0_u64;
     let mut first = None;
     each(root, &mut |path, dir, name, right| {
@@ -204,7 +204,7 @@ mod tests {
         ] {
             mode(at, bad);
             assert_eq!(wrong(root).unwrap(), [format!("/{at}")], "{bad:o}");
-            mend(&context, root).unwrap();
+            repair(&context, root).unwrap();
             assert_eq!(wrong(root).unwrap(), [] as [String; 0]);
         }
         for (at, right) in good {

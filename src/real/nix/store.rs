@@ -90,7 +90,7 @@ pub async fn perform_realise(
     }
     stores.prepare(context)?;
     if action.verify {
-        permissions::mend(context, &stores.root)?;
+        permissions::repair(context, &stores.root)?;
     }
     let mut fresh = match put_aside {
         Some(unusable) => {
@@ -169,7 +169,7 @@ async fn realise(
         put_aside: _,
         only_evaluate: _,
     } = order;
-    *fresh |= stores.heal(context, corrupt).await?;
+    *fresh |= stores.repair(context, corrupt).await?;
     match &action.source {
         SystemSource::Prebuilt(system) => {
             stores.copy(context, system).await?;
@@ -187,7 +187,7 @@ async fn realise(
             {
                 match stores.verify(context).await? {
                     Verified::Contents(Contents::Corrupt(paths)) => {
-                        *fresh |= stores.heal(context, &paths).await?;
+                        *fresh |= stores.repair(context, &paths).await?;
                     }
                     Verified::Contents(
                         Contents::NotVerified | Contents::Verified | Contents::Permissions(_),

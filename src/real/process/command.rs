@@ -47,7 +47,7 @@ pub enum OnStop {
 }
 
 /// Sees output line by line while the program runs (progress).
-pub type LineHook<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+type LineHook<'a> = Box<dyn FnMut(&str) + Send + 'a>;
 
 /// A program to run.
 pub struct Program<'a> {

@@ -187,7 +187,7 @@ impl Credentials {
     ///
     /// # Errors
     /// A file cannot be read, or is none of its kind.
-    pub fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
+    fn take_allowed(&mut self, dir: &Utf8Path, medium: &str, allowed: Allowed) -> Result<Taken, Fault> {
         let mut told = Taken::default();
         for name in NAMES {
             if safe_open::open(&dir.join(name), Links::Refuse).is_ok() {

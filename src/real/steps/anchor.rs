@@ -1,7 +1,7 @@
 //! The step that makes the ESP and anchors the checkpoint in it.
 
 use crate::real::Real;
-use crate::real::volume::esp::{allocate_slots, is_cut_off, make_esp, mend_esp, observe_esp};
+use crate::real::volume::esp::{allocate_slots, is_cut_off, make_esp, observe_esp, repair_esp};
 use crate::world::Perform;
 use landfall_states::actions::anchor_checkpoint::{AnchorCheckpoint, AnchorOrder, EspFacts};
 use landfall_states::fault::Fault;
@@ -11,8 +11,8 @@ impl Perform<AnchorCheckpoint> for Real {
         let device = self.disk()?.partition_device(&step.partition).await?;
         if !self.is_mounted(&device)? && is_cut_off(&device, &step.volume)? {
             self.permit(&step.disk).await?;
-            let mended = mend_esp(&device, &step.volume, &self.reporter, &self.stop).await;
-            self.permit_ends(mended).await?;
+            let repaired = repair_esp(&device, &step.volume, &self.reporter, &self.stop).await;
+            self.permit_ends(repaired).await?;
         }
         observe_esp(&device, &self.reporter, &self.stop).await
     }
@@ -38,7 +38,7 @@ impl Perform<AnchorCheckpoint> for Real {
             } => {
                 let device = self.disk()?.partition_device(&partition).await?;
                 self.permit(&disk).await?;
-                let made = match mend_esp(&device, &step.volume, &self.reporter, &self.stop).await {
+                let made = match repair_esp(&device, &step.volume, &self.reporter, &self.stop).await {
                     Ok(()) => allocate_slots(&device, missing),
                     Err(fault) => Err(fault),
                 };

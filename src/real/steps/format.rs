@@ -46,8 +46,8 @@ impl Real {
                 // The repair may take files away, and calls that a success.
                 self.attached.root_damaged = true;
                 self.permit(disk).await?;
-                let mended = superblock::mend(&device, volume, copy, &self.reporter, &self.stop).await;
-                self.permit_ends(mended).await?;
+                let repaired = superblock::repair(&device, volume, copy, &self.reporter, &self.stop).await;
+                self.permit_ends(repaired).await?;
             }
         }
         observe_volume(&device, volume, &self.reporter, &self.stop).await

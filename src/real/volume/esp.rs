@@ -150,7 +150,7 @@ fn borne<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 ///
 /// # Errors
 /// The FAT cannot be read or understood.
-pub fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
+fn locate(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
     borne(|| find(fat))
 }
 
@@ -236,7 +236,7 @@ fn make_files(mut fat: impl Read + Write + Seek, contents: [Option<&[u8; PAGE_BY
     fs.unmount()
 }
 
-/// Mends a new directory: fatfs 0.3.6 writes `.` and `..` with a long name before each, so that `.` is the second entry and
+/// Repairs a new directory: fatfs 0.3.6 writes `.` and `..` with a long name before each, so that `.` is the second entry and
 /// `..` the fourth. fsck.fat takes such a directory for damaged and "repairs" it. They become the first and the second,
 /// and the two places left over are marked free.
 fn straighten(mut fat: impl Read + Write + Seek, path: &str) -> io::Result<()> {
@@ -301,7 +301,7 @@ fn allocate_on(device: &Utf8Path, contents: [Option<&[u8; PAGE_BYTES]>; 2]) -> R
 ///
 /// # Errors
 /// The device cannot be written or flushed.
-pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
+fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
     let what = || format!("volume id of the ESP {device}");
     let io = |e: io::Error| io_fault(what(), &e);
     let mut file = fs::OpenOptions::new()
@@ -333,7 +333,7 @@ pub fn set_volume_id(device: &Utf8Path, id: u32) -> Result<(), Fault> {
 ///
 /// # Errors
 /// The device cannot be read.
-pub fn is_dirty(device: &Utf8Path) -> Result<bool, Fault> {
+fn is_dirty(device: &Utf8Path) -> Result<bool, Fault> {
     let mut boot = [0; 0x42];
     let io = |e: io::Error| io_fault(format!("ESP {device}"), &e);
     fs::File::open(device)
@@ -415,7 +415,7 @@ pub fn is_cut_off(device: &Utf8Path, volume: &Volume) -> Result<bool, Fault> {
 ///
 /// # Errors
 /// `fsck.vfat` fails, or the device reports an error.
-pub async fn mend_esp(
+pub async fn repair_esp(
     device: &Utf8Path,
     volume: &Volume,
     reporter: &Reporter,

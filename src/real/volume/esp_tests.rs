@@ -147,7 +147,13 @@ fn a_dirty_esp_is_repaired_and_keeps_its_slots() {
     file.write_all(&[1]).unwrap();
     drop(file);
     assert!(is_dirty(&device).unwrap());
-    block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+    block_on(repair_esp(
+        &device,
+        &volume(),
+        &Reporter::default(),
+        &Stop::never(),
+    ))
+    .unwrap();
     assert!(!is_dirty(&device).unwrap());
     assert_eq!(
         read_page(&device, places[0].unwrap()).unwrap(),
@@ -216,11 +222,23 @@ fn chains_that_fsck_finds_do_not_fill_the_esp() {
     for _ in 0..3 {
         // More than half of it: the second one would not fit.
         assert_eq!(cut_copy(&device, clusters * 3 / 5), clusters);
-        block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+        block_on(repair_esp(
+            &device,
+            &volume(),
+            &Reporter::default(),
+            &Stop::never(),
+        ))
+        .unwrap();
     }
     // All of it.
     cut_copy(&device, clusters);
-    block_on(mend_esp(&device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+    block_on(repair_esp(
+        &device,
+        &volume(),
+        &Reporter::default(),
+        &Stop::never(),
+    ))
+    .unwrap();
     assert_eq!(cut_copy(&device, 0), clusters);
     assert_eq!(locate_on(&device).unwrap(), places);
     assert_eq!(
@@ -250,7 +268,7 @@ fn chains_that_fsck_found_do_not_stay_where_it_ended_well() {
     assert!(!is_dirty(&device).unwrap());
     assert_eq!(cut_copy(&device, 0), 0, "it is full");
     tool("fsck.vfat", &["-a", device.as_str()]);
-    mend(&device);
+    repair(&device);
     assert_eq!(cut_copy(&device, 0), clusters);
 }
 
@@ -265,8 +283,14 @@ fn root_place(device: &Utf8Path) -> u64 {
     ROOT_AT + 2 * fat_sectors * 512
 }
 
-fn mend(device: &Utf8Path) {
-    block_on(mend_esp(device, &volume(), &Reporter::default(), &Stop::never())).unwrap();
+fn repair(device: &Utf8Path) {
+    block_on(repair_esp(
+        device,
+        &volume(),
+        &Reporter::default(),
+        &Stop::never(),
+    ))
+    .unwrap();
 }
 
 fn look(device: &Utf8Path) -> EspFacts {
@@ -351,7 +375,7 @@ fn a_ruined_root_directory_costs_neither_the_filesystem_nor_the_slots() {
         assert_eq!(state(&device), VolumeState::Foreign, "the control: {what}");
         assert!(is_cut_off(&device, &volume()).unwrap(), "{what}");
         let before = locate_on(&whole_on(&dir, &whole)).unwrap();
-        mend(&device);
+        repair(&device);
         assert!(!is_cut_off(&device, &volume()).unwrap(), "{what}");
         assert_eq!(state(&device), VolumeState::Complete, "{what}");
         // The slots are where they were.
@@ -392,7 +416,7 @@ fn a_root_directory_that_was_ruined_with_efi_costs_no_slot() {
     let (device, records) = in_use(&dir);
     ruin(&device, root_place(&device), &[0xA5; 2 * 4096]);
     assert!(is_cut_off(&device, &volume()).unwrap());
-    mend(&device);
+    repair(&device);
     assert_eq!(state(&device), VolumeState::Complete);
     has_records(&device, &records, "both");
     let checked = tool("fsck.vfat", &["-n", device.as_str()]);
@@ -424,7 +448,7 @@ fn a_root_directory_that_was_being_made_again_is_made_again() {
     let ruined = fs::read(&device).unwrap();
     let is_whole = |what: &str| {
         if is_cut_off(&device, &volume()).unwrap() || is_dirty(&device).unwrap() {
-            mend(&device);
+            repair(&device);
         }
         assert_eq!(state(&device), VolumeState::Complete, "{what}");
         has_records(&device, &records, what);

@@ -410,7 +410,7 @@ mod tests {
         let seen = || {
             let looked = async {
                 if let Some(copy) = torn().await? {
-                    superblock::mend(&device, &volume, copy, &reporter, &stop).await?;
+                    superblock::repair(&device, &volume, copy, &reporter, &stop).await?;
                 }
                 observe_volume(&device, &volume, &reporter, &stop).await
             };

@@ -202,7 +202,7 @@ pub async fn format(
 ///
 /// # Errors
 /// libcryptsetup fails.
-pub async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
+async fn set_uuid(device: &Utf8Path, id: &Uuid) -> Result<(), Fault> {
     let (path, id) = (device.to_owned(), *id);
     serial(format!("UUID of the LUKS container on {device}"), move || {
         let context = Context::load(&path)?;

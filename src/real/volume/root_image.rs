@@ -262,7 +262,7 @@ impl Work {
             &|done, total| self.tell("read back what was written", done, total),
         )
         .map_err(|e| fault(&self.what(), e))?;
-        for part in verified.mended {
+        for part in verified.repaired {
             self.reporter
                 .notice(format!("{}: {part} differed and was written again", self.what()));
         }

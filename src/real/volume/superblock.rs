@@ -97,11 +97,11 @@ pub async fn torn(
         .map_err(|e| io_fault(format!("read of the superblock's copies on {device}"), &e))
 }
 
-/// Mends the superblock of a finished root filesystem from the copy in that block. It must not be mounted.
+/// Repairs the superblock of a finished root filesystem from the copy in that block. It must not be mounted.
 ///
 /// # Errors
 /// `e2fsck` fails, or the device reports an error.
-pub async fn mend(
+pub async fn repair(
     device: &Utf8Path,
     volume: &Volume,
     copy: u64,
@@ -124,7 +124,7 @@ pub async fn mend(
     }
     // Whatever it says of itself: what is not there now would be judged to be blank, and made again.
     match Superblock::decode(&read_page(device, 0)?) {
-        Ok(mended) if mended.id == volume.id => Ok(()),
+        Ok(repaired) if repaired.id == volume.id => Ok(()),
         Ok(_) | Err(_) => Err(Fault::read_back(what(), "there is no superblock of it")),
     }
 }

@@ -129,7 +129,7 @@ impl FromStr for OperatorAction {
 pub const EVIL_DIGIT: &str = "e";
 
 /// What somebody has put into the store under a name of its own.
-pub const EVIL_SYSTEM: &str = "/nix/store/3123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
+const EVIL_SYSTEM: &str = "/nix/store/3123456789abcdfghijklmnpqrsvwxyz-nixos-system-web";
 
 /// Where the code of a slot begins, from its end: `container:` or `installer:`, 64 digits, a line feed.
 const CODE_LINE_BYTES: usize = 79;

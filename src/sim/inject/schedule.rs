@@ -77,7 +77,7 @@ impl Schedule {
 
 impl InjectionAt {
     /// Whether it comes to pass where the runs pass so many points each.
-    pub fn is_reached(&self, passed: &[u32]) -> bool {
+    fn is_reached(&self, passed: &[u32]) -> bool {
         let run = usize::try_from(self.run).ok();
         run.and_then(|run| passed.get(run))
             .is_some_and(|points| self.at < *points)

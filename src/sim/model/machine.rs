@@ -13,7 +13,7 @@ use landfall_states::plan::GptTable;
 use std::rc::Rc;
 
 /// The clock on the wall, in milliseconds of Unix time, where it is right: the first boot was in 2026.
-pub const RIGHT_MS: u64 = 1_790_000_000_000;
+const RIGHT_MS: u64 = 1_790_000_000_000;
 
 /// Writes that a program still has to do.
 pub type Rest = Rc<[(Held, Key, Option<Value>)]>;

@@ -14,8 +14,14 @@ use landfall_states::fault::{Fault, FaultClass};
 #[allow(async_fn_in_trait)]
 pub trait Script: Step {
     /// Looks.
+    ///
+    /// # Errors
+    /// A fault that the case has here.
     async fn look(&self, world: &mut SimWorld) -> Result<Self::Facts, Fault>;
     /// Carries an order out.
+    ///
+    /// # Errors
+    /// A fault that the case has here.
     async fn carry(&self, world: &mut SimWorld, order: &Self::Order) -> Result<(), Fault>;
     /// Whether an order makes anything. One that only asks what is there redoes nothing (I21).
     fn redoes(_order: &Self::Order) -> bool {

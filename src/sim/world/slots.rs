@@ -64,7 +64,7 @@ impl SimWorld {
     }
 
     /// Both slots of a disk, as they are read raw: by the FAT's directory, or by their magic where there is no FAT.
-    pub fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
+    fn raw_slots(&self, disk: &Disk) -> [Option<Vec<u8>>; 2] {
         let has_esp = [Key::Primary, Key::Backup]
             .iter()
             .any(|key| disk.copy(*key).table().is_some());

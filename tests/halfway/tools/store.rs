@@ -217,7 +217,7 @@ impl Tool for Store {
             async || observe_system(&context, &live, &action).await,
             async |order| {
                 if std::mem::take(&mut forgets) {
-                    nowhere.heal(&context, &order.corrupt).await?;
+                    nowhere.repair(&context, &order.corrupt).await?;
                     return perform_realise(
                         &context,
                         &live,

@@ -140,7 +140,7 @@ impl Tool for Esp {
             &action,
             async || {
                 if esp::is_cut_off(subject, &action.volume)? {
-                    esp::mend_esp(subject, &action.volume, &reporter, &stop).await?;
+                    esp::repair_esp(subject, &action.volume, &reporter, &stop).await?;
                 }
                 esp::observe_esp(subject, &reporter, &stop).await
             },
@@ -149,7 +149,7 @@ impl Tool for Esp {
                     esp::make_esp(subject, &volume, 512, &reporter, &stop).await
                 }
                 AnchorOrder::AllocateSlots { missing, .. } => {
-                    esp::mend_esp(subject, &action.volume, &reporter, &stop).await?;
+                    esp::repair_esp(subject, &action.volume, &reporter, &stop).await?;
                     esp::allocate_slots(subject, missing)
                 }
             },
@@ -218,7 +218,7 @@ fn format(root: bool, subject: &Utf8Path) -> Result<(), String> {
             let seen = if root {
                 let root = volume("root-web");
                 if let Some(copy) = superblock::torn(subject, &root, &reporter, &stop).await? {
-                    superblock::mend(subject, &root, copy, &reporter, &stop).await?;
+                    superblock::repair(subject, &root, copy, &reporter, &stop).await?;
                 }
                 filesystems::observe_volume(subject, &root, &reporter, &stop).await?
             } else {
@@ -279,7 +279,7 @@ impl Tool for Root {
     fn proven(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<(), String> {
         oracles::identity(subject, "ext4", PLANNED, "root-web")?;
         // What is taken for whole is mounted next, and checked before that (`src/real/mount/attached.rs`); then it has to be sound.
-        oracles::ext4_mended(subject)?;
+        oracles::ext4_repaired(subject)?;
         oracles::ext4(subject)
     }
     fn state(&self, _place: &Utf8Path, subject: &Utf8Path) -> Result<String, String> {

@@ -41,14 +41,14 @@ pub struct Arguments {
 struct Row {
     what: String,
     points: u64,
-    stories: u64,
+    scenarios: u64,
     failures: u64,
     seconds: f64,
 }
 
 impl Row {
     fn holds(&self, seconds_max: f64) -> bool {
-        self.failures == 0 && self.stories > 0 && self.seconds <= seconds_max
+        self.failures == 0 && self.scenarios > 0 && self.seconds <= seconds_max
     }
 }
 
@@ -77,12 +77,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     passed &= rows.iter().all(|row| row.holds(seconds_max));
     let sum = |count: fn(&Row) -> u64| rows.iter().map(count).sum::<u64>();
-    let (stories, failures) = (sum(|row| row.stories), sum(|row| row.failures));
+    let (scenarios, failures) = (sum(|row| row.scenarios), sum(|row| row.failures));
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     if arguments.json {
         let value = serde_json::json!({
             "enumerations": rows,
-            "stories": stories,
+            "stories": scenarios,
             "failures": failures,
             "seconds": seconds,
             "seconds_max_each": seconds_max,
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             println!("{}", line(row, seconds_max));
         }
         println!(
-            "{} enumerations, {stories} stories, {failures} failures in {seconds:.1} s (each at most {seconds_max:.0} s): {}",
+            "{} enumerations, {scenarios} scenarios, {failures} failures in {seconds:.1} s (each at most {seconds_max:.0} s): {}",
             rows.len(),
             if passed { "passed" } else { "FAILED" }
         );
@@ -113,12 +113,12 @@ fn line(row: &Row, seconds_max: f64) -> String {
         (0, true) => "",
     };
     format!(
-        "{:44} {:>6} points {:>10} stories {:>4} failures {:>7.1} s{verdict}",
-        row.what, row.points, row.stories, row.failures, row.seconds
+        "{:44} {:>6} points {:>10} scenarios {:>4} failures {:>7.1} s{verdict}",
+        row.what, row.points, row.scenarios, row.failures, row.seconds
     )
 }
 
-/// `crash<TAB>what<TAB>points<TAB>stories<TAB>failures<TAB>seconds`. Other lines are the test harness's.
+/// `crash<TAB>what<TAB>points<TAB>scenarios<TAB>failures<TAB>seconds`. Other lines are the test harness's.
 fn row(line: &str) -> Option<Row> {
     let mut fields = line
         .split('\t')
@@ -127,7 +127,7 @@ fn row(line: &str) -> Option<Row> {
     Some(Row {
         what: fields.next()?.to_owned(),
         points: fields.next()?.parse().ok()?,
-        stories: fields.next()?.parse().ok()?,
+        scenarios: fields.next()?.parse().ok()?,
         failures: fields.next()?.parse().ok()?,
         seconds: fields.next()?.parse().ok()?,
     })

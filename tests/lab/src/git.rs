@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_through_a_broken_proxy_fails_and_through_a_healed_one_does_not() {
+    fn a_clone_through_a_broken_proxy_fails_and_through_a_restored_one_does_not() {
         let scratch = Scratch::new("broken");
         let mut repository = repository(&scratch);
         repository.fatten(500_000).unwrap();

@@ -134,7 +134,7 @@ impl Proxy {
     }
 
     /// Connections from now on have no fault. Those that stall go on stalling.
-    pub fn heal(&self) {
+    pub fn restore(&self) {
         self.break_all(Fault::Pass);
     }
 
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert_eq!(error.to_string(), "1000");
 
-        proxy.heal();
+        proxy.restore();
         assert_eq!(fetch(&proxy).unwrap(), 200_000);
         let counts = proxy.counts();
         assert_eq!((counts.connections, counts.broken), (7, 4));

@@ -76,7 +76,7 @@ impl Faults {
     pub fn machine_is_off(&mut self, network: Option<&Network>) {
         self.ends.clear();
         if let Some(network) = network {
-            network.proxies.iter().for_each(Proxy::heal);
+            network.proxies.iter().for_each(Proxy::restore);
         }
     }
 
@@ -185,7 +185,7 @@ impl Faults {
         match kind {
             Kind::Network => {
                 if let Some(network) = network {
-                    network.proxies.iter().for_each(Proxy::heal);
+                    network.proxies.iter().for_each(Proxy::restore);
                 }
                 machine.set_link(true)
             }

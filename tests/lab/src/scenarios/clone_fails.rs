@@ -96,7 +96,7 @@ pub fn clone_http(kit: &Kit) -> Result<()> {
             ensure!(Instant::now() < limit, "{name}: no transfer was broken");
             std::thread::sleep(Duration::from_millis(200));
         }
-        proxy.heal();
+        proxy.restore();
         let output = job.wait(RUN_LIMIT)?;
         ensure!(
             output.status == 0,

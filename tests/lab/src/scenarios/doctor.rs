@@ -111,7 +111,13 @@ impl Examined<'_> {
     }
 
     /// Breaks something, has it found, does what is printed, and has it fine again.
-    fn mended(&self, check: &str, break_it: &str, part: &str, remedy: impl Fn(&str) -> String) -> Result<()> {
+    fn repaired(
+        &self,
+        check: &str,
+        break_it: &str,
+        part: &str,
+        remedy: impl Fn(&str) -> String,
+    ) -> Result<()> {
         self.fine(check)?;
         self.machine.check(break_it, LIMIT)?;
         let next = self.finds(check, part)?;
@@ -177,7 +183,7 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
         examined.skipped("secure-boot", "BIOS mode")?;
         examined.machine.check("umount /sys/firmware", LIMIT)?;
         examined.fine("firmware")?;
-        examined.mended(
+        examined.repaired(
             "clock",
             "date --set @1000000",
             "it says 1970-01-12T13:4",
@@ -188,7 +194,7 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
                     .replace("YYYY-MM-DD HH:MM:SS", "2027-01-02 03:04:05")
             },
         )?;
-        examined.mended("tools", "mv /usr/bin/git /usr/bin/git.away", "git", |_| {
+        examined.repaired("tools", "mv /usr/bin/git /usr/bin/git.away", "git", |_| {
             "mv /usr/bin/git.away /usr/bin/git".to_owned()
         })?;
     }
@@ -315,9 +321,9 @@ fn boots(examined: &Examined<'_>) -> Result<()> {
         ),
     ] {
         say(what);
-        examined.mended("esp", damage, part, str::to_owned)?;
+        examined.repaired("esp", damage, part, str::to_owned)?;
     }
-    examined.mended("esp", "umount /boot", "not mounted", first)
+    examined.repaired("esp", "umount /boot", "not mounted", first)
 }
 
 /// Labels, once the host looks for some.
@@ -336,13 +342,13 @@ fn labels(examined: &Examined<'_>, resident: &Resident<'_>) -> Result<()> {
             "swapoff /dev/vda3; swaplabel --label {label} /dev/vda3 && udevadm trigger --settle /dev/vda3"
         )
     };
-    examined.mended(
+    examined.repaired(
         "labels",
         &label("other"),
         "by-label/swap-resident is not there",
         |_| label("swap-resident"),
     )?;
-    examined.mended(
+    examined.repaired(
         "labels",
         "truncate -s 8M /run/other.img && mkfs.ext4 -q -L data-lab /run/other.img && losetup /dev/loop7 /run/other.img \
          && udevadm trigger --settle /dev/loop7",

@@ -7,7 +7,7 @@
 //! NixOS's evaluation of the written files is in `tests/host_new.rs` and `cargo lab nix`, a forge that asks for the ssh key
 //! in `tests/remotes_asked.rs`, and `flash --keys`, which makes the medium on the stick itself, in `scenarios::flash_keys`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -19,7 +19,7 @@ use crate::command::Program;
 use crate::git::{self, Protocol, Repository, Server};
 use crate::install::{Install, say};
 use crate::kit::{Kit, Layout, Mode, Special};
-use crate::machine::Disk;
+use crate::machine::{Disk, Machine};
 use crate::removal::remove;
 
 const HOST: &str = "attic";
@@ -41,21 +41,20 @@ impl Drop for Keys {
     }
 }
 
-pub fn host_new(kit: &Kit) -> Result<()> {
-    let folder = kit.lab.cache.root.join("git-host-new");
-    let secret = format!("secrets/{ENCRYPTED}");
+/// A configuration with a secret that the new host cannot read yet; the repository, and the secret.
+fn configuration(kit: &Kit, folder: &Path, secret: &str) -> Result<(Repository, Vec<u8>)> {
     let mut params = Special::PasswordFile.params();
     params.host = HOST.to_owned();
     if let Some(file) = &mut params.password_file {
         file.identity = format!("/etc/age/{HOST}.agekey");
         file.encrypted = format!("../{secret}");
     }
-    let mut repository = Repository::create(&folder, "config", "main", &[params], &kit.inputs)?;
+    let mut repository = Repository::create(folder, "config", "main", &[params], &kit.inputs)?;
     let before = fs::read(repository.worktree().join("lab").join(ENCRYPTED))?;
     let rules = format!(
         "let\n  op = \"{OPERATOR}\";\n  systems = [ ];\nin\n{{\n  \"{ENCRYPTED}\".publicKeys = [ op ] ++ systems;\n}}\n"
     );
-    repository.change(&secret, &before)?;
+    repository.change(secret, &before)?;
     // An input of that name is wanted; this one is the flake itself, and nothing is fetched for it.
     let flake = git::FLAKE.replacen(
         "  outputs =\n    { self }:\n",
@@ -65,6 +64,46 @@ pub fn host_new(kit: &Kit) -> Result<()> {
     repository.change("flake.lock", LOCK.as_bytes())?;
     repository.change("flake.nix", flake.as_bytes())?;
     repository.change(RULES, rules.as_bytes())?;
+    Ok((repository, before))
+}
+
+/// The control, with the age of the system that will be installed: the new identity could not read what was there before.
+fn only_the_new_secret_is_read(
+    machine: &Machine,
+    identity: &[u8],
+    [before, after]: [&[u8]; 2],
+) -> Result<()> {
+    machine.put("/run/lab/before", before)?;
+    machine.put("/run/lab/after", after)?;
+    machine.put("/run/lab/identity", identity)?;
+    machine.put("/run/lab/operator", SECRET_IDENTITY.as_bytes())?;
+    let read = |who: &str, what: &str| {
+        machine.run(
+            &format!("/nix/store/*-lab-tools/bin/age --decrypt -i /run/lab/{who} /run/lab/{what} 2>&1"),
+            LIMIT,
+        )
+    };
+    let refused = read("identity", "before")?;
+    ensure!(
+        refused.status != 0 && refused.text().contains("no identity matched"),
+        "the new host could read it before: {}",
+        refused.text()
+    );
+    for who in ["identity", "operator"] {
+        let plain = read(who, "after")?;
+        ensure!(
+            plain.status == 0 && plain.text().trim_end() == PASSWORD_HASH,
+            "{who} cannot read it: {}",
+            plain.text()
+        );
+    }
+    Ok(())
+}
+
+pub fn host_new(kit: &Kit) -> Result<()> {
+    let folder = kit.lab.cache.root.join("git-host-new");
+    let secret = format!("secrets/{ENCRYPTED}");
+    let (mut repository, before) = configuration(kit, &folder, &secret)?;
 
     let install = Install::new(kit, "host-new", Layout::Plain, Mode::Prebuilt)?;
     // The cache may be in a working tree of Git, where no private key may be.
@@ -115,34 +154,10 @@ pub fn host_new(kit: &Kit) -> Result<()> {
     let machine = install.start()?;
     // A restored machine was booted with a blank medium.
     machine.check("udevadm trigger --settle", LIMIT)?;
-    // The control, with the age of the system that will be installed: the new identity could not read what was there before.
-    machine.put("/run/lab/before", &before)?;
-    machine.put("/run/lab/after", &after)?;
     let [_, (_, deploy), (_, identity)] = &files[..] else {
         anyhow::bail!("keys are missing: {files:?}");
     };
-    machine.put("/run/lab/identity", identity)?;
-    machine.put("/run/lab/operator", SECRET_IDENTITY.as_bytes())?;
-    let read = |who: &str, what: &str| {
-        machine.run(
-            &format!("/nix/store/*-lab-tools/bin/age --decrypt -i /run/lab/{who} /run/lab/{what} 2>&1"),
-            LIMIT,
-        )
-    };
-    let refused = read("identity", "before")?;
-    ensure!(
-        refused.status != 0 && refused.text().contains("no identity matched"),
-        "the new host could read it before: {}",
-        refused.text()
-    );
-    for who in ["identity", "operator"] {
-        let plain = read(who, "after")?;
-        ensure!(
-            plain.status == 0 && plain.text().trim_end() == PASSWORD_HASH,
-            "{who} cannot read it: {}",
-            plain.text()
-        );
-    }
+    only_the_new_secret_is_read(&machine, identity, [&before, &after])?;
     install.land(&machine, "install")?;
     machine.check(
         "udevadm settle && mkdir -p /run/lab/root && mount -o ro /dev/disk/by-partlabel/root-lab /run/lab/root",

@@ -99,7 +99,7 @@ fn drop_in(machine: &mut Machine, proxy: &Proxy, action: &str, noticed: &str) ->
     machine.set_link(false)?;
     wait_for(machine, noticed)?;
     wait_for(machine, "retry 1 in")?;
-    proxy.heal();
+    proxy.restore();
     machine.set_link(true)
 }
 
