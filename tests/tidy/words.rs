@@ -4,7 +4,7 @@
 //! that this project once had, and none shows Rust's own form of a value.
 
 use super::messages::messages;
-use super::{assert_tidy, rust};
+use super::{assert_tidy, files, rust};
 use landfall::exit::Exit;
 
 /// Words that a reader would have to learn first, and what is written instead.
@@ -325,4 +325,78 @@ fn no_text_in_the_sources_has_a_private_word() {
         private_texts("// write it anew\nlet a = format!(\"or: {anew} x\");").len(),
         0
     );
+}
+
+/// The prose of a document, paragraph by paragraph, with its line: without code, names in backticks, and where links lead.
+fn prose(document: &str) -> Vec<(usize, String)> {
+    let mut paragraphs: Vec<(usize, String)> = vec![];
+    let (mut is_fenced, mut is_open) = (false, false);
+    for (at, line) in document.lines().enumerate() {
+        let line = line.trim();
+        let is_fence = line.starts_with("```");
+        is_fenced ^= is_fence;
+        if is_fenced || is_fence || line.is_empty() {
+            is_open = false;
+            continue;
+        }
+        // A row of a table, a heading and an item of a list are of their own.
+        if !is_open || line.starts_with(['|', '#', '-', '*']) {
+            paragraphs.push((at + 1, String::new()));
+        }
+        is_open = true;
+        if let Some((_, text)) = paragraphs.last_mut() {
+            text.push_str(line);
+            text.push(' ');
+        }
+    }
+    for (_, text) in &mut paragraphs {
+        // A name in the middle separates the words around it.
+        let words = text.split('`').step_by(2).collect::<Vec<_>>().join(" NAME ");
+        let mut links = words.split("](");
+        let mut shown = links.next().unwrap_or("").to_owned();
+        for link in links {
+            shown.push_str(link.split_once(')').map_or(link, |(_, behind)| behind));
+        }
+        *text = shown;
+    }
+    paragraphs
+}
+
+fn private_prose(document: &str) -> Vec<String> {
+    prose(document)
+        .iter()
+        .flat_map(|(line, text)| {
+            private_words(text)
+                .into_iter()
+                .map(move |what| format!("line {line}: {what}"))
+        })
+        .collect()
+}
+
+#[test]
+fn no_document_has_a_private_word() {
+    let mut documents = files(&["docs", "tests", "examples", "templates", "nix"], &["md"]);
+    for name in ["README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING", "CHANGELOG"] {
+        documents.extend(files(&[&format!("{name}.md")], &["md"]));
+    }
+    // The reference is made of texts in the sources.
+    documents.retain(|(name, _)| !name.starts_with("docs/reference/"));
+    assert!(documents.len() > 15, "{}", documents.len());
+    assert_tidy(&documents, |_, text| private_prose(text));
+    for bad in [
+        "A run that was cut\noff goes to `x`.",
+        "| a | Whoever has the disk |",
+        "```\nmend\n```\nmend it",
+        "[what it shall be](a.md)",
+    ] {
+        assert_eq!(private_prose(bad).len(), 1, "{bad}");
+    }
+    for good in [
+        "```\nmend it\n```",
+        "`mend` it",
+        "a cut `x` off",
+        "[a](mend.md#mend)",
+    ] {
+        assert_eq!(private_prose(good), Vec::<String>::new(), "{good}");
+    }
 }

@@ -31,7 +31,7 @@ pub const RUSTDOC: [&str; 6] = [
 ];
 
 /// What is quick, and looked at first.
-const LINTS: [Step; 4] = [
+const LINTS: [Step; 5] = [
     // The fuzz targets are a workspace of their own, whose lock file nothing else here reads.
     (
         "the fuzz targets' lock file",
@@ -59,6 +59,11 @@ const LINTS: [Step; 4] = [
         ],
     ),
     ("rustdoc", &RUSTDOC),
+    // cargo-deny and the oldest Rust are asked where they are installed.
+    (
+        "licences and rust-version",
+        &["lab", "release", "--check", "licences", "rust-version"],
+    ),
 ];
 /// What runs beside the machines.
 const TESTS: [Step; 3] = [
