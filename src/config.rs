@@ -44,6 +44,13 @@ use landfall_states::plan::{
 use landfall_states::remote::RemoteUrl;
 use serde::{Deserialize, Serialize};
 
+/// What stands against an address of a repository, if anything does: the address as it may be shown, why, and what to do. An address that
+/// has nothing against it passes `landfall check`.
+pub(crate) fn remote_objection(text: &str) -> Option<(String, String, String)> {
+    let (shown, objection) = mistyped::of_text(text)?;
+    Some((shown, objection.why, objection.fix))
+}
+
 /// A whole configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

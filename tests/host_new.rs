@@ -553,6 +553,10 @@ fn a_remote_with_a_login_is_not_written() {
         "https://forge.example/x?private_token=canary-pw",
         "https://user:canary-pw@forge.example/x",
         "ftp://forge.example/x",
+        "github:ops/x",
+        "git@forge.example:",
+        "https://forge.example:99999/x",
+        "https://forge.example/x#web",
         "a\"b",
         "",
     ] {
@@ -573,6 +577,19 @@ fn a_remote_with_a_login_is_not_written() {
     ]);
     origin.made("new", &["--yes"]);
     assert!(!origin.text("hosts/new/installer.nix").contains("canary"));
+    // One that `landfall check` refuses in the installer's build is none either, and its right form is told.
+    let origin = ground("plain");
+    origin.git(&["remote", "set-url", "origin", "github:ops/x"]);
+    let text = origin.made("new", &["--yes"]);
+    assert!(
+        !origin.text("hosts/new/installer.nix").contains("github:"),
+        "{text}"
+    );
+    assert!(
+        text.contains("the remote `origin` is not one that an installer accepts")
+            && text.contains("write https://github.com/ops/x"),
+        "{text}"
+    );
     let ground = ground("plain");
     ground.made("new", &["--yes", "--remote", "ssh://git@forge.example/ops/x"]);
     assert!(

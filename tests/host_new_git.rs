@@ -175,7 +175,12 @@ fn a_hook_that_refuses_without_a_word_is_named() {
         "{text}"
     );
     fs::remove_file(&hook).unwrap();
-    ground.made("new", &["--yes"]);
+    // The run that finishes it commits, and does not say that it did not.
+    let text = ground.made("new", &["--yes", "--commit"]);
+    assert!(
+        text.contains("interrupted run is now finished") && !text.contains("note:"),
+        "{text}"
+    );
     assert_eq!(ground.git(&["status", "--porcelain"]), "");
 }
 

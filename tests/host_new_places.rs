@@ -236,3 +236,101 @@ fn a_comment_before_a_line_end_of_windows_is_no_difference() {
         }
     }
 }
+
+/// A path with a name in it is the hosts' only where their name gets there: a file that the flake does not read is no host's.
+#[test]
+fn a_path_of_something_else_gets_no_host() {
+    let mk = "mk = name: nixpkgs.lib.nixosSystem { modules = [ (./hosts + \"/${name}\") ]; };";
+    let both = "web = mk \"web\"; db = mk \"db\";";
+    let plain = "mk = hostName: nixpkgs.lib.nixosSystem { modules = [ ./configuration.nix { networking = { inherit hostName; }; } ]; };";
+    let iso = "iso = nixpkgs.lib.nixosSystem { modules = [ ./configuration.nix { networking.hostName = \"iso\"; } ]; };";
+    let laptop = "laptop = nixpkgs.lib.nixosSystem { modules = [ ./configuration.nix { networking.hostName = \"laptop\"; } { \
+                  users.op = import ./home/${user}.nix; } ]; };";
+    let roles = "role = of: import ./roles/${of}.nix;";
+    let home = "home = user: import ./home/${user}.nix;";
+    for (bound, hosts, own) in [
+        ("user = \"op\";", laptop, true),
+        (&format!("{home} {plain}"), both, true),
+        (&format!("{roles} {plain}"), both, true),
+        (&format!("{roles} user = \"op\";"), iso, true),
+        // The controls: the name gets to the path.
+        (&format!("{home} {mk}"), both, false),
+        (&format!("{roles} {mk}"), both, false),
+        (
+            "at = { host, ... }: ./hosts/${host}; mk = name: nixpkgs.lib.nixosSystem { modules = [ (at { host = name; x = 1; }) ]; };",
+            both,
+            false,
+        ),
+    ] {
+        for with_nix in [true, false] {
+            let outputs = format!(
+                "{{ self, nixpkgs, landfall, ... }}:\n  let\n    {bound}\n  in\n  {{\n    nixosConfigurations = {{ {hosts} }};\n  }}"
+            );
+            let db = host("db");
+            let ground = ground(
+                &outputs,
+                &[
+                    ("hosts/db/default.nix", db.as_str()),
+                    ("configuration.nix", "{ }\n"),
+                    ("home/op.nix", "{ }\n"),
+                    ("roles/front.nix", "{ }\n"),
+                ],
+            );
+            let ground = if with_nix { ground } else { ground.without_nix() };
+            let text = ground.made("new", &["--yes"]);
+            let flake = ground.text("flake.nix");
+            assert!(ground.has("hosts/new/default.nix"), "{bound}: {text}");
+            assert!(
+                !ground.has("home/new.nix") && !ground.has("roles/new.nix"),
+                "{text}"
+            );
+            assert_eq!(flake.contains("new = mk \"new\";"), !own, "{bound}: {flake}");
+            assert_eq!(text.contains("landfall's module alone"), own, "{bound}: {text}");
+        }
+    }
+}
+
+/// A system by itself beside a table is no place for a host, nor is what is taken out of a table; two lists are told apart by nobody.
+#[test]
+fn a_host_goes_into_the_table_and_not_beside_an_installer() {
+    let db = host("db");
+    let of = |hosts: &str| {
+        let outputs = format!(
+            "{{ self, nixpkgs, landfall, ... }}:\n  let\n    inherit (nixpkgs) lib;\n    servers = [ \"web\" ];\n    mk = name: lib.nixosSystem {{ modules = [ (./hosts + \
+             \"/${{name}}\") ]; }};\n    iso = lib.nixosSystem {{ modules = [ {{ networking.hostName = \"iso\"; }} ]; }};\n  in\n  {{\n    nixosConfigurations = {hosts};\n  }}"
+        );
+        ground(&outputs, &[("hosts/db/default.nix", &db)])
+    };
+    for (hosts, line) in [
+        (
+            "lib.genAttrs [ \"web\" \"db\" ] mk // { inherit iso; }",
+            "\"db\" \"new\"",
+        ),
+        (
+            "lib.genAttrs [ \"web\" \"db\" ] mk // { iso = iso; }",
+            "\"db\" \"new\"",
+        ),
+        (
+            "{ iso = iso; } // lib.genAttrs servers mk",
+            "servers = [ \"web\" \"new\" ]",
+        ),
+        (
+            "removeAttrs (lib.genAttrs servers mk) [ \"x\" ]",
+            "servers = [ \"web\" \"new\" ]",
+        ),
+    ] {
+        for with_nix in [true, false] {
+            let ground = of(hosts);
+            if with_nix && !has_nix() || !with_nix && hosts.starts_with("remove") {
+                continue;
+            }
+            let ground = if with_nix { ground } else { ground.without_nix() };
+            let text = ground.made("new", &["--yes"]);
+            let flake = ground.text("flake.nix");
+            assert!(flake.contains(line), "{hosts}: {flake}");
+            assert!(!text.contains("[ \"x\" ]; "), "{text}");
+        }
+    }
+    let text = of("lib.genAttrs (servers ++ [ \"db\" ]) mk").refused("new", &["--yes"], 6);
+    assert!(text.contains("its hosts stand in several places"), "{text}");
+}

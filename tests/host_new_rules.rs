@@ -613,3 +613,100 @@ fn a_folder_of_temporary_files_of_any_name_is_no_fault_of_the_flake() {
         "{text}"
     );
 }
+
+/// Users may have a key for each host; the set of hosts is the other one.
+#[test]
+fn a_set_of_users_with_the_name_of_a_host_is_not_the_hosts() {
+    let people = People::new();
+    let rules = |users: &str, extra: &str| {
+        roles(
+            &people,
+            &format!(
+                "{users} = {{ op = op; web = \"{}\"; }}; systems = {{ web = WEB; db = DB; }}; {extra}",
+                people.op_public()
+            ),
+            "builtins.attrValues systems",
+            "[ systems.web ]",
+            "[ systems.db ]",
+        )
+    };
+    for args in [&["--yes"][..], &["--yes", "--like", "web"]] {
+        let ground = of_two_hosts(&people, &rules("users", ""));
+        let text = ground.made("new", args);
+        assert!(
+            ground.text("secrets/secrets.nix").contains("db = \"") && reads(&ground, "secrets/all.age"),
+            "{text}"
+        );
+        assert_eq!(reads(&ground, "secrets/web.age"), args.len() > 1, "{text}");
+    }
+    // The control: two sets of which nothing says which is for hosts; naming a neighbour that both have does not help.
+    let ground = of_two_hosts(&people, &rules("cluster", "").replace("systems", "fleet"));
+    let text = ground.refused("new", &["--yes", "--like", "web"], 6);
+    assert!(text.contains("several sets of keys of hosts"), "{text}");
+    let next = text.split_once("next: ").unwrap().1;
+    assert!(!next.contains("--like") && next.contains("by hand"), "{text}");
+}
+
+/// A machine that another tool deploys is one of those whose secrets nobody gets unasked.
+#[test]
+fn a_machine_that_is_no_nixos_host_counts_as_one() {
+    let people = People::new();
+    let by_name = "web = WEB; db = DB; servers = [ web ]; laptops = [ db ];";
+    let rules = roles(&people, by_name, "servers ++ laptops", "servers", "laptops");
+    for (output, code) in [
+        ("darwinConfigurations.db = { };", 6),
+        ("colmena.db = { };", 6),
+        ("deploy.nodes.db = { };", 6),
+        ("homeConfigurations.\"op@db\" = { };", 6),
+        // The list beside that of the servers is one of machines, whatever they are.
+        ("", 6),
+    ] {
+        let ground = with_rules(&people, &rules);
+        let op: age::ssh::Recipient = people.op_public().parse().unwrap();
+        ground.put(
+            "secrets/db.age",
+            &encrypted(b"db\n", &[&op, &people.db.to_public()], false),
+        );
+        let flake = ground.text("flake.nix").replacen(
+            "nixosConfigurations",
+            &format!("{output}\n      nixosConfigurations"),
+            1,
+        );
+        committed(&ground, &[("flake.nix", &flake)]);
+        let output = ground.run("new", &["--yes"]);
+        let text = format!("{}{}", said(&output.stdout), said(&output.stderr));
+        let is_given =
+            ground.has("secrets/web.age") && ground.keys().exists() && reads(&ground, "secrets/web.age");
+        assert!(!is_given, "{text}");
+        assert!(
+            output.status.success() || output.status.code() == Some(code),
+            "{text}"
+        );
+        // It was named: then it is given.
+        let text = ground.made("new", &["--yes", "--like", "web"]);
+        assert!(
+            text.contains("already") || reads(&ground, "secrets/web.age"),
+            "{text}"
+        );
+    }
+}
+
+/// What has nothing to do with secrets is not in the way of a host.
+#[test]
+fn a_directory_with_the_name_of_a_nix_file_is_no_rules_file() {
+    let people = People::new();
+    let ground = people.ground();
+    ground.git(&["rm", "-r", "-q", "-f", "--ignore-unmatch", "secrets/secrets.nix"]);
+    fs::create_dir_all(ground.root().join("lib")).unwrap();
+    fs_err::os::unix::fs::symlink("../hosts", ground.root().join("lib/all.nix")).unwrap();
+    committed(&ground, &[]);
+    ground.made("new", &["--yes"]);
+    // The control: one with the name of the rules.
+    let ground = people.ground();
+    ground.git(&["rm", "-r", "-q", "-f", "--ignore-unmatch", "secrets/secrets.nix"]);
+    fs::create_dir_all(ground.root().join("lib")).unwrap();
+    fs_err::os::unix::fs::symlink("../hosts", ground.root().join("lib/secrets.nix")).unwrap();
+    committed(&ground, &[]);
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(text.contains("it is a directory"), "{text}");
+}

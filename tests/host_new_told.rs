@@ -84,14 +84,37 @@ fn what_has_to_be_changed_is_the_first_of_the_next_steps() {
         text.contains("makes no user, and there is no root password"),
         "{text}"
     );
-    // The control: nothing is left to be changed, and it is committed.
+    // What was changed since is added, or a commit has the files as they were. The password stands in the host's own file.
     let changed = ["hosts/new/default.nix", "hosts/new/installer.nix"];
-    for file in changed {
+    for (n, file) in changed.into_iter().enumerate() {
         let text = with_user.text(file).replace("# CHANGE", "# changed");
         with_user.put(file, text.as_bytes());
+        let text = with_user.made("new", &["--yes", "--user", "op"]);
+        assert!(!text.contains("without a password hash"), "{text}");
+        let is_left = first(&text) == "edit the lines marked CHANGE in hosts/new/installer.nix";
+        assert_eq!(is_left, n == 0, "{text}");
     }
     let text = with_user.made("new", &["--yes", "--commit"]);
+    assert!(
+        text.contains("--commit: nothing was committed, because the host already exists"),
+        "{text}"
+    );
+    let commit = first(&text).replace(" && git commit && git push", " && git commit -qm new");
+    assert!(
+        commit.starts_with("git add flake.nix hosts/new/default.nix hosts/new/installer.nix"),
+        "{text}"
+    );
+    assert!(with_user.shell(&commit).status.success());
+    assert!(
+        with_user
+            .git(&["show", "HEAD:hosts/new/default.nix"])
+            .contains("# changed")
+    );
+    assert_eq!(with_user.git(&["status", "--porcelain"]), "");
+    // The control: nothing is left to be changed, and it is committed.
+    let text = with_user.made("new", &["--yes", "--commit"]);
     assert_eq!(first(&text), "git push", "{text}");
+    assert!(!text.contains("note:"), "{text}");
     // The commit is said to be to do only where it is.
     let text = ground().made("new", &["--yes", "--commit"]);
     assert!(text.contains("  2. git add hosts/new/default.nix"), "{text}");
@@ -294,5 +317,26 @@ fn the_commands_of_the_documents_make_a_host() {
             "{line}: {}",
             said(&output.stderr)
         );
+    }
+}
+
+/// A network that fails is no fault of the flake: programs that try again see it by the exit code.
+#[test]
+fn a_network_that_fails_is_transient() {
+    if !has_nix() {
+        return without_nix("an input that cannot be fetched");
+    }
+    let ground = ground();
+    let flake = ground.text("flake.nix");
+    for (url, code) in [
+        ("git+http://127.0.0.1:1/x.git", 5),
+        // The control: an input that is not there.
+        ("git+file:///nowhere/x", 6),
+    ] {
+        let more = format!("{{ inputs.more.url = \"{url}\";\n");
+        ground.put("flake.nix", flake.replacen('{', &more, 1).as_bytes());
+        ground.git(&["commit", "--quiet", "--all", "--message", "an input"]);
+        let text = ground.refused("new", &["--yes"], code);
+        assert!(text.contains("Nix cannot evaluate it"), "{text}");
     }
 }

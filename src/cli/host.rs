@@ -8,7 +8,7 @@ use super::{Failure, failure, print_error};
 use crate::exit::Exit;
 use crate::hosts::error::HostError;
 use crate::hosts::keys::Keys;
-use crate::hosts::new::{Plan, Prepared, Request, prepare};
+use crate::hosts::new::{Plan, Prepared, Request, ToDo, prepare};
 use crate::hosts::programs::{PASSED_ON, Programs};
 use crate::hosts::scratch;
 use crate::hosts::templates::Layout;
@@ -108,6 +108,9 @@ impl From<HostError> for Failure {
             HostError::Name(_) | HostError::Argument { .. } => Exit::Usage,
             HostError::Locked(_) => Exit::Locked,
             HostError::Program(fault) => Exit::of(fault),
+            HostError::Evaluate {
+                class: Some(class), ..
+            } => Exit::from(*class),
             HostError::NoRepository { .. }
             | HostError::NoFlake { .. }
             | HostError::Exists { .. }
@@ -330,23 +333,20 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let prepared = prepare(&request(args), &programs, &terminal);
     let is_unanswered = terminal.is_unanswered.load(Ordering::Relaxed);
     match prepared.map_err(|error| with_passphrase(error, is_unanswered))? {
-        Prepared::There(keys, to_change) => {
-            said(
-                args,
-                out,
-                "there",
-                &keys,
-                &next(args, keys.dir(), &to_change, &[]),
-            )?;
+        Prepared::There(keys, to_do) => {
+            let (rest, notes) = (Rest::of(&to_do), notes(args, None, &to_do));
+            said(args, out, "there", &keys, &next(args, keys.dir(), &rest), &notes)?;
             Ok(Exit::Ok)
         }
-        Prepared::Finished(keys, to_change) => {
+        Prepared::Finished(keys, to_do, is_with_commit) => {
+            let (rest, notes) = (Rest::of(&to_do), notes(args, Some(is_with_commit), &to_do));
             said(
                 args,
                 out,
                 "finished",
                 &keys,
-                &next(args, keys.dir(), &to_change, &[]),
+                &next(args, keys.dir(), &rest),
+                &notes,
             )?;
             Ok(Exit::Ok)
         }
@@ -432,8 +432,9 @@ fn carried_out(
     for change in &plan.changes {
         writeln!(out, "written and added to Git: {}", change.path)?;
     }
-    let steps = next(args, plan.keys.dir(), &plan.to_change(), &plan.unstaged);
-    said(args, out, "made", &plan.keys, &steps)?;
+    let to_change = plan.to_change();
+    let steps = next(args, plan.keys.dir(), &Rest::made(args, plan, &to_change));
+    said(args, out, "made", &plan.keys, &steps, &[])?;
     Ok(Exit::Ok)
 }
 
@@ -485,32 +486,66 @@ fn show(plan: &Plan, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The next steps. Landfall's own commands are in the project's documents, too. `to_change`: files in which a person has something to
-/// change; `unstaged`: those that Git was not told of.
-fn next(args: &NewArgs, keys: &Utf8Path, to_change: &[Utf8PathBuf], unstaged: &[String]) -> Vec<String> {
+/// What is left to do with the files before they can be pushed.
+struct Rest<'a> {
+    /// Files in which a person has something to change.
+    to_change: &'a [Utf8PathBuf],
+    /// Those that Git was not told of, or not as they are now.
+    to_add: &'a [String],
+    /// Lines for flake.nix were printed.
+    has_lines: bool,
+    /// Nothing else waits for a commit.
+    is_committed: bool,
+}
+
+impl<'a> Rest<'a> {
+    fn of(to_do: &'a ToDo) -> Rest<'a> {
+        Rest {
+            to_change: &to_do.to_change,
+            to_add: &to_do.uncommitted,
+            has_lines: false,
+            is_committed: true,
+        }
+    }
+
+    fn made(args: &NewArgs, plan: &'a Plan, to_change: &'a [Utf8PathBuf]) -> Rest<'a> {
+        Rest {
+            to_change,
+            to_add: &plan.unstaged,
+            has_lines: plan.unstaged.iter().any(|file| file == "flake.nix") && !args.dry_run,
+            is_committed: args.commit,
+        }
+    }
+}
+
+/// The next steps. Landfall's own commands are in the project's documents, too.
+fn next(args: &NewArgs, keys: &Utf8Path, rest: &Rest<'_>) -> Vec<String> {
     let name = &args.name;
     let mut steps = vec![];
-    if !to_change.is_empty() {
-        let files: Vec<&str> = to_change.iter().map(|path| path.as_str()).collect();
-        let login = match args.user {
-            Some(_) => "; without a password hash nobody can log in",
-            None => "",
+    if !rest.to_change.is_empty() {
+        let files: Vec<&str> = rest.to_change.iter().map(|path| path.as_str()).collect();
+        // The password stands in the host's own file.
+        let is_of_host = |path: &Utf8PathBuf| path.file_name() != Some("installer.nix");
+        let login = match args.user.is_some() && rest.to_change.iter().any(is_of_host) {
+            true => "; without a password hash nobody can log in",
+            false => "",
         };
         steps.push(format!(
             "edit the lines marked CHANGE in {}{login}",
             files.join(" and ")
         ));
     }
-    if unstaged.iter().any(|file| file == "flake.nix") && !args.dry_run {
+    if rest.has_lines {
         steps.push("add the lines above to flake.nix, if it does not have them".to_owned());
     }
-    let to_add: Vec<String> = to_change
-        .iter()
-        .map(|path| path.as_str())
-        .chain(unstaged.iter().map(String::as_str))
-        .map(shell)
-        .collect();
-    steps.push(match (to_add.is_empty(), args.commit) {
+    let mut to_add: Vec<String> = vec![];
+    let files = rest.to_change.iter().map(|path| path.as_str());
+    for file in files.chain(rest.to_add.iter().map(String::as_str)).map(shell) {
+        if !to_add.contains(&file) {
+            to_add.push(file);
+        }
+    }
+    steps.push(match (to_add.is_empty(), rest.is_committed) {
         (true, true) => "git push".to_owned(),
         (true, false) => "git commit && git push".to_owned(),
         (false, _) => format!("git add {} && git commit && git push", to_add.join(" ")),
@@ -535,7 +570,6 @@ fn for_a_new_one(args: &NewArgs) -> Vec<&'static str> {
         ("--user", args.user.is_some()),
         ("--like", args.like.is_some()),
         ("--remote", args.remote.is_some()),
-        ("--commit", args.commit),
     ];
     given
         .into_iter()
@@ -543,16 +577,26 @@ fn for_a_new_one(args: &NewArgs) -> Vec<&'static str> {
         .collect()
 }
 
-/// What somebody should know whose host is there already.
-fn notes(args: &NewArgs, what: &str) -> Vec<String> {
+/// What somebody should know whose host is there already. `finished`: an interrupted run was finished, and whether that one commits.
+fn notes(args: &NewArgs, finished: Option<bool>, to_do: &ToDo) -> Vec<String> {
+    let mut notes = vec![];
     let options = for_a_new_one(args);
-    if what == "made" || options.is_empty() {
-        return vec![];
+    if !options.is_empty() {
+        notes.push(format!(
+            "{} changed nothing: the host already exists; edit its files by hand",
+            options.join(", ")
+        ));
     }
-    vec![format!(
-        "{} changed nothing: the host already exists; edit its files by hand",
-        options.join(", ")
-    )]
+    if args.commit && finished != Some(true) && !to_do.uncommitted.is_empty() {
+        let why = match finished {
+            Some(_) => "the interrupted run had no --commit",
+            None => "the host already exists",
+        };
+        notes.push(format!(
+            "--commit: nothing was committed, because {why}; the next steps commit it"
+        ));
+    }
+    notes
 }
 
 fn said(
@@ -561,6 +605,7 @@ fn said(
     what: &str,
     keys: &Keys,
     next: &[String],
+    notes: &[String],
 ) -> std::io::Result<()> {
     if args.json {
         let text = json!({
@@ -568,7 +613,7 @@ fn said(
             "result": what,
             "written": what == "finished",
             "public_keys": public_keys(keys),
-            "notes": notes(args, what),
+            "notes": notes,
             "next": next,
         });
         return writeln!(out, "{text}");
@@ -578,7 +623,7 @@ fn said(
         "finished" => writeln!(out, "host {}: the interrupted run is now finished", args.name)?,
         _ => {}
     }
-    for note in notes(args, what) {
+    for note in notes {
         writeln!(out, "note: {note}")?;
     }
     writeln!(out, "\nadd these keys at the forge, as read-only deploy keys:")?;
@@ -618,6 +663,6 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         "keys": { "folder": plan.keys.dir(), "made": plan.keys.made(), "kept": plan.keys.kept },
         "public_keys": public_keys(&plan.keys),
         "notes": plan.notes,
-        "next": next(args, plan.keys.dir(), &plan.to_change(), &plan.unstaged),
+        "next": next(args, plan.keys.dir(), &Rest::made(args, plan, &plan.to_change())),
     })
 }

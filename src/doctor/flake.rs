@@ -6,11 +6,11 @@
 
 use super::{Outcome, Scene};
 use crate::real::disk::usage::shell;
-use crate::real::nix::operator::{NotTheFlake, not_the_flake};
+use crate::real::nix::operator::{NotTheFlake, not_the_flake, of_git};
 use crate::real::process::command::{Ended, Program};
 use crate::real::process::limits::Memory;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::{FaultClass, Remedy};
+use landfall_states::fault::FaultClass;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -148,16 +148,10 @@ fn here(ended: &Ended, said: &[String]) -> Option<Outcome> {
         ));
     }
     // The next step of the fault is an installer's; here nothing is installed.
-    not_the_flake(ended).map(
-        |NotTheFlake {
-             fault,
-             helps,
-             reason: _,
-         }| {
-            let next = Remedy::words(format!("{helps}, then run landfall doctor again"));
-            fault.with_next(next).into()
-        },
-    )
+    not_the_flake(ended).map(|NotTheFlake { fault, helps, reason }| {
+        let next = format!("{helps}, then run landfall doctor again");
+        Outcome::wrong(fault.class, "flake", reason, next)
+    })
 }
 
 /// A name as an attribute in a path of attributes.
@@ -223,7 +217,7 @@ pub(super) fn is_missing(fault: &landfall_states::fault::Fault) -> bool {
     matches!(&*fault.kind, Kind::Machine(MachineFault::ToolNotStarted { .. }))
 }
 
-/// What Nix said last: from its last `error:` on, without the trace.
+/// What Nix said last: from its last `error:` on, without the trace; before it the line in which Git, as its child, says why.
 fn last_words(stderr: &str) -> Vec<String> {
     let lines: Vec<&str> = stderr
         .lines()
@@ -234,11 +228,17 @@ fn last_words(stderr: &str) -> Vec<String> {
         .iter()
         .rposition(|line| line.trim_start().starts_with("error:"))
         .unwrap_or(lines.len().saturating_sub(LINES_MAX));
-    lines
-        .iter()
-        .skip(from)
+    let last = lines.iter().skip(from).map(|line| line.trim());
+    let last = last.filter(|line| !line.starts_with("(use '--show-trace'"));
+    // Nix says of a program that it failed; why, the program said before.
+    let is_of_program = lines
+        .get(from)
+        .is_some_and(|line| line.trim_start().starts_with("error: program '"));
+    let own = is_of_program.then(|| of_git(stderr)).flatten();
+    own.into_iter()
+        .chain(last)
         .take(LINES_MAX)
-        .map(|line| line.trim().to_owned())
+        .map(str::to_owned)
         .collect()
 }
 

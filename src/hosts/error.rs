@@ -5,7 +5,7 @@
 use crate::real::disk::usage::shell;
 use crate::safe_open::Refused;
 use camino::Utf8PathBuf;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::names::BadValue;
 use std::io::ErrorKind;
 
@@ -103,6 +103,8 @@ pub enum HostError {
         reason: String,
         /// What to do.
         next: String,
+        /// What kind of fault it is, where the flake is not the cause.
+        class: Option<FaultClass>,
     },
     /// The flake has a form that is not edited.
     #[error(

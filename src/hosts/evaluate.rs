@@ -150,7 +150,7 @@ impl<'a> Copy<'a> {
     if output == "legacyPackages" then
       let set = tried value; in
       if isSet set then builtins.mapAttrs (of: value: if of == {system} then names value else null) set else null
-    else if builtins.elem output [ "packages" "checks" "devShells" "apps" ] then
+    else if builtins.elem output [ "packages" "checks" "devShells" "apps" "deploy" ] then
       deep value
     else
       names value;
@@ -206,10 +206,10 @@ builtins.mapAttrs of {flake}.outputs"#,
         })
     }
 
-    fn shown(&self, Unevaluated { reason, helps }: Unevaluated) -> Unevaluated {
+    fn shown(&self, why: Unevaluated) -> Unevaluated {
         Unevaluated {
-            reason: self.said(&reason),
-            helps,
+            reason: self.said(&why.reason),
+            ..why
         }
     }
 }
@@ -218,6 +218,7 @@ fn no_json(error: &serde_json::Error) -> Unevaluated {
     Unevaluated {
         reason: format!("the output of Nix is not JSON: {error}"),
         helps: None,
+        class: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! `evaluate` evaluates, and `new` chooses the candidate.
 
+mod by_name;
 mod installers;
 mod lines;
 mod neighbour;
@@ -12,9 +13,10 @@ mod neighbour;
 use super::names::attribute;
 use super::place::{self, Outline, Place};
 use super::syntax::{self, Bindings, Insertion, names};
+use by_name::{ByName, Made};
 use installers::names_output;
 pub(crate) use lines::lines;
-use lines::system_lines;
+use lines::{system_lines, value_lines};
 use neighbour::{has_long_string, of_system, own_values, renamed, systems};
 use rnix::SyntaxNode;
 use rnix::ast;
@@ -215,7 +217,7 @@ impl Writer<'_> {
                     is_table: false,
                     is_sure: true,
                 };
-                found.extend(self.at(&place, Some(last)));
+                found.extend(self.at(&place, Some(last), None));
             }
             let whole = entries
                 .iter()
@@ -227,10 +229,13 @@ impl Writer<'_> {
                 });
             match whole.as_ref().and_then(place::places) {
                 Some(places) if places.is_open => *self.open.borrow_mut() = Some(places.called()),
-                Some(places) => found.extend(self.at(&places.place, None).into_iter().map(|mut edit| {
-                    edit.places = places.called();
-                    edit
-                })),
+                Some(places) => {
+                    let edits = self.at(&places.place, None, whole.as_ref());
+                    found.extend(edits.into_iter().map(|mut edit| {
+                        edit.places = places.called();
+                        edit
+                    }));
+                }
                 None => {}
             }
         }
@@ -252,25 +257,30 @@ impl Writer<'_> {
                         .iter()
                         .all(|part| !names_output(part, "nixosConfigurations")),
                 };
-                found.extend(self.at(&place, None));
+                found.extend(self.at(&place, None, None));
             }
         }
         found
     }
 
-    fn at(&self, place: &Place, after: Option<&SyntaxNode>) -> Vec<HostEdit> {
+    /// `whole`: the expression that is all hosts, where that is known.
+    fn at(&self, place: &Place, after: Option<&SyntaxNode>, whole: Option<&ast::Expr>) -> Vec<HostEdit> {
         match place {
             Place::Folder { path, is_sure } => self.in_folder(path, *is_sure),
             Place::Names { list, is_sure } => {
                 let item = super::names::quoted(self.wanted.name);
-                let files = self.files_by_name();
-                let is_sure = *is_sure && files.is_some();
-                let insertion = syntax::append(self.text, list, &item, None);
-                let files = files.unwrap_or_else(|| self.default_files());
-                insertion
-                    .map(|insertion| self.edit(Some(insertion), files, is_sure))
-                    .into_iter()
-                    .collect()
+                let Some(insertion) = syntax::append(self.text, list, &item, None) else {
+                    return vec![];
+                };
+                let mut files = whole
+                    .map(|whole| self.files_by_name(&Made::Table(whole.clone())))
+                    .unwrap_or_default();
+                if files.iter().all(|(_, is_proven)| !is_proven) {
+                    files.push((self.default_files(), false));
+                }
+                let edit =
+                    |(files, is_proven)| self.edit(Some(insertion.clone()), files, *is_sure && is_proven);
+                files.into_iter().map(edit).collect()
             }
             Place::Set {
                 bindings,
@@ -279,7 +289,8 @@ impl Writer<'_> {
                 is_sure,
             } => {
                 let mut found = vec![];
-                if let Some(neighbours) = self.as_its_neighbours(bindings, prefix) {
+                let table = whole.filter(|_| *is_table);
+                if let Some(neighbours) = self.as_its_neighbours(bindings, prefix, table) {
                     let Neighbours {
                         value,
                         files,
@@ -288,12 +299,15 @@ impl Writer<'_> {
                     } = neighbours;
                     let has_target_module = value.contains("nixosModules.target");
                     let lines = value_lines(&self.path(prefix), &value);
-                    if let Some(insertion) = bindings.bind(self.text, &lines, after) {
-                        let mut edit = self.edit(Some(insertion), files, *is_sure);
+                    for (files, is_proven) in files {
+                        let Some(insertion) = bindings.bind(self.text, &lines, after) else {
+                            break;
+                        };
+                        let mut edit = self.edit(Some(insertion), files, *is_sure && is_proven);
                         edit.has_target_module |= has_target_module;
                         edit.names_agenix |= value.contains("agenix");
-                        edit.copied = copied;
-                        edit.other_system = other_system;
+                        edit.copied = copied.clone();
+                        edit.other_system = other_system.clone();
                         found.push(edit);
                     }
                 }
@@ -360,19 +374,30 @@ impl Writer<'_> {
         HostFiles::at(format!("hosts/{name}/default.nix"), name)
     }
 
-    fn files_by_name(&self) -> Option<HostFiles> {
+    /// The files of the host at paths that are made of its name; and whether its name gets there, as far as the text shows.
+    fn files_by_name(&self, made: &Made) -> Vec<(HostFiles, bool)> {
         let name = self.wanted.name;
-        let (before, behind) = place::paths_by_name(self.outline).into_iter().next()?;
-        let main = if behind.is_empty() {
-            "/default.nix"
-        } else {
-            &behind
+        let paths = by_name::paths(self.outline, made, &OF_HOSTS);
+        let files = |ByName { before, behind }: ByName| {
+            let main = if behind.is_empty() {
+                "/default.nix"
+            } else {
+                &behind
+            };
+            HostFiles::at(format!("{before}{name}{main}"), name)
         };
-        Some(HostFiles::at(format!("{before}{name}{main}"), name))
+        let proven = paths.proven.into_iter().map(|path| (files(path), true));
+        let others = paths.others.into_iter().map(|path| (files(path), false));
+        proven.take(1).chain(others.take(OTHERS_MAX)).collect()
     }
 
     /// The value that all neighbours have but for their names, and the host's files that follow from it.
-    fn as_its_neighbours(&self, bindings: &Bindings, prefix: &[String]) -> Option<Neighbours> {
+    fn as_its_neighbours(
+        &self,
+        bindings: &Bindings,
+        prefix: &[String],
+        table: Option<&ast::Expr>,
+    ) -> Option<Neighbours> {
         let mut values = vec![];
         for entry in bindings.values() {
             let path = names(&entry.attrpath()?)?;
@@ -422,10 +447,14 @@ impl Writer<'_> {
             }
         }
         let name = self.wanted.name;
-        let files = match of_host.as_slice() {
-            [] => self.files_by_name()?,
-            [one] if one.ends_with(".nix") => HostFiles::at(one.clone(), name),
-            [one] => HostFiles::at(format!("{}/default.nix", one.trim_end_matches('/')), name),
+        let files = match (of_host.as_slice(), table, values.first()) {
+            ([], Some(whole), _) => self.files_by_name(&Made::Table(whole.clone())),
+            ([], None, Some((host, value))) => self.files_by_name(&Made::Value(value.clone(), host.clone())),
+            ([one], ..) if one.ends_with(".nix") => vec![(HostFiles::at(one.clone(), name), true)],
+            ([one], ..) => {
+                let main = format!("{}/default.nix", one.trim_end_matches('/'));
+                vec![(HostFiles::at(main, name), true)]
+            }
             _ => return None,
         };
         let copied = match values.as_slice() {
@@ -516,6 +545,9 @@ impl Writer<'_> {
     }
 }
 
+/// Most places of which only an evaluation can tell whether the host's files are read there.
+const OTHERS_MAX: usize = 2;
+
 /// Folders that have a folder or a file for each host.
 const OF_HOSTS: [&str; 12] = [
     "hosts",
@@ -546,29 +578,8 @@ fn hosts_below(bindings: &Bindings, prefix: &[String]) -> Vec<String> {
 /// What a host is made with as its neighbours are.
 struct Neighbours {
     value: String,
-    files: HostFiles,
+    /// Where its files may be, the likeliest first, and whether the text shows that they are read there.
+    files: Vec<(HostFiles, bool)>,
     copied: Option<(String, Vec<String>)>,
     other_system: Option<OtherSystem>,
-}
-
-/// The lines of a binding whose value is text that may have several.
-fn value_lines(path: &str, value: &str) -> Vec<String> {
-    let whole = format!("{path} = {value};");
-    let lines: Vec<&str> = whole
-        .split('\n')
-        .map(|line| line.trim_end_matches('\r'))
-        .collect();
-    // The neighbour's own indentation goes: the last line closes what the first one opened.
-    let own = match lines.as_slice() {
-        [_, .., last] => last.len() - last.trim_start_matches([' ', '\t']).len(),
-        _ => 0,
-    };
-    let cut = |(n, line): (usize, &&str)| match n {
-        0 => (*line).to_owned(),
-        _ => {
-            let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
-            line.get(own.min(blank)..).unwrap_or_default().to_owned()
-        }
-    };
-    lines.iter().enumerate().map(cut).collect()
 }

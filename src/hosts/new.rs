@@ -9,6 +9,7 @@ mod already;
 mod gained;
 mod given;
 mod links;
+mod machines;
 mod outcome;
 mod rules_file;
 mod secrets;
@@ -18,17 +19,16 @@ use super::error::HostError;
 use super::evaluate::{Copy, Names};
 use super::flake::{self, Tree, Wanted};
 use super::keys::Keys;
-use super::place::{Outline, Place, places};
+use super::place::Outline;
 use super::programs::{Programs, Repository, Unevaluated};
-use super::syntax;
 use super::templates::Layout;
-use super::transaction::{Change, Workplace, contents};
+use super::transaction::{Change, Entry, Workplace, contents};
+use crate::config;
 use crate::real::disk::usage::shell;
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use landfall_states::names::{Size, UserName};
-use landfall_states::remote::RemoteUrl;
 use links::in_repository;
 use outcome::{Secrets, Written};
 
@@ -79,14 +79,23 @@ pub struct Request {
 
 /// What is to be done.
 pub enum Prepared {
-    /// The host is there, as this command makes it; with its files in which a person has something to change.
-    There(Keys, Vec<Utf8PathBuf>),
+    /// The host is there, as this command makes it.
+    There(Keys, ToDo),
     /// A run that was cut off is to be finished first (`dry_run` only).
     Unfinished(String),
-    /// A run that was cut off was finished; with the same files.
-    Finished(Keys, Vec<Utf8PathBuf>),
+    /// A run that was cut off was finished; and whether it was one with `commit`.
+    Finished(Keys, ToDo, bool),
     /// This.
     Ready(Box<Plan>),
+}
+
+/// What a person has to do with the files of a host that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToDo {
+    /// Files in which there is something to change.
+    pub to_change: Vec<Utf8PathBuf>,
+    /// Files that are not committed as they are.
+    pub uncommitted: Vec<String>,
 }
 
 /// What will be written.
@@ -121,6 +130,25 @@ fn to_change<'a>(root: &Utf8Path, files: impl Iterator<Item = &'a Utf8Path>) -> 
         String::from_utf8_lossy(&bytes).contains(CHANGE)
     };
     files.filter(is_marked).map(Utf8Path::to_owned).collect()
+}
+
+/// What is to be done with a host's files, the flake's, and others that belong to it.
+fn to_do(
+    programs: &Programs,
+    root: &Utf8Path,
+    of_host: Vec<Utf8PathBuf>,
+    others: Vec<Utf8PathBuf>,
+) -> Result<ToDo, HostError> {
+    let to_change = to_change(root, of_host.iter().map(Utf8PathBuf::as_path));
+    let mut files: Vec<&str> = of_host.iter().chain(&others).map(|path| path.as_str()).collect();
+    files.extend([FLAKE, "flake.lock"]);
+    files.sort_unstable();
+    files.dedup();
+    let uncommitted = programs.dirty(root, &files)?;
+    Ok(ToDo {
+        to_change,
+        uncommitted,
+    })
 }
 
 impl Plan {
@@ -214,26 +242,14 @@ fn checked(request: &Request) -> Result<(), HostError> {
     Ok(())
 }
 
-/// An address that an installer takes. What may be a password is not repeated.
+/// An address that an installer takes, as `landfall check` judges it. What may be a password is not repeated.
 fn named_remote(remote: &str) -> Result<(), HostError> {
-    let wrong = |reason: &str| {
-        let shown = if remote.contains('@') || remote.contains('?') {
-            "(not shown)"
-        } else {
-            remote
-        };
-        let next = "write it as git@HOST:PATH, ssh://…, https://… or git://…, without a login; keys and tokens come from the key medium";
-        Err(argument("--remote", shown, reason, next))
-    };
     if is_folder(remote) {
         return Ok(());
     }
-    match remote.parse::<RemoteUrl>() {
-        Err(e) => wrong(e.allowed),
-        Ok(url) if url.is_credentialed() => {
-            wrong("it contains a user, a password or a token, and every user could read it in the Nix store")
-        }
-        Ok(_) => Ok(()),
+    match config::remote_objection(remote) {
+        None => Ok(()),
+        Some((shown, why, fix)) => Err(argument("--remote", &shown, why, fix)),
     }
 }
 
@@ -287,9 +303,12 @@ pub fn prepare<C: Callbacks>(
                 }
                 workplace.finish(&journal, programs)?;
                 if is_same {
-                    let files = journal.files.iter().filter(|entry| entry.is_of_host);
-                    let files = files.map(|entry| entry.path.as_path());
-                    return Ok(Prepared::Finished(keys, to_change(&repository.root, files)));
+                    let (of_host, others): (Vec<_>, Vec<_>) =
+                        journal.files.iter().partition(|entry| entry.is_of_host);
+                    let paths =
+                        |entries: Vec<&Entry>| entries.iter().map(|entry| entry.path.clone()).collect();
+                    let to_do = to_do(programs, &repository.root, paths(of_host), paths(others))?;
+                    return Ok(Prepared::Finished(keys, to_do, journal.commit));
                 }
                 if !journal.commit {
                     return Err(HostError::OtherFinished(journal.host));
@@ -386,6 +405,7 @@ impl Work<'_> {
         let before = self.names_before()?;
         let hosts = self.hosts(&outline, before.as_ref());
         self.refuse_same_but_for_case(&hosts)?;
+        let machines = self.machines(&outline, before.as_ref());
         let is_bound = hosts.contains(&name);
         if !is_bound {
             self.refuse_dirty(&[FLAKE.to_owned()])?;
@@ -402,9 +422,11 @@ impl Work<'_> {
         // Without the flake's part somebody has written that by hand.
         let is_whole = is_bound && !self.has_only_a_folder(&candidates);
         if (is_whole && self.request.edit_flake) || found.is_some() {
-            return self.already(is_bound, found, &hosts);
+            return self.already(is_bound, found, &machines);
         }
-        let begun = self.begun(&hosts).map_err(|error| self.with_kept_keys(error))?;
+        let begun = self
+            .begun(&machines)
+            .map_err(|error| self.with_kept_keys(error))?;
         let written = self.written(
             (&text, &outline),
             &candidates,
@@ -510,7 +532,7 @@ impl Work<'_> {
     }
 
     /// That Nix cannot evaluate the flake: because of the network or this computer, or because of the flake itself.
-    fn unevaluated(&self, Unevaluated { reason, helps }: Unevaluated) -> HostError {
+    fn unevaluated(&self, Unevaluated { reason, helps, class }: Unevaluated) -> HostError {
         let next = match helps {
             Some(helps) => format!("{helps}, then run the command again"),
             None if reason.contains("lock file") => {
@@ -522,65 +544,7 @@ impl Work<'_> {
             what: self.repository.root.join(FLAKE).to_string(),
             reason,
             next,
-        }
-    }
-
-    /// The hosts that are there: as Nix says, else as stands in the flake.
-    fn hosts(&self, outline: &Outline, names: Option<&Names>) -> Vec<String> {
-        if let Some(names) = names {
-            return names
-                .iter()
-                .filter_map(|path| match path.as_slice() {
-                    [output, host] if output == "nixosConfigurations" => Some(host.clone()),
-                    _ => None,
-                })
-                .collect();
-        }
-        let mut found = vec![];
-        for set in &outline.sets {
-            for (rest, entry) in set.entries("nixosConfigurations") {
-                match rest.as_deref() {
-                    Some([host, ..]) => found.push(host.clone()),
-                    _ => {
-                        if let Some(places) = entry.value().as_ref().and_then(places) {
-                            let others = places.others.iter().map(|(_, other)| other);
-                            let all = std::iter::once(&places.place).chain(others);
-                            found.extend(all.flat_map(|place| self.hosts_at(place)));
-                        }
-                    }
-                }
-            }
-        }
-        found
-    }
-
-    fn hosts_at(&self, place: &Place) -> Vec<String> {
-        use rnix::ast::Expr;
-        match place {
-            Place::Set { bindings, .. } => bindings
-                .values()
-                .iter()
-                .filter_map(|entry| syntax::name(&entry.attrpath()?.attrs().next()?))
-                .collect(),
-            Place::Names { list, .. } => {
-                use rnix::ast::List;
-                let items = |list: &List| list.items().collect::<Vec<_>>();
-                items(list)
-                    .iter()
-                    .filter_map(|item| match item {
-                        Expr::Str(text) => syntax::string(text),
-                        _ => None,
-                    })
-                    .collect()
-            }
-            Place::Folder { path, .. } => {
-                let name = |entry: String| entry.strip_suffix(".nix").map(str::to_owned).unwrap_or(entry);
-                Disk(&self.repository.root)
-                    .list(path)
-                    .into_iter()
-                    .map(name)
-                    .collect()
-            }
+            class,
         }
     }
 

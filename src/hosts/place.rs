@@ -258,6 +258,16 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    /// Whether its entries are no systems, but what something makes systems of.
+    fn makes_hosts(&self) -> bool {
+        match self {
+            Place::Set { is_table, .. } => *is_table,
+            Place::Names { .. } | Place::Folder { .. } => true,
+        }
+    }
+}
+
 /// Where the hosts of an expression stand.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
@@ -362,7 +372,8 @@ fn resolve(expr: Expr, context: Context, depth: usize) -> Option<Places> {
     }
 }
 
-/// Of two that are joined: one that is written there rather than one that is made; of two of a kind nobody can say.
+/// Of two that are joined: a table of hosts rather than a system that is written there, and a set that is written there rather than one
+/// of its kind that is made; of two tables nobody can say.
 fn resolve_joined(op: &ast::BinOp, context: Context, depth: usize) -> Option<Places> {
     let (left, right) = (result(op.lhs()?), result(op.rhs()?));
     let is_written = |side: &Expr| matches!(side, Expr::AttrSet(_) | Expr::List(_));
@@ -370,10 +381,17 @@ fn resolve_joined(op: &ast::BinOp, context: Context, depth: usize) -> Option<Pla
         true => (left, right),
         false => (right, left),
     };
-    let is_told = is_written(&first) && !is_written(&second);
+    let is_one_written = is_written(&first) && !is_written(&second);
     let first = resolve(first, context, depth + 1);
     match (first, resolve(second, context, depth + 1)) {
         (Some(first), Some(second)) => {
+            // What is joined inside a table is a table, too.
+            let is_told = is_one_written && !context.is_table;
+            // A system by itself, as an installer's, is no place for a host where others stand in a table.
+            let (first, second) = match is_told && second.place.makes_hosts() {
+                true => (second, first),
+                false => (first, second),
+            };
             let is_open = !is_told || first.is_open;
             let both = first.beside(second);
             Some(Places { is_open, ..both })
@@ -403,7 +421,13 @@ fn resolve_call(apply: &ast::Apply, expr: &Expr, is_sure: bool, depth: usize) ->
         is_table: true,
         is_sure: is_sure && known.contains(&function.as_str()),
     };
-    let not_functions = arguments
+    // What is taken out of a set or a list is no host.
+    let tables = match function.as_str() {
+        "removeAttrs" => arguments.first().cloned().into_iter().collect(),
+        "subtractLists" | "remove" => arguments.last().cloned().into_iter().collect(),
+        _ => arguments,
+    };
+    let not_functions = tables
         .into_iter()
         .rev()
         .filter(|argument| !matches!(result(argument.clone()), Expr::Lambda(_)));
@@ -448,39 +472,6 @@ pub(crate) fn folders_read(outline: &Outline) -> Vec<String> {
             && !found.contains(&path)
         {
             found.push(path);
-        }
-    }
-    found
-}
-
-/// Paths that are made of a host's name: what stands before and behind it, such as `hosts/` and `/default.nix`.
-pub(crate) fn paths_by_name(outline: &Outline) -> Vec<(String, String)> {
-    let mut found = vec![];
-    for node in outline.nodes() {
-        let text = match (ast::Path::cast(node.clone()), ast::BinOp::cast(node)) {
-            (Some(path), _) => path.syntax().text().to_string(),
-            (None, Some(op)) if op.operator() == Some(BinOpKind::Add) => {
-                let (Some(Expr::Path(left)), Some(Expr::Str(right))) = (op.lhs(), op.rhs()) else {
-                    continue;
-                };
-                let right = right.syntax().text().to_string();
-                format!("{}{}", left.syntax().text(), right.trim_matches('"'))
-            }
-            _ => continue,
-        };
-        let Some((before, rest)) = text.strip_prefix("./").and_then(|text| text.split_once("${")) else {
-            continue;
-        };
-        let Some((_, behind)) = rest.split_once('}') else {
-            continue;
-        };
-        let is_of_host = !behind.contains("${") && (behind.is_empty() || behind.ends_with(".nix"));
-        let pair = (before.to_owned(), behind.to_owned());
-        let is_main = !["installer.nix", "hardware-configuration.nix", "hardware.nix"]
-            .iter()
-            .any(|other| behind.ends_with(other));
-        if is_of_host && is_main && !found.contains(&pair) {
-            found.push(pair);
         }
     }
     found

@@ -12,7 +12,7 @@ use crate::real::process::command::{Ended, OnStop, Program};
 use crate::real::process::limits::Memory;
 use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 use landfall_states::untrusted_text::Shown;
 use std::time::Duration;
 
@@ -335,6 +335,8 @@ pub(crate) struct Unevaluated {
     pub(crate) reason: String,
     /// What to change on this computer, where the flake is not the cause.
     pub(crate) helps: Option<&'static str>,
+    /// What kind of fault that is.
+    pub(crate) class: Option<FaultClass>,
 }
 
 fn unevaluated(ended: &Ended) -> Unevaluated {
@@ -342,10 +344,12 @@ fn unevaluated(ended: &Ended) -> Unevaluated {
         Some(found) => Unevaluated {
             reason: Shown::line(&found.reason).into(),
             helps: Some(found.helps),
+            class: Some(found.fault.class),
         },
         None => Unevaluated {
             reason: cause(ended),
             helps: None,
+            class: None,
         },
     }
 }

@@ -17,6 +17,7 @@ use rowan::ast::AstNode;
 use std::collections::BTreeMap;
 
 pub(crate) use kind::{Kind, imports, kind};
+use owners::ALL_USERS;
 pub(crate) use owners::Owners;
 
 /// Names that a set, or a list, of all hosts has.
@@ -175,7 +176,8 @@ fn is_key_of_host(groups: &[Group], files: &[File], key: NewKey<'_>) -> Result<b
             if same_key && name == key.host {
                 return Ok(true);
             }
-            if same_key && key.hosts.contains(name) || !same_key && name == key.host {
+            let is_of_user = group.is_called(&ALL_USERS);
+            if same_key && key.hosts.contains(name) || !same_key && name == key.host && !is_of_user {
                 let reason = if same_key {
                     format!("this key already belongs to {name}")
                 } else {
@@ -446,7 +448,7 @@ impl File {
 
 /// The public keys that the rules have under a name.
 pub(crate) fn keys_of(rules: &Utf8Path, name: &str, read: Read<'_>) -> Result<Vec<String>, NotWritten> {
-    let mut found = vec![];
+    let (mut found, mut of_users) = (vec![], vec![]);
     for path in related(rules, read)? {
         let text = read(&path).unwrap_or_default();
         let expr = syntax::parse(&text).map_err(|reason| NotWritten::Parse(path.clone(), reason))?;
@@ -459,20 +461,27 @@ pub(crate) fn keys_of(rules: &Utf8Path, name: &str, read: Read<'_>) -> Result<Ve
                 let path = entry.attrpath().and_then(|path| names(&path));
                 path.is_some_and(|path| path.iter().any(|part| part == name))
             });
-        let strings = named.filter_map(|entry| entry.value()).flat_map(|value| {
-            value
-                .syntax()
-                .descendants()
-                .filter_map(ast::Str::cast)
-                .collect::<Vec<_>>()
-        });
-        found.extend(
-            strings
+        for entry in named {
+            let Some(value) = entry.value() else { continue };
+            let strings = value.syntax().descendants().filter_map(ast::Str::cast);
+            let keys = strings
                 .filter_map(|text| syntax::string(&text))
-                .filter(|text| KEYS.iter().any(|begin| text.starts_with(begin))),
-        );
+                .filter(|text| KEYS.iter().any(|begin| text.starts_with(begin)));
+            match is_below_users(entry.syntax()) {
+                true => of_users.extend(keys),
+                false => found.extend(keys),
+            }
+        }
     }
-    Ok(found)
+    // A user's key may be called after the host that it is used on.
+    Ok(if found.is_empty() { of_users } else { found })
+}
+
+/// Whether a binding stands in what is named as that of users.
+fn is_below_users(node: &rnix::SyntaxNode) -> bool {
+    let entries = node.ancestors().filter_map(ast::AttrpathValue::cast);
+    let mut paths = entries.filter_map(|entry| names(&entry.attrpath()?));
+    paths.any(|path| path.iter().any(|part| ALL_USERS.contains(&part.as_str())))
 }
 
 /// The name that a set is bound to.
@@ -495,18 +504,28 @@ fn chosen<'a>(
 ) -> Result<&'a Group, NotWritten> {
     let form = |reason: String| NotWritten::Form(rules.to_owned(), reason);
     let has = |group: &Group, host: &str| group.keys.iter().any(|(name, _)| name == host);
-    let of_like = groups
-        .iter()
-        .filter(|group| key.like.is_some_and(|like| has(group, like)));
-    let with_host = groups
-        .iter()
-        .filter(|group| key.hosts.iter().any(|host| has(group, host)));
+    // A user's key may be called after the host that it is used on.
+    let of_hosts = || groups.iter().filter(|group| !group.is_called(&ALL_USERS));
+    let of_like = of_hosts().filter(|group| key.like.is_some_and(|like| has(group, like)));
+    let with_host = of_hosts().filter(|group| key.hosts.iter().any(|host| has(group, host)));
     let named = groups.iter().filter(|group| group.is_called(&ALL_HOSTS));
     for found in [of_like.collect::<Vec<_>>(), with_host.collect(), named.collect()] {
         match found.as_slice() {
             [] => {}
             [one] => return Ok(one),
             several => {
+                // A set of all hosts has every one that any of them has.
+                let has_all = |group: &&&Group| {
+                    let mut hosts = key.hosts.iter();
+                    hosts.all(|host| has(group, host) || !several.iter().any(|other| has(other, host)))
+                };
+                let of_all = several
+                    .iter()
+                    .filter(|group| group.is_called(&ALL_HOSTS))
+                    .filter(has_all);
+                if let [one] = of_all.collect::<Vec<_>>().as_slice() {
+                    return Ok(one);
+                }
                 let shown: Vec<&str> = several
                     .iter()
                     .filter_map(|group| group.called.as_deref())

@@ -18,7 +18,7 @@ use landfall::relabel::RelabelError;
 use landfall::relabel::nix_file::NixError;
 use landfall::relabel::problem::Problem;
 use landfall::relabel::table_name::TableError;
-use landfall_states::fault::{DeviceFault, Fault, Remedy};
+use landfall_states::fault::{DeviceFault, Fault, FaultClass, Remedy};
 use landfall_states::names::BadValue;
 use std::collections::BTreeSet;
 use std::io;
@@ -257,11 +257,13 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
             reason: format!("the network failed: {}", reason()),
             next: "check the network, or the address of the input in flake.nix, then run the command again"
                 .into(),
+            class: Some(FaultClass::Transient),
         },
         HostError::Evaluate {
             what: text("flake"),
             reason: reason(),
             next: "correct it (nix flake show shows the whole message)".into(),
+            class: None,
         },
         HostError::Declined {
             name: text("host"),

@@ -121,3 +121,25 @@ pub(super) fn entry(wanted: Wanted<'_>, this: &str, files: &HostFiles) -> Vec<St
     lines.push("};".to_owned());
     lines
 }
+
+/// The lines of a binding whose value is text that may have several.
+pub(super) fn value_lines(path: &str, value: &str) -> Vec<String> {
+    let whole = format!("{path} = {value};");
+    let lines: Vec<&str> = whole
+        .split('\n')
+        .map(|line| line.trim_end_matches('\r'))
+        .collect();
+    // The neighbour's own indentation goes: the last line closes what the first one opened.
+    let own = match lines.as_slice() {
+        [_, .., last] => last.len() - last.trim_start_matches([' ', '\t']).len(),
+        _ => 0,
+    };
+    let cut = |(n, line): (usize, &&str)| match n {
+        0 => (*line).to_owned(),
+        _ => {
+            let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
+            line.get(own.min(blank)..).unwrap_or_default().to_owned()
+        }
+    };
+    lines.iter().enumerate().map(cut).collect()
+}

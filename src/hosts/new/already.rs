@@ -3,11 +3,14 @@
 //! A host exists if all of it exists, in the form that this command makes. Everything else with that name, or with a name that
 //! differs only in upper and lower case, belongs to somebody else and is refused. Nothing is changed.
 
+use super::secrets::RulesFile;
 use super::{Disk, Prepared, Work};
 use crate::hosts::error::HostError;
 use crate::hosts::flake::{Candidate, HostFiles, Tree};
+use crate::hosts::literal;
 use crate::hosts::names::same_but_for_case;
-use camino::Utf8Path;
+use crate::hosts::rules::Rules;
+use camino::{Utf8Path, Utf8PathBuf};
 
 impl Work<'_> {
     /// Another host whose name differs in case alone: DNS and mDNS know one of both.
@@ -109,10 +112,12 @@ impl Work<'_> {
                 files.main, self.request.keys
             )));
         }
+        let mut others = vec![];
         if let Some(rules) = self.rules_file()?
             && self.request.edit_flake
         {
             let said = self.rules_with(&rules.path, &vec![]).ok();
+            others = self.of_secrets(&rules, said.as_ref());
             if !self.with_key(&rules, hosts, said.as_ref())?.edited.is_empty() {
                 return Err(exists(format!(
                     "{} exists, and the rules of the secrets do not have its key",
@@ -126,8 +131,18 @@ impl Work<'_> {
                 return Err(error);
             }
         }
-        let files = [files.main.as_str(), files.installer.as_str()].map(Utf8Path::new);
-        let to_change = super::to_change(&self.repository.root, files.into_iter());
-        Ok(Prepared::There(self.keys, to_change))
+        let of_host = vec![files.main.clone().into(), files.installer.clone().into()];
+        let to_do = super::to_do(self.programs, &self.repository.root, of_host, others)?;
+        Ok(Prepared::There(self.keys, to_do))
+    }
+
+    /// The rules, and the secrets that are for the host.
+    fn of_secrets(&self, file: &RulesFile, rules: Option<&Rules>) -> Vec<Utf8PathBuf> {
+        let for_host = rules
+            .into_iter()
+            .flatten()
+            .filter(|(_, rule)| self.is_for_host(rule));
+        let secrets = for_host.filter_map(|(secret, _)| literal::beside(&file.beside, secret));
+        std::iter::once(file.path.clone()).chain(secrets).collect()
     }
 }

@@ -132,10 +132,14 @@ impl Work<'_> {
                 continue;
             }
             let whole = root.join(&path);
-            let bytes = safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX)
-                .map_err(|refused| HostError::refused(whole, refused))?;
-            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
             let is_named = path.file_name() == Some("secrets.nix");
+            let bytes = match safe_open::read_if_there(&whole, Links::Follow, FILE_BYTES_MAX) {
+                Ok(bytes) => bytes,
+                Err(refused) if is_named => return Err(HostError::refused(whole, refused)),
+                // A directory under such a name, or a file that is too long, gives no secret its keys.
+                Err(_) => continue,
+            };
+            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
             if text.contains("publicKeys")
                 && (is_named || text.contains(".age\""))
                 && self.kind(&path) == Kind::Rules

@@ -26,6 +26,8 @@ const CORRECT: &str = "correct it, commit it, and run the command again";
 /// What helps where it is not known whose secrets a new host is to have.
 const LIKE: &str = "run the command again with --like HOST, which gives the new host what HOST can read; or add the key by hand in the right \
                     place, commit it, and run the command again (it keeps an existing key)";
+/// The same where a host was named.
+const BY_HAND: &str = "add the key by hand beside the keys of the other hosts, commit it, and run the command again (it keeps an existing key)";
 /// Longest file from which rules read a key, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -173,7 +175,10 @@ impl Work<'_> {
                 path: root.join(path),
                 reason,
                 lines: format!("    {}", key.public),
-                next: LIKE.to_owned(),
+                next: match key.like {
+                    None => LIKE.to_owned(),
+                    Some(_) => BY_HAND.to_owned(),
+                },
             }),
             Err(NotWritten::Form(path, reason)) => Err(HostError::RulesDeclined {
                 path: root.join(path),

@@ -7,14 +7,16 @@
 
 use super::outcome::{Secrets, Written};
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
+use crate::config;
 use crate::hosts::error::HostError;
 use crate::hosts::evaluate::{Copy, Difference, Names, difference, has_installer};
 use crate::hosts::flake::{self, Candidate, HostFiles, OtherSystem};
+use crate::hosts::names::quoted;
 use crate::hosts::place::Outline;
 use crate::hosts::syntax;
 use crate::hosts::templates::HostText;
 use camino::Utf8Path;
-use landfall_states::remote::{RemoteUrl, is_over_ssh};
+use landfall_states::remote::is_over_ssh;
 
 impl Work<'_> {
     /// Where the repository is fetched from, and what of that is worth a note.
@@ -39,13 +41,11 @@ impl Work<'_> {
         if super::is_folder(&remote) {
             return by_hand("is a directory of this computer: set repoRemote in installer.nix");
         }
-        let Ok(url) = remote.parse::<RemoteUrl>() else {
-            return by_hand("is not an address that an installer accepts: set repoRemote in installer.nix");
-        };
-        if url.is_credentialed() {
-            return by_hand(
-                "contains a user, a password or a token, which landfall does not write to installer.nix: set repoRemote there without it",
-            );
+        // As `landfall check` judges it in the build of the installer.
+        if let Some((_, why, fix)) = config::remote_objection(&remote) {
+            return by_hand(&format!(
+                "is not one that an installer accepts: {why}; set repoRemote in installer.nix ({fix})"
+            ));
         }
         Ok((Some(remote), None))
     }
@@ -218,6 +218,17 @@ impl Work<'_> {
         ))
     }
 
+    /// Why the host's own file is none: Nix evaluates the host without reading it. Its name alone shows nothing, as lines that are copied
+    /// give it, too.
+    fn not_read(&self, copy: &Copy<'_>, main: &Utf8Path) -> Result<Option<String>, HostError> {
+        copy.put(main, format!("abort {}\n", quoted(READ)).as_bytes())?;
+        match copy.host_name(&self.request.name)? {
+            Err(why) if why.reason.contains(READ) => Ok(None),
+            Err(why) if why.helps.is_some() => Err(self.unevaluated(why)),
+            Ok(_) | Err(_) => Ok(Some(format!("the flake does not read {main}"))),
+        }
+    }
+
     /// One way, evaluated: the new attributes, and the host's text that goes with it.
     fn tried<'t>(
         &self,
@@ -272,7 +283,10 @@ impl Work<'_> {
             }
             match copy.host_name(&self.request.name)? {
                 Ok(found) if found == self.request.name => {
-                    return Ok(Ok((attributes.unwrap_or_default(), host)));
+                    return Ok(match self.not_read(copy, main)? {
+                        None => Ok((attributes.unwrap_or_default(), host)),
+                        Some(reason) => Err(reason),
+                    });
                 }
                 Ok(found) => return Ok(Err(format!("the new host would have the name {found}"))),
                 Err(why) if why.helps.is_some() => return Err(self.unevaluated(why)),
@@ -287,6 +301,9 @@ impl Work<'_> {
         )))
     }
 }
+
+/// What Nix says where it reads the host's file in the trial, and nowhere else.
+const READ: &str = "landfall: Nix reads this file";
 
 /// What somebody should know of the lines: the system, where the flake has another one, and what may be a neighbour's alone.
 fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {

@@ -12,7 +12,7 @@ use rnix::ast;
 use rowan::ast::AstNode;
 
 /// Names that a set, or a list, of users has.
-const ALL_USERS: [&str; 14] = [
+pub(super) const ALL_USERS: [&str; 14] = [
     "users",
     "admins",
     "operators",
@@ -37,6 +37,8 @@ pub(crate) struct Owners {
     users: Vec<String>,
     /// Names of all keys.
     names: Vec<(String, String)>,
+    /// Keys in lists beside those of hosts: somebody groups machines there.
+    listed: Vec<String>,
     /// Every host of the flake has a key of its name: a key of which nothing is known is none of theirs.
     is_complete: bool,
 }
@@ -74,12 +76,17 @@ impl Owners {
                 || group.called.is_some() && !is_of_users && group.keys.iter().any(|(name, _)| is_host(name));
             for (name, key) in &group.keys {
                 found.names.push((name.clone(), key.clone()));
-                if is_host(name) || is_of_hosts || host_lists.contains(name) {
+                if is_host(name) && !is_of_users || is_of_hosts || host_lists.contains(name) {
                     found.hosts.push((name.clone(), key.clone()));
                 } else if is_of_users || user_lists.contains(name) {
                     found.users.push(key.clone());
                 }
             }
+        }
+        let lists = files.iter().flat_map(File::lists_of_names);
+        for names in lists.filter(|names| names.iter().all(|name| !is_host(name) && name != new)) {
+            let of_list = found.names.iter().filter(|(name, _)| names.contains(name));
+            found.listed.extend(of_list.map(|(_, key)| key.clone()));
         }
         let has_key = |host: &String| found.names.iter().any(|(name, _)| name == host);
         let mut others = hosts.iter().filter(|host| *host != new).peekable();
@@ -97,7 +104,7 @@ impl Owners {
         let mut unknown = before
             .values()
             .flat_map(|rule| &rule.public_keys)
-            .filter(|_| !self.is_complete)
+            .filter(|key| !self.is_complete || has(&self.listed, key))
             .filter(|key| !may_read(key) && !has(&self.users, key));
         let key = unknown.next()?;
         let named = self.names.iter().find(|(_, known)| same(known, key));
@@ -106,6 +113,31 @@ impl Owners {
 }
 
 impl File {
+    /// Lists of nothing but names that have a name of their own, and not that of users.
+    fn lists_of_names(&self) -> Vec<Vec<String>> {
+        let entries = self
+            .expr
+            .syntax()
+            .descendants()
+            .filter_map(ast::AttrpathValue::cast);
+        let list = |entry: ast::AttrpathValue| {
+            let path = entry.attrpath().and_then(|path| names(&path))?;
+            let is_of_hosts = |name: &String| name != "publicKeys" && !ALL_USERS.contains(&name.as_str());
+            let (true, Some(ast::Expr::List(list))) = (
+                matches!(path.as_slice(), [name] if is_of_hosts(name)),
+                entry.value(),
+            ) else {
+                return None;
+            };
+            let name = |item| match item {
+                ast::Expr::Ident(ident) => Some(ident.to_string()),
+                _ => None,
+            };
+            list.items().map(name).collect()
+        };
+        entries.filter_map(list).collect()
+    }
+
     /// The names in what is bound to one of these names.
     fn named_in(&self, called: &[&str]) -> Vec<String> {
         let entries = self

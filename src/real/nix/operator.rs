@@ -106,12 +106,29 @@ fn reason(fault: &Fault, cause: Cause, ended: &Ended) -> String {
     format!("{}: {}", cause.explained(), own.unwrap_or(line))
 }
 
-/// The last line in which Git says why it failed.
+/// The last line in which Git says why it failed; where that is only that ssh did, the line of ssh before it.
 pub fn of_git(stderr: &str) -> Option<&str> {
-    stderr
-        .lines()
-        .map(str::trim)
-        .rfind(|line| line.starts_with("fatal: "))
+    let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
+    let at = lines.iter().rposition(|line| line.starts_with("fatal: "))?;
+    let (before, last) = (lines.get(..at)?, *lines.get(at)?);
+    let of_ssh = last
+        .starts_with("fatal: Could not read from remote repository")
+        .then(|| before.iter().rfind(|line| is_of_ssh(line)).copied())
+        .flatten();
+    Some(of_ssh.unwrap_or(last))
+}
+
+/// Why ssh found no way to a server.
+const OF_SSH: [&str; 4] = [
+    "Permission denied",
+    "Host key verification failed",
+    "kex_exchange_identification",
+    "Connection closed by",
+];
+
+/// Whether ssh says there why it failed.
+fn is_of_ssh(line: &str) -> bool {
+    line.starts_with("ssh: ") || OF_SSH.iter().any(|words| line.contains(words))
 }
 
 #[cfg(test)]
@@ -161,6 +178,33 @@ mod tests {
         ] {
             let found = not_the_flake(&ended(said)).unwrap();
             assert!(found.helps.contains(words), "{said}: {}", found.helps);
+        }
+    }
+
+    #[test]
+    fn what_git_says_is_the_cause_and_not_that_it_failed() {
+        let end = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n";
+        for (said, cause) in [
+            (
+                format!("ssh: connect to host 127.0.0.1 port 2299: Connection refused\n{end}"),
+                Some("ssh: connect to host 127.0.0.1 port 2299: Connection refused"),
+            ),
+            (
+                format!("op@forge.example: Permission denied (publickey).\n{end}"),
+                Some("op@forge.example: Permission denied (publickey)."),
+            ),
+            (
+                end.to_owned(),
+                Some("fatal: Could not read from remote repository."),
+            ),
+            // The control: Git's own cause.
+            (
+                "ssh: x\nfatal: repository 'http://x/y/' not found\n".to_owned(),
+                Some("fatal: repository 'http://x/y/' not found"),
+            ),
+            ("error: attribute 'x' missing".to_owned(), None),
+        ] {
+            assert_eq!(of_git(&said), cause, "{said}");
         }
     }
 
