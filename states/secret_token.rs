@@ -30,7 +30,7 @@ pub fn percent_decoded(text: &str) -> String {
 }
 
 /// Shortest token.
-pub const TOKEN_BYTES_MIN: usize = 20;
+const TOKEN_BYTES_MIN: usize = 20;
 /// Heads of tokens of GitHub and GitLab, in lower case.
 const HEADS: [&str; 17] = [
     "ghp_",

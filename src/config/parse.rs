@@ -264,7 +264,7 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                     option: refused::names_of_path(&problem.option),
                     ..problem
                 };
-                mend_system(&mut problem, text, notation);
+                repaired_system(&mut problem, text, notation);
                 // A value of another kind is told already.
                 if !found.iter().any(|known| known.at == problem.at) {
                     found.push(problem);
@@ -286,7 +286,7 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                 let goes_on =
                     found.len() + 1 < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
                 problem.option = refused::names_of_path(&problem.option);
-                mend_system(&mut problem, text, notation);
+                repaired_system(&mut problem, text, notation);
                 if is_new {
                     if let Some(option) = tolerant::given_again(&problem.option) {
                         problem = given_again(text, notation, option, problem.at);
@@ -303,7 +303,7 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
 }
 
 /// What to write for `system`, where it has one of its forms in another way.
-fn mend_system(problem: &mut Problem, text: &str, notation: Notation) {
+fn repaired_system(problem: &mut Problem, text: &str, notation: Notation) {
     let Some(Position { line, column }) = problem.at else {
         return;
     };
