@@ -106,16 +106,19 @@ fn reason(fault: &Fault, cause: Cause, ended: &Ended) -> String {
     format!("{}: {}", cause.explained(), own.unwrap_or(line))
 }
 
-/// The last line in which Git says why it failed; where that is only that ssh did, the line of ssh before it.
+/// The last line in which Git says why it failed; where that is only that it could not read, the line of ssh or of Git before it.
 pub fn of_git(stderr: &str) -> Option<&str> {
     let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
     let at = lines.iter().rposition(|line| line.starts_with("fatal: "))?;
     let (before, last) = (lines.get(..at)?, *lines.get(at)?);
-    let of_ssh = last
+    let cause = last
         .starts_with("fatal: Could not read from remote repository")
-        .then(|| before.iter().rfind(|line| is_of_ssh(line)).copied())
+        .then(|| {
+            let is_cause = |line: &&&str| line.starts_with("fatal: ") || is_of_ssh(line);
+            before.iter().rfind(is_cause).copied()
+        })
         .flatten();
-    Some(of_ssh.unwrap_or(last))
+    Some(cause.unwrap_or(last))
 }
 
 /// Why ssh found no way to a server.
@@ -128,7 +131,9 @@ const OF_SSH: [&str; 4] = [
 
 /// Whether ssh says there why it failed.
 fn is_of_ssh(line: &str) -> bool {
-    line.starts_with("ssh: ") || OF_SSH.iter().any(|words| line.contains(words))
+    line.starts_with("ssh: ")
+        || line.starts_with("ERROR: ")
+        || OF_SSH.iter().any(|words| line.contains(words))
 }
 
 #[cfg(test)]
@@ -192,6 +197,14 @@ mod tests {
             (
                 format!("op@forge.example: Permission denied (publickey).\n{end}"),
                 Some("op@forge.example: Permission denied (publickey)."),
+            ),
+            (
+                format!("fatal: '/nowhere/x' does not appear to be a git repository\n{end}"),
+                Some("fatal: '/nowhere/x' does not appear to be a git repository"),
+            ),
+            (
+                format!("ERROR: Repository not found.\n{end}"),
+                Some("ERROR: Repository not found."),
             ),
             (
                 end.to_owned(),
