@@ -290,6 +290,22 @@ mod tests {
     }
 
     #[test]
+    fn what_git_says_stands_before_what_nix_says_of_it() {
+        let said = "warning: Git tree '/r' is dirty\nfatal: repository 'http://x/404.git/' not found\n\
+                    error: program 'git' failed with exit code 128\n(use '--show-trace' to show detailed location information)\n";
+        assert_eq!(
+            last_words(said),
+            [
+                "fatal: repository 'http://x/404.git/' not found",
+                "error: program 'git' failed with exit code 128"
+            ]
+        );
+        // The control: what Git said is not the cause.
+        let said = "fatal: not this\nerror: attribute 'x' missing\n";
+        assert_eq!(last_words(said), ["error: attribute 'x' missing"]);
+    }
+
+    #[test]
     fn what_nix_cannot_do_here_is_not_the_flakes_fault() {
         let ended = |stderr: &str| Ended {
             program: "nix".into(),
