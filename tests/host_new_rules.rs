@@ -5,6 +5,7 @@
 //! Real Nix says what the rules are, the crate `age` who reads a secret.
 //!
 //! `host_new_secrets` has rules in the form of agenix's tutorial.
+// Long because: every test is of one repository and its rules, which are made here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may end where it stands
 

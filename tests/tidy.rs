@@ -173,7 +173,7 @@ fn imports(name: &str, uses: &BTreeSet<Use>) -> Vec<String> {
         "event" => &["event"],
         "exit" => &["exit"],
         "formats" => &["formats", "hosts", "image", "flash"],
-        "hosts" => &["hosts", "event", "safe_open", "os_error", "real"],
+        "hosts" => &["hosts", "config", "event", "safe_open", "os_error", "real"],
         "clock" => &["clock"],
         "lock" => &["lock", "safe_open", "os_error"],
         "safe_open" => &["safe_open", "os_error"],

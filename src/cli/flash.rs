@@ -178,7 +178,10 @@ impl Run<'_> {
             reason,
         };
         let block = if given.starts_with('/') {
-            let dev = device_number(Utf8Path::new(given)).map_err(|e| bad(crate::os_error::said(&e)))?;
+            let dev = device_number(Utf8Path::new(given)).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => bad("there is no such file or device".into()),
+                _ => bad(crate::os_error::said(&e)),
+            })?;
             let dev = dev.ok_or_else(|| bad("it is not a block device".into()))?;
             match Sysfs::find(&seen.machine.blocks, dev) {
                 Some((block, None)) => block,

@@ -14,9 +14,11 @@ use crate::flash::keys::Keys;
 use crate::flash::source::{Digests, hexadecimal};
 use crate::flash::sticks::{Judged, Standing};
 use crate::flash::table::Place;
-use crate::real::disk::usage::shell;
+use crate::real::disk::disk_lock::take_now;
+use crate::real::disk::usage::{UNSEEN, shell};
 use crate::real::process::stop::Stop;
 use camino::Utf8Path;
+use landfall_states::fault::{DeviceFault, Kind};
 use serde_json::json;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -77,6 +79,16 @@ pub(super) fn refuse_never(judged: &Option<Judged>) -> Result<(), Error> {
     else {
         return Ok(());
     };
+    // What is not visible in /proc may be another landfall: then its lock says so.
+    if reasons.iter().any(|reason| reason.ends_with(UNSEEN)) {
+        let device = judged.block.device();
+        let taken = take_now(&judged.shown(), Utf8Path::new(&device));
+        if let Err(fault) = taken
+            && matches!(&*fault.kind, Kind::Device(DeviceFault::DiskTaken { .. }))
+        {
+            return Err(fault.into());
+        }
+    }
     Err(Error::Refused {
         stick: judged.shown(),
         reasons: reasons.clone(),

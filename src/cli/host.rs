@@ -3,6 +3,7 @@
 //! It shows what it would write, asks, and only then writes. With `--json`, standard output has one object and nothing else.
 //!
 //! `hosts` makes the host.
+// Long because: the command, its questions and its next steps share its arguments.
 
 use super::{Failure, failure, print_error};
 use crate::exit::Exit;

@@ -475,9 +475,7 @@ impl Machine {
         signatures: &[(Option<u32>, Vec<Signature>)],
         uses: &mut Uses,
     ) {
-        let unseen = |what: String| {
-            format!("the kernel reports that {what} is in use, by something that is not visible from here")
-        };
+        let unseen = |what: String| format!("the kernel reports that {what} is in use, {UNSEEN}");
         for partition in disk.partitions.iter().filter(|p| self.busy.contains(&p.name)) {
             if !explained.contains(&partition.name) {
                 uses.foreign_users
@@ -493,6 +491,9 @@ impl Machine {
         }
     }
 }
+
+/// How it ends where nobody can say who uses a disk.
+pub const UNSEEN: &str = "by something that is not visible from here";
 
 /// The volume group in the name of a mapping: `group-volume`, where a hyphen within either is written twice.
 fn group(mapping: &str) -> String {
