@@ -352,11 +352,6 @@ impl RemoteUrl {
     pub fn is_over_ssh(&self) -> bool {
         is_over_ssh(&self.0)
     }
-
-    /// Whether it carries what may be a credential.
-    pub fn is_credentialed(&self) -> bool {
-        self.bare() != self.0
-    }
 }
 
 impl fmt::Display for RemoteUrl {
@@ -509,7 +504,6 @@ mod tests {
             assert_eq!(ron::to_string(&remote).unwrap(), format!("\"{shown}\""));
             assert_eq!(remote.bare(), bare);
             assert_eq!(remote.expose(), text);
-            assert!(remote.is_credentialed());
         }
     }
 
@@ -600,7 +594,6 @@ mod tests {
                 (remote.to_string(), remote.bare()),
                 (text.to_owned(), text.to_owned())
             );
-            assert!(!remote.is_credentialed(), "{text}");
         }
     }
 
