@@ -16,10 +16,16 @@ macro_rules! planted {
 #[cfg(not(feature = "planted"))]
 macro_rules! planted {
     ($run:expr, $bug:ident) => {
-        false
+        $crate::sim::inject::planted::none()
     };
 }
 pub(crate) use planted;
+
+/// No bug is planted. A literal would let clippy reason about the conditions that it stands in.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn none() -> bool {
+    false
+}
 
 /// A planted bug.
 #[cfg(feature = "planted")]
