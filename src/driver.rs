@@ -232,6 +232,9 @@ struct Run<'w, W: World> {
     dirty: bool,
     /// Whether what an unclean stop left has not been verified yet. Until it is, no end of a run may call itself clean.
     unverified: bool,
+    /// How often damage of the root filesystem was met, and whether it ever was.
+    damages: u32,
+    damaged: bool,
     /// How far a step in slices has come, as the checkpoint said or as this run saw.
     progress: StepProgress,
 }
@@ -256,6 +259,8 @@ impl<'w, W: World> Run<'w, W> {
             claim: RecordedPhase::Planned,
             dirty: false,
             unverified: resume_plan.unclean(),
+            damages: 0,
+            damaged: false,
             // What was begun of another payload is another image's, which the states see.
             progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
         }
@@ -267,7 +272,7 @@ impl<'w, W: World> Run<'w, W> {
             self.claim = state.claim();
             if self.claim.phase() >= Phase::Realised {
                 self.unverified = false;
-            } else if self.world.has_seen_damage() {
+            } else if self.is_damaged() {
                 self.unverified = true;
                 state = state.distrusted();
             }
@@ -342,17 +347,7 @@ impl<'w, W: World> Run<'w, W> {
             let step = action(consent.clone());
             let (order, progress) = match self.world.observe(&step).await {
                 Err(fault) => {
-                    let fault = self.world.cause_of(fault);
-                    if self.world.has_seen_damage() && !self.unverified {
-                        // The repair takes files away: a run that is killed behind it must not have ended in good order.
-                        (self.unverified, self.dirty) = (true, true);
-                        self.save(Mark::Begun).await?;
-                        // What was verified in this run is not verified again in it.
-                        if self.claim.phase() >= Phase::Realised {
-                            return Err(self.halt(fault));
-                        }
-                    }
-                    self.after(fault, &mut retry).await?;
+                    self.met(fault, &mut retry).await?;
                     continue;
                 }
                 Ok(facts) => match step.judge(&facts) {
@@ -400,12 +395,33 @@ impl<'w, W: World> Run<'w, W> {
                     self.last_fault = None;
                     self.last_ending.clear();
                 }
-                Err(fault) => {
-                    let fault = self.world.cause_of(fault);
-                    self.after(fault, &mut retry).await?;
-                }
+                Err(fault) => self.met(fault, &mut retry).await?,
             }
         }
+    }
+
+    /// Whether damage of the root filesystem was met in this run.
+    fn is_damaged(&mut self) -> bool {
+        let seen = self.world.damages_seen();
+        self.damaged |= seen > self.damages;
+        self.damages = seen;
+        self.damaged
+    }
+
+    /// After a fault that a look or an order ended with.
+    async fn met(&mut self, fault: Fault, retry: &mut u32) -> Result<(), Halt> {
+        let fault = self.world.cause_of(fault);
+        let before = self.damages;
+        if self.is_damaged() && self.damages > before && !self.unverified {
+            // The repair takes files away: a run that is killed behind it must not have ended in good order.
+            (self.unverified, self.dirty) = (true, true);
+            self.save(Mark::Begun).await?;
+            // What this run found in order before, and the step that was made so, are not looked at again in it.
+            if self.claim.phase() >= Phase::Formatted {
+                return Err(self.halt(fault));
+            }
+        }
+        self.after(fault, retry).await
     }
 
     /// Asks for consent; `times` counts the questions of this step, this one too.

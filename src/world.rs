@@ -140,9 +140,9 @@ pub trait World:
     /// # Errors
     /// The disk cannot be flushed.
     async fn settle_landed(&mut self, disk: &DiskIdentity) -> Result<(), Fault>;
-    /// Whether this run saw damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
+    /// How often this run met damage of the target's root filesystem. It is repaired at the next look, behind a record that says that
     /// this run has begun, and what the repair took away is not known.
-    fn has_seen_damage(&self) -> bool;
+    fn damages_seen(&self) -> u32;
     /// The fault of a step, or the cause of it where this world knows a better one than who met it: a filesystem that the kernel stopped
     /// because of its contents, where a program speaks of its device.
     fn cause_of(&mut self, fault: Fault) -> Fault;

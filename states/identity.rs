@@ -37,7 +37,7 @@ impl DiskIdentity {
             (Some(wwn), _, _) => format!("wwn {wwn}{unit}"),
             (None, Some(serial), _) => format!("serial {serial}{unit}"),
             (None, None, Some(path)) => format!("path {path}"),
-            (None, None, None) => "no identity".to_owned(),
+            (None, None, None) => "without a unique number".to_owned(),
         }
     }
 

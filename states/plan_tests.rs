@@ -259,7 +259,7 @@ fn a_disk_is_named_by_the_strongest_that_it_has() {
         ("wwn 0x5000", true),
         ("serial LF0001", true),
         ("path pci-0000", true),
-        ("no identity", false),
+        ("without a unique number", false),
     ] {
         assert_eq!((disk.name().as_str(), disk.is_nameable()), (name, nameable));
         if disk.wwn.take().is_none() && disk.serial.take().is_none() {

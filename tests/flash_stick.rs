@@ -490,7 +490,7 @@ fn what_is_used_is_refused_and_nothing_is_written() {
     ended(&stick.flash(&[image.as_str(), &stick.device, "--yes"]), 0);
     for (given, code, word) in [
         ("/dev/null", 2, "not a block device"),
-        ("/dev/landfall-absent", 2, "No such file"),
+        ("/dev/landfall-absent", 2, "no such file"),
         ("nobody-is-called-so", 2, "no disk has this name"),
     ] {
         let refused = ended(&stick.flash(&[image.as_str(), given, "--yes"]), code);

@@ -33,15 +33,15 @@ fn every_golden_is_a_configuration() {
     assert_eq!(swap.swap.size.to_string(), "16G");
     assert_eq!(swap.on_success, OnSuccess::Reboot);
 
-    let credentials = read("luks-prebuilt.json");
-    assert!(credentials.luks.enable && credentials.keys.deploy_key && credentials.keys.age_identity);
-    let SystemConfig::Image { system, file, .. } = &credentials.system else {
-        panic!("{:?}", credentials.system);
+    let prebuilt = read("luks-prebuilt.json");
+    assert!(prebuilt.luks.enable && prebuilt.keys.deploy_key && prebuilt.keys.age_identity);
+    let SystemConfig::Image { system, file, .. } = &prebuilt.system else {
+        panic!("{:?}", prebuilt.system);
     };
     assert!(system.as_str().ends_with("-nixos-system-vault"));
     assert!(file.as_str().ends_with("-vault-root-image/root.image"));
     assert!(
-        credentials.repository.bundle.is_some(),
+        prebuilt.repository.bundle.is_some(),
         "a prebuilt install needs no network"
     );
 
@@ -58,15 +58,11 @@ fn hosts_of_the_replaced_module_are_configurations() {
     assert_eq!(swap.repository.clone_path.as_str(), "/mnt/home/op/nix-config");
     assert!(swap.warnings().is_empty(), "{:?}", swap.warnings());
 
-    let credentials = read("old-luks-prebuilt.json");
-    let dirs: Vec<&str> = credentials
-        .extra_mount_dirs
-        .iter()
-        .map(|dir| dir.as_str())
-        .collect();
+    let prebuilt = read("old-luks-prebuilt.json");
+    let dirs: Vec<&str> = prebuilt.extra_mount_dirs.iter().map(|dir| dir.as_str()).collect();
     assert_eq!(dirs, ["/persist", "/models"]);
-    assert_eq!(credentials.luks.mapper_name.as_str(), "kitcrypt");
-    let warned = credentials.warnings();
+    assert_eq!(prebuilt.luks.mapper_name.as_str(), "kitcrypt");
+    let warned = prebuilt.warnings();
     assert!(
         warned.len() == 1 && warned[0].contains("cloned over the network"),
         "{warned:?}"

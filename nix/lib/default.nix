@@ -21,7 +21,8 @@ rec {
           iso = ../modules/iso.nix;
           netboot = ../modules/netboot.nix;
         }
-        .${image} or (throw "landfall.mkInstaller: image \"${image}\" is not allowed: it must be iso or netboot");
+        .${image}
+          or (throw "landfall.mkInstaller: image \"${image}\" is not allowed: it must be iso or netboot");
       caches = import ./caches.nix { inherit lib; } target.config.nix.settings;
       # A host that imports the target module has the labels already.
       inherited = target.config.autoInstaller or null;

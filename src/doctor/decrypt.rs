@@ -40,6 +40,9 @@ pub(super) enum KeyError {
     /// It wants a passphrase.
     #[error("it has a passphrase, and nobody can enter one at boot")]
     Locked,
+    /// It is a file that age encrypted, for a passphrase or for other keys.
+    #[error("it is encrypted with age itself, and nobody can decrypt it at boot")]
+    Encrypted,
     /// It is of a plugin.
     #[error("it is an identity of an age plugin, and this check does not start plugins")]
     Plugin,
@@ -67,7 +70,7 @@ fn key_from(file: impl Read) -> Result<PrivateKey, KeyError> {
 
 fn parse(bytes: &[u8]) -> Result<PrivateKey, KeyError> {
     match age_identity::read(bytes, None) {
-        Err(NoKey::Encrypted) => Err(KeyError::Locked),
+        Err(NoKey::Encrypted) => Err(KeyError::Encrypted),
         Err(why @ (NoKey::SshKind | NoKey::Ssh | NoKey::Line(_) | NoKey::Nothing)) => {
             Err(KeyError::NoKey(why.to_string()))
         }

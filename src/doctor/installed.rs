@@ -455,7 +455,11 @@ fn keys_below(root: &Root, paths: &[String]) -> (Vec<PrivateKey>, Vec<String>) {
             Ok(Some(key)) => keys.push(key),
             Ok(None) => flaws.push(format!("{path}: it is not there")),
             Err(
-                error @ (KeyError::Unreadable(_) | KeyError::NoKey(_) | KeyError::Locked | KeyError::Plugin),
+                error @ (KeyError::Unreadable(_)
+                | KeyError::NoKey(_)
+                | KeyError::Locked
+                | KeyError::Encrypted
+                | KeyError::Plugin),
             ) => {
                 flaws.push(format!("{path}: {error}"));
             }

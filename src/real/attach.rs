@@ -179,11 +179,20 @@ impl Real {
         }
     }
 
+    /// Whether the kernel stopped the root filesystem. Looked at where it can be.
+    pub fn root_is_stopped(&self) -> bool {
+        let target = Utf8Path::new(MOUNT_ROOT);
+        let is_stopped = |root| table().is_ok_and(|table| at(&table, target, root) == At::Stopped);
+        self.attached.root.is_some_and(is_stopped)
+    }
+
     async fn attach_root(&mut self, read_only: bool) -> Result<(), Fault> {
         let target = Utf8Path::new(MOUNT_ROOT);
         self.attach_container().await?;
         let device = self.root_device().await?;
-        let at = at(&table()?, target, device_number(&device)?);
+        let number = device_number(&device)?;
+        self.attached.root = Some(number);
+        let at = at(&table()?, target, number);
         match at {
             At::Ours { read_only: now } if !now || read_only => {
                 self.attached.unflushed = true;
@@ -209,11 +218,12 @@ impl Real {
         }
         self.refuse_mounted(&device)?;
         if !read_only || at == At::Stopped {
-            let repair = self.attached.root_damaged;
+            let repair = self.attached.root_repair_due;
             match check_root(&device, repair, &self.reporter, &self.stop).await? {
-                Checked::Sound => {}
+                Checked::Sound => self.attached.root_repair_due = false,
                 Checked::Damaged => {
-                    self.attached.root_damaged = true;
+                    self.attached.root_damages += 1;
+                    self.attached.root_repair_due = true;
                     return Err(damaged_root(&device));
                 }
             }
@@ -331,7 +341,7 @@ impl Real {
                 Some(m) if ours.contains(&m.device) => {}
                 Some(_) => return Ok(()),
             }
-            let takes_writes = lowest.is_some_and(|m| !m.read_only);
+            let takes_writes = lowest.is_some_and(|m| !m.read_only && !m.stopped);
             let undo = leftovers(&table, target, &ours).map_err(|what| foreign(target, &what))?;
             let Some(next) = undo.first() else {
                 return Ok(());

@@ -146,7 +146,7 @@ async fn damaged_root(r: &mut Real) {
         FaultClass::Transient,
         "{fault}"
     );
-    assert!(!r.has_seen_damage());
+    assert_eq!(r.damages_seen(), 0);
     let stopped = fs::write("/mnt/new", "x").unwrap_err();
     eprintln!("{}", shell("uname -r; grep ' /mnt ' /proc/self/mountinfo").await);
     // What a program would be told is its device's; the cause is the filesystem, once.
@@ -159,7 +159,7 @@ async fn damaged_root(r: &mut Real) {
     // In the same run, and whatever the kernel says of writing it out.
     let fault = r.attach(Attach::Target).await.unwrap_err();
     eprintln!("{fault}; {}", fault.next());
-    assert!(r.has_seen_damage() && fault.class == FaultClass::Transient);
+    assert!(r.damages_seen() == 1 && fault.class == FaultClass::Transient);
     r.attach(Attach::Target).await.unwrap();
     assert!(!Utf8Path::new("/mnt/damaged/file").exists());
     r.release().await.unwrap();

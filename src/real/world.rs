@@ -4,7 +4,7 @@
 
 use super::{RUN_DIR, Real, ask, disk, preflight};
 use crate::event::Event;
-use crate::real::mount::attached::{Attach, target_is_stopped};
+use crate::real::mount::attached::Attach;
 use crate::real::survey;
 use crate::real::volume::block_io::{self, PAGE_BYTES, io_fault, read_page, write_page};
 use crate::real::volume::esp::{locate_on, missing, slot_path, store_mount};
@@ -188,12 +188,12 @@ impl World for Real {
         }
     }
 
-    fn has_seen_damage(&self) -> bool {
-        self.attached.root_damaged
+    fn damages_seen(&self) -> u32 {
+        self.attached.root_damages
     }
 
     fn cause_of(&mut self, fault: Fault) -> Fault {
-        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !target_is_stopped() {
+        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !self.root_is_stopped() {
             return fault;
         }
         self.attached.root_stopped = true;

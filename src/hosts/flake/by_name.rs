@@ -60,6 +60,7 @@ pub(super) fn paths(outline: &Outline, made: &Made, of_hosts: &[&str]) -> Paths 
         host: None,
         found: vec![],
         seen: BTreeSet::new(),
+        tables: BTreeSet::new(),
     };
     let none = Env::new();
     match made {
@@ -140,6 +141,8 @@ struct Walk<'a> {
     found: Vec<ByName>,
     /// Functions that were looked into, and with which names.
     seen: BTreeSet<(u32, Env)>,
+    /// Values that were looked into as tables, and with which names.
+    tables: BTreeSet<(u32, Env)>,
 }
 
 /// Every name in an expression.
@@ -218,10 +221,17 @@ impl Walk<'_> {
                 self.apply(&apply, &env, is_table, depth);
             }
         }
+        // Each value once: values may name one another, and as often as they like.
         if is_table
             && let Some(ident) = ast::Ident::cast(node.clone())
+            && !node
+                .parent()
+                .is_some_and(|parent| ast::Attrpath::can_cast(parent.kind()))
             && let Some(value) = looked_up(node, &ident.to_string()).map(result)
             && !matches!(value, Expr::Lambda(_))
+            && self
+                .tables
+                .insert((value.syntax().text_range().start().into(), env.clone()))
         {
             self.node(value.syntax(), &env, true, depth + 1);
         }

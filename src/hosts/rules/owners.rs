@@ -88,7 +88,7 @@ impl Owners {
             let of_list = found.names.iter().filter(|(name, _)| names.contains(name));
             found.listed.extend(of_list.map(|(_, key)| key.clone()));
         }
-        let has_key = |host: &String| found.names.iter().any(|(name, _)| name == host);
+        let has_key = |host: &String| found.hosts.iter().any(|(name, _)| name == host);
         let mut others = hosts.iter().filter(|host| *host != new).peekable();
         found.is_complete = others.peek().is_some() && others.all(has_key);
         found

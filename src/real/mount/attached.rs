@@ -46,8 +46,12 @@ pub struct Attached {
     pub unflushed: bool,
     /// Nothing of the target that can be seen is in caches only: nobody attached it for writing since it was written out.
     pub root_written_out: bool,
-    /// The root filesystem has damage that is not repaired without being asked for, or had it in this run.
-    pub root_damaged: bool,
+    /// The device of the root filesystem, once it was mounted.
+    pub root: Option<(u64, u64)>,
+    /// How often damage of the root filesystem was met in this run.
+    pub root_damages: u32,
+    /// It was told, and the next look repairs it.
+    pub root_repair_due: bool,
     /// The kernel stopped the root filesystem in this run. When it does so again, the filesystem is not the cause.
     pub root_stopped: bool,
 }
@@ -67,11 +71,6 @@ pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {
         entry.stopped |= entry.kind == "ext4" && !entry.read_only && has_errors(entry.device);
     }
     Ok(table)
-}
-
-/// Whether the kernel stopped what is mounted at the target. Looked at where it can be.
-pub fn target_is_stopped() -> bool {
-    table().is_ok_and(|table| table.iter().any(|m| m.target == MOUNT_ROOT && m.stopped))
 }
 
 /// Whether the kernel met an error in a mounted ext4. Linux 6.12 then answers every access with EIO, and shows nothing in its list of

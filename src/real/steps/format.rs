@@ -44,7 +44,7 @@ impl Real {
             flush(&device)?;
             if let Some(copy) = superblock::torn(&device, volume, &self.reporter, &self.stop).await? {
                 // The repair may take files away, and calls that a success.
-                self.attached.root_damaged = true;
+                self.attached.root_damages += 1;
                 self.permit(disk).await?;
                 let repaired = superblock::repair(&device, volume, copy, &self.reporter, &self.stop).await;
                 self.permit_ends(repaired).await?;

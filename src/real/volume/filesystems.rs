@@ -162,6 +162,8 @@ pub async fn check_root(
     reporter: &Reporter,
     stop: &Stop,
 ) -> Result<Checked, Fault> {
+    /// e2fsck(8): errors were left uncorrected.
+    const LEFT: i32 = 4;
     let e2fsck = async |args: &[&str]| {
         let ended = Program::new("e2fsck")
             .args(args.iter().copied())
@@ -171,12 +173,13 @@ pub async fn check_root(
             .run(reporter, stop)
             .await?;
         match ended.code {
-            Some(0 | superblock::CORRECTED) => Ok(()),
+            Some(0 | superblock::CORRECTED) => Ok(true),
+            Some(LEFT) if args.contains(&"-p") => Ok(false),
             Some(_) | None => Err(tool_fault(format!("root filesystem {device}"), ended.how())),
         }
     };
-    e2fsck(&["-p", "-E", "journal_only"]).await?;
-    if is_sound(&read_page(device, 0)?) {
+    let replayed = e2fsck(&["-p", "-E", "journal_only"]).await?;
+    if replayed && is_sound(&read_page(device, 0)?) {
         return Ok(Checked::Sound);
     }
     if !repair {

@@ -490,9 +490,16 @@ mod tests {
             (is_whole, scenario.runs)
         };
         let damage = |phase, is_told| clean(Damage { phase, is_told });
-        assert_eq!(damage(Phase::Formatted, true), (true, 2));
-        // What was verified in this run is verified again in the next one.
-        assert_eq!(damage(Phase::Installed, true), (true, 3));
+        // What was found in order in this run, and what it was about to do, is verified in the next one.
+        for phase in [
+            Phase::Formatted,
+            Phase::Cloned,
+            Phase::Realised,
+            Phase::Installed,
+            Phase::Provisioned,
+        ] {
+            assert_eq!(damage(phase, true), (true, 3), "{phase}");
+        }
         // The control: nobody was told.
         assert_eq!(damage(Phase::Formatted, false), (false, 2));
     }

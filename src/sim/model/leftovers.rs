@@ -233,7 +233,7 @@ pub const ALL: &[Leftover] = &[
     ),
     leftover(
         "clone",
-        "git: beside its place, repository begun",
+        "git: beside its place, repository started",
         Left::CloneBeside,
     ),
     leftover("clone", "git: beside its place, no object", Left::CloneBeside),

@@ -227,8 +227,8 @@ impl World for SimWorld {
         mix(u64::from(self.run) << 32 | u64::from(self.machine.boot))
     }
 
-    fn has_seen_damage(&self) -> bool {
-        self.seen_damage
+    fn damages_seen(&self) -> u32 {
+        u32::from(self.seen_damage)
     }
 
     fn cause_of(&mut self, fault: Fault) -> Fault {

@@ -94,9 +94,7 @@ impl ImageFault {
     pub(in crate::fault) fn remedy(&self) -> Remedy {
         match self {
             ImageFault::Missing { .. } | ImageFault::NoFile { .. } | ImageFault::Foreign { .. } => {
-                Remedy::words(
-                    "name a file that `landfall image build` made; `landfall image info FILE` shows what a file is",
-                )
+                Remedy::words("name a file that `landfall image build` made")
             }
             ImageFault::CutOff { .. } => Remedy::words(
                 "copy the whole image to the installer's medium again, then: landfall image verify FILE",

@@ -65,7 +65,7 @@ impl PlaceFault {
             PlaceFault::LinkLeadsOut { path, .. } => Remedy::change(format!(
                 "make {path} a directory (use a bind mount in the host's configuration instead of a link)"
             )),
-            PlaceFault::NotRegular { on, .. } => Remedy::change(format!("replace {on} with a regular file")),
+            PlaceFault::NotRegular { .. } => Remedy::change("put a regular file in its place"),
             PlaceFault::FileTooLong { .. } => Remedy::change("name the right file"),
             PlaceFault::ForeignUse { .. } => Remedy::change("stop the program that uses it"),
             PlaceFault::StaysBusy { .. } | PlaceFault::NotPlaced { .. } => Remedy::resume(),

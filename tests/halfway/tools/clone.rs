@@ -227,7 +227,7 @@ fn repository(dir: &Utf8Path) -> Result<&'static str, String> {
         return Ok("no repository yet");
     }
     if !git_dir.join("HEAD").exists() || !git_dir.join("config").exists() {
-        return Ok("repository begun");
+        return Ok("repository started");
     }
     let mut locked = false;
     let mut temporary = false;

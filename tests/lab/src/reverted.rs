@@ -87,8 +87,8 @@ const ALL: [Reverted; 7] = [
         what: "a database that Nix cannot read is a fault, tried again for ever",
         edits: &[(
             "src/real/nix/database.rs",
-            "    control(hands, stores).await?;\n    Ok(Database::Unusable(why))",
-            "    control(hands, stores).await?;\n    let database = NAME.to_owned();\n    \
+            "    control(context, stores).await?;\n    Ok(Database::Unusable(why))",
+            "    control(context, stores).await?;\n    let database = NAME.to_owned();\n    \
              Err(StoreFault::DatabaseBroke { database, said: why }.into())",
         )],
         checks: &[Check {

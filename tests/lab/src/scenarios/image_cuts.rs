@@ -268,8 +268,8 @@ fn bytes(entries: &[LogEntry]) -> u64 {
 
 /// The most bytes between two flushes.
 fn longest(entries: &[LogEntry]) -> u64 {
-    let flush_order = entries.split(LogEntry::is_flush);
-    flush_order.map(bytes).max().unwrap_or(0)
+    let between_flushes = entries.split(LogEntry::is_flush);
+    between_flushes.map(bytes).max().unwrap_or(0)
 }
 
 /// An image of a closure that is one path, whose files are landfall's own program over and over, with numbers in it: so it can be
