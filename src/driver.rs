@@ -202,20 +202,6 @@ async fn begin<W: World>(world: &mut W, request: &Request) -> Result<Outcome, Ha
     run.settle(end).await
 }
 
-/// How often each step was tried so far.
-fn attempts<W: World>(world: &mut W, request: &Request, resume_plan: &ResumePlan) -> Attempts {
-    let (mut attempts, impossible) = resume_plan.attempts(&request.budget);
-    if let Some(count) = impossible {
-        let what = format!(
-            "the record counts {count} attempts, which is more than a run makes, and nothing proves the record: the counters start at zero"
-        );
-        world.tell(Event::Notice { what });
-    }
-    if request.reset_attempts {
-        attempts.reset();
-    }
-    attempts
-}
 struct Run<'w, W: World> {
     world: &'w mut W,
     budget: Budget,
@@ -241,7 +227,7 @@ struct Run<'w, W: World> {
 
 impl<'w, W: World> Run<'w, W> {
     fn new(world: &'w mut W, request: &Request, resume_plan: &ResumePlan, revision: Revision) -> Self {
-        let attempts = attempts(world, request, resume_plan);
+        let attempts = record::attempts(world, request, resume_plan);
         Run {
             world,
             budget: request.budget,

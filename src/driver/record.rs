@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::world::World;
 use landfall_states::authentic::Authenticity;
 use landfall_states::checkpoint::authenticity;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Attempts, Fault};
 use landfall_states::names::Revision;
 use landfall_states::recovery::{Pin, ResumePlan, Rule};
 
@@ -88,4 +88,19 @@ async fn authenticated<W: World>(
             Ok(revision)
         }
     }
+}
+
+/// How often each step was tried so far.
+pub(super) fn attempts<W: World>(world: &mut W, request: &Request, resume_plan: &ResumePlan) -> Attempts {
+    let (mut attempts, impossible) = resume_plan.attempts(&request.budget);
+    if let Some(count) = impossible {
+        let what = format!(
+            "the record counts {count} attempts, which is more than a run makes, and nothing proves the record: the counters start at zero"
+        );
+        world.tell(Event::Notice { what });
+    }
+    if request.reset_attempts {
+        attempts.reset();
+    }
+    attempts
 }
