@@ -186,7 +186,7 @@ fn on_the_installer(kit: &Kit) -> Result<()> {
         examined.repaired(
             "clock",
             "date --set @1000000",
-            "it says 1970-01-12T13:4",
+            "it shows 1970-01-12T13:4",
             |next| {
                 next.split(',')
                     .next()
