@@ -8,6 +8,7 @@ use super::error::HostError;
 use crate::safe_open;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -24,6 +25,8 @@ const LOCK: &str = "lock";
 /// Age after which a folder without a lock is removed.
 const UNLOCKED_MAX: Duration = Duration::from_secs(86_400);
 
+/// How often landfall tries to make a folder that no other run removes.
+const MADE_TIMES_MAX: u32 = 16;
 /// How often landfall tries to remove a folder that another program still uses.
 const REMOVED_TIMES_MAX: u32 = 100;
 
@@ -47,27 +50,53 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new() -> Result<Scratch, HostError> {
         let above = above()?;
-        let named = |e: &std::io::Error| of_temporary(&above, e);
         remove_leftovers(&above);
+        for _ in 1..MADE_TIMES_MAX {
+            match Scratch::made(&above) {
+                Ok(Some(scratch)) => return Ok(scratch),
+                // Another run that started now took it for a leftover, because it was not locked yet.
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let busy = std::io::Error::from(ErrorKind::ResourceBusy);
+        Err(of_temporary(&above, &busy))
+    }
+
+    /// `None`: it was removed before this process had its lock.
+    fn made(above: &Path) -> Result<Option<Scratch>, HostError> {
+        let named = |e: &std::io::Error| of_temporary(above, e);
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
             .permissions(PermissionsExt::from_mode(0o700))
-            .tempdir_in(&above)
+            .tempdir_in(above)
             .map_err(|e| named(&e))?;
-        open().push(dir.path().to_owned());
         let real = fs::canonicalize(dir.path()).map_err(|e| named(&e))?;
-        let real = plain(real).ok_or_else(|| unnamed(&above))?;
+        let real = plain(real).ok_or_else(|| unnamed(above))?;
         let path = real.join(LOCK);
-        let file = safe_open::open_own(&path, 0o600, false).map_err(|why| HostError::refused(&path, why))?;
-        let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, e)| HostError::file(&path, &e.into()))?;
+        let is_removed = || !fs::exists(&path).unwrap_or(true);
+        let file = match safe_open::open_own(&path, 0o600, false) {
+            Ok(file) => file,
+            Err(_) if is_removed() => return Ok(None),
+            Err(why) => return Err(HostError::refused(&path, why)),
+        };
+        let lock = match Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            // The other run holds it while it removes the folder.
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, e)) => return Err(HostError::file(&path, &e.into())),
+        };
+        if is_removed() {
+            return Ok(None);
+        }
+        open().push(dir.path().to_owned());
         let root = real.join("flake");
         fs::create_dir(&root).map_err(|e| HostError::file(&root, &e))?;
-        Ok(Scratch {
+        Ok(Some(Scratch {
             dir,
             root,
             _lock: lock,
-        })
+        }))
     }
 
     /// Where the flake is.
@@ -168,22 +197,50 @@ fn remove_leftovers(above: &Path) {
     for entry in entries.flatten() {
         let is_named = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let Ok(found) = entry.metadata() else { continue };
-        if is_named && found.is_dir() && found.uid() == own && is_left(&entry.path(), found.modified().ok()) {
+        if !is_named || !found.is_dir() || found.uid() != own {
+            continue;
+        }
+        // Held while it is removed, so that a run that has only made its folder notices.
+        if let Some(_held) = left(&entry.path(), found.modified().ok()) {
             remove(&entry.path());
         }
     }
 }
 
-fn is_left(dir: &Path, modified: Option<SystemTime>) -> bool {
-    let Some(path) = Utf8Path::from_path(dir).map(|dir| dir.join(LOCK)) else {
-        return false;
-    };
+/// A folder that no run uses, with its lock where it has one.
+fn left(dir: &Path, modified: Option<SystemTime>) -> Option<Option<Flock<OwnedFd>>> {
+    let path = Utf8Path::from_path(dir).map(|dir| dir.join(LOCK))?;
     match safe_open::open(&path, safe_open::Links::Refuse) {
-        Ok(file) => Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).is_ok(),
-        Err(safe_open::Refused::Absent) => {
-            let age = modified.and_then(|then| then.elapsed().ok());
-            age.is_some_and(|age| age > UNLOCKED_MAX)
+        Ok(file) => {
+            let lock = Flock::lock(OwnedFd::from(file), FlockArg::LockExclusiveNonblock).ok()?;
+            Some(Some(lock))
         }
-        Err(_) => false,
+        Err(safe_open::Refused::Absent) => {
+            let age = modified.and_then(|then| then.elapsed().ok())?;
+            (age > UNLOCKED_MAX).then_some(None)
+        }
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each start looks for leftovers, and a folder that was only just made has no lock yet.
+    #[test]
+    fn runs_that_start_together_keep_their_folders() {
+        let together = || {
+            for _ in 0..20 {
+                let scratch = Scratch::new().unwrap();
+                fs::write(scratch.root().join("flake.nix"), "{ }").unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..6).map(|_| scope.spawn(together)).collect();
+            for run in runs {
+                run.join().unwrap();
+            }
+        });
     }
 }

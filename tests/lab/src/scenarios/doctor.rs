@@ -345,7 +345,7 @@ fn labels(examined: &Examined<'_>, resident: &Resident<'_>) -> Result<()> {
     examined.repaired(
         "labels",
         &label("other"),
-        "by-label/swap-resident is not there",
+        "by-label/swap-resident does not exist",
         |_| label("swap-resident"),
     )?;
     examined.repaired(
