@@ -217,7 +217,7 @@ fn refused(machine: &Machine) -> Result<()> {
     let ran = machine.run(&format!("{RELABEL} --apply"), LIMIT)?;
     machine.check("losetup --detach /dev/loop7 && udevadm settle", LIMIT)?;
     ensure!(
-        ran.status == 6 && ran.error_text().contains("which /dev/loop7 has"),
+        ran.status == 6 && ran.error_text().contains("is already on /dev/loop7"),
         "another disk's label: {}\n{}",
         ran.text(),
         ran.error_text()
