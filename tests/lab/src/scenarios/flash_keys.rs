@@ -120,7 +120,7 @@ fn write_stick(
     );
     let told = machine.check(&command, RUN_LIMIT)?;
     ensure!(
-        told.contains("unencrypted") && told.contains("--forget-keys") && !told.contains("AGE-SECRET"),
+        told.contains("are not encrypted") && told.contains("--forget-keys") && !told.contains("AGE-SECRET"),
         "it does not warn of keys, or shows them: {told}"
     );
     let end = told
