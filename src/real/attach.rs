@@ -429,7 +429,7 @@ impl Real {
     /// Detaches the target and the container; the store's mount stays.
     ///
     /// # Errors
-    /// As [`Real::detach_target`] and [`Real::detach_container`].
+    /// As `Real::detach_target` and `Real::detach_container`.
     pub async fn detach(&mut self) -> Result<(), Fault> {
         let forgotten = hooks::forget();
         let unmounted = self.detach_target().await;

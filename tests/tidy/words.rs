@@ -291,15 +291,20 @@ fn help_and_exit_codes_have_no_private_words() {
 }
 
 fn private_texts(source: &str) -> Vec<String> {
-    literals(source)
-        .iter()
-        .filter(|(_, text)| text.contains(' '))
-        .flat_map(|(line, text)| {
-            private_words(text)
-                .into_iter()
-                .map(move |what| format!("line {line}: {what}"))
-        })
-        .collect()
+    let mut texts = literals(source);
+    texts.retain(|(_, text)| text.contains(' '));
+    private_in(&texts)
+}
+
+/// The private words of numbered lines.
+fn private_in(lines: &[(usize, String)]) -> Vec<String> {
+    let of_line = |(line, text): &(usize, String)| {
+        let words = private_words(text).into_iter();
+        words
+            .map(|what| format!("line {line}: {what}"))
+            .collect::<Vec<_>>()
+    };
+    lines.iter().flat_map(of_line).collect()
 }
 
 #[test]
@@ -360,14 +365,7 @@ fn prose(document: &str) -> Vec<(usize, String)> {
 }
 
 fn private_prose(document: &str) -> Vec<String> {
-    prose(document)
-        .iter()
-        .flat_map(|(line, text)| {
-            private_words(text)
-                .into_iter()
-                .map(move |what| format!("line {line}: {what}"))
-        })
-        .collect()
+    private_in(&prose(document))
 }
 
 #[test]

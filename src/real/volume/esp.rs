@@ -182,7 +182,7 @@ fn find(fat: impl Read + Write + Seek) -> io::Result<[Option<u64>; 2]> {
     Ok(places)
 }
 
-/// [`locate`] on a device. A FAT that cannot be understood has no slots; a device that cannot be read is a fault.
+/// `locate` on a device. A FAT that cannot be understood has no slots; a device that cannot be read is a fault.
 ///
 /// # Errors
 /// The device cannot be read.
