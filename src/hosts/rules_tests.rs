@@ -250,3 +250,33 @@ fn a_list_is_of_all_hosts_only_with_every_one_of_them() {
     assert_eq!(with.of_some, ["servers"]);
     assert!(with.edited[0].1.contains("[ db mail web ]"));
 }
+
+/// A user may be called as a host is: that says nothing of the host's key, which may be one that nothing names.
+#[test]
+fn the_key_of_a_user_is_not_that_of_the_host_of_its_name() {
+    let without = |mail: &str| {
+        let rules = format!(
+            "let {mail} hosts.db = \"age1db\"; in {{\n  \"all.age\".publicKeys = [ hosts.db \"age1mail\" ];\n  \
+             \"mail.age\".publicKeys = [ \"age1third\" ];\n}}\n"
+        );
+        let path = Utf8Path::new("secrets.nix");
+        let read = |asked: &Utf8Path| (asked == path).then(|| rules.clone());
+        let hosts = ["db", "mail", "web"].map(str::to_owned);
+        let of = |keys: &[&str]| Rule {
+            public_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            armor: false,
+        };
+        let all = of(&["age1db", "age1mail"]);
+        let before = Rules::from([
+            ("all.age".to_owned(), of(&["age1db", "age1mail"])),
+            ("mail.age".to_owned(), of(&["age1third"])),
+        ]);
+        Owners::of(path, "web", &hosts, &read).without(&all, &before, "age1new")
+    };
+    assert_eq!(
+        without("users.mail = \"age1mail\";").as_deref(),
+        Some("age1third")
+    );
+    // The control: it is the host's key, and so every host has one.
+    assert_eq!(without("hosts.mail = \"age1mail\";"), None);
+}

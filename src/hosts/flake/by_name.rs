@@ -401,3 +401,32 @@ impl Walk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables that a flake makes its hosts of may name one another, and as often as they like.
+    #[test]
+    fn tables_that_name_one_another_are_walked_once() {
+        // Eight times in each: sixteen calls deep that would be 2 to the power of 48 walks.
+        let table = |of: &str| format!("{{ {} }}", format!("inherit ({of}) x; a = {of}; ").repeat(4));
+        let text = format!(
+            "{{ outputs = {{ self, nixpkgs }}: let\n  make = name: import ./hosts/${{name}}.nix;\n  one = {};\n  two = {};\nin {{\n  \
+             nixosConfigurations = builtins.mapAttrs (name: _: make name) (one // two);\n}}; }}",
+            table("two"),
+            table("one")
+        );
+        let outline = Outline::of(&text).unwrap();
+        let value = outline.sets[0].entries("nixosConfigurations")[0]
+            .1
+            .value()
+            .unwrap();
+        let paths = paths(&outline, &Made::Table(value), &["hosts"]);
+        let found = ByName {
+            before: "hosts/".to_owned(),
+            behind: ".nix".to_owned(),
+        };
+        assert_eq!((paths.proven, paths.others), (vec![found], vec![]));
+    }
+}

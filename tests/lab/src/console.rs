@@ -26,12 +26,11 @@ pub fn lost_its_timer(text: &str) -> bool {
 /// The last that is heard before a kernel speaks: the firmware starts a boot loader, and the kernel's own first part its work.
 const BEFORE_A_KERNEL: [&str; 2] = ["BdsDxe: starting Boot", "EFI stub: "];
 
-/// Whether a console ends where the boot loader or the kernel was started: the emulator stood still then, or what was started is none.
-pub fn kernel_is_silent(text: &str) -> bool {
-    text.trim_end()
-        .lines()
-        .last()
-        .is_some_and(|line| BEFORE_A_KERNEL.iter().any(|start| line.starts_with(start)))
+/// Whether a console ends where the boot loader or the kernel was started, or before the firmware has said a word: the emulator stood
+/// still then, or what was started is no kernel.
+pub fn no_kernel_spoke(text: &str) -> bool {
+    let last = text.trim_end().lines().last();
+    last.is_none_or(|line| BEFORE_A_KERNEL.iter().any(|start| line.starts_with(start)))
 }
 
 /// The host's end of a serial console.
@@ -279,19 +278,20 @@ mod tests {
     #[test]
     fn a_lost_timer_is_one_that_does_not_come_back() {
         let stall = "[   23.07] rcu: \tPossible timer handling issue on cpu=1 timer-softirq=7\n";
-        assert!(kernel_is_silent(
+        assert!(no_kernel_spoke(
             "BdsDxe: starting\r\nEFI stub: Loaded initrd from LINUX\r\n"
         ));
-        assert!(kernel_is_silent(
+        assert!(no_kernel_spoke(
             "BdsDxe: loading Boot0001\r\nBdsDxe: starting Boot0001 \"Linux Boot Manager\" from HD(1,GPT)\r\n"
         ));
+        // The firmware has cleared the screen, and no more.
+        assert!(no_kernel_spoke("") && no_kernel_spoke("\r\n\n"));
         for heard in [
-            "",
             "BdsDxe: No bootable option or device was found.",
             "BdsDxe: failed to start Boot0001 from HD(1,GPT): Not Found",
             "EFI stub: Loaded initrd\r\n[    0.000000] Linux",
         ] {
-            assert!(!kernel_is_silent(heard), "{heard:?}");
+            assert!(!no_kernel_spoke(heard), "{heard:?}");
         }
         assert!(!lost_its_timer("login: "));
         assert!(!lost_its_timer(stall));

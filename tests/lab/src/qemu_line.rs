@@ -33,7 +33,7 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
         screen,
     } = spec;
     let mut line = Line(lab.qemu.program.clone());
-    board(&mut line, &lab.qemu, *memory_mib);
+    board(&mut line, &lab.qemu, *memory_mib, processors(start, iso.as_ref()));
     if *network {
         line.add(&["-netdev", "user,id=network"]);
         line.add(&[
@@ -93,8 +93,17 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
     Ok(line.0)
 }
 
+/// How many processors a machine has. The installed disk boots with one: the emulator now and then loses the interrupt by which the
+/// firmware, or the kernel's own first part, wakes the second one, and the machine stands still for ever.
+fn processors(start: &Start, iso: Option<&Iso>) -> u32 {
+    match (start, iso) {
+        (Start::Firmware, None) => 1,
+        (Start::Firmware | Start::Stick | Start::Saved, _) => 2,
+    }
+}
+
 /// What every machine has: the board, its firmware, the console, the channel to the agent, and random numbers.
-fn board(line: &mut Line, qemu: &Qemu, memory_mib: u32) {
+fn board(line: &mut Line, qemu: &Qemu, memory_mib: u32, processors: u32) {
     line.add(&[
         "-nodefaults",
         "-no-user-config",
@@ -117,7 +126,7 @@ fn board(line: &mut Line, qemu: &Qemu, memory_mib: u32) {
         "-cpu",
         &qemu.processor,
         "-smp",
-        "2",
+        &processors.to_string(),
         "-m",
         &memory_mib.to_string(),
         "-rtc",

@@ -14,7 +14,7 @@ use fs_err as fs;
 use serde_json::json;
 
 use super::{Machine, Spec, Start};
-use crate::console::kernel_is_silent;
+use crate::console::no_kernel_spoke;
 
 /// How to boot the installed disk.
 #[derive(Debug, Clone)]
@@ -62,17 +62,17 @@ fn bring_variables_back(folder: &Path) -> Result<()> {
 impl Machine {
     /// Boots the installed disk: no stick, the firmware's own boot order. Returns the whole line with the marker.
     ///
-    /// Where the firmware has started the disk's boot loader and nothing at all is heard behind it, it is booted once more: the
-    /// emulator stands still there now and then, and a disk at fault does it again. What its processors did is kept.
+    /// Where the firmware says nothing, or starts the disk's boot loader and nothing at all is heard behind it, it is booted once
+    /// more: the emulator stands still there now and then, and a disk at fault does it again. What its processors did is kept.
     pub fn boot_disk(spec: &Spec, how: &DiskBoot) -> Result<(Machine, String)> {
         let (mut machine, line) = Machine::boot_disk_once(spec, how)?;
-        if line.is_ok() || !kernel_is_silent(&machine.console.text()) {
+        if line.is_ok() || !no_kernel_spoke(&machine.console.text()) {
             let line = machine.told(line, "booting the installed disk")?;
             return Ok((machine, line));
         }
         let kept = machine.keep_registers();
         eprintln!(
-            "      nothing was heard behind the boot loader: booted once more; the processors: {}",
+            "      nothing was heard of a kernel: booted once more; the processors: {}",
             kept.map_or_else(|error| format!("{error:#}"), |path| path.display().to_string())
         );
         drop(machine);
