@@ -277,6 +277,13 @@ pub const ALL: &[Scenario] = &[
         in_test: true,
         run: stick_left_in::stick_left_in,
     },
+    // The longest one of `cargo lab test`: where two machines run at a time, it ends with the others.
+    Scenario {
+        name: "real-tools",
+        shows: "landfall's own tests that need root, loop devices and a disk to erase",
+        in_test: true,
+        run: real_tools::real_tools,
+    },
     Scenario {
         name: "reinstall",
         shows: "a raised number in a configuration that names the disk installs again",
@@ -330,12 +337,6 @@ pub const ALL: &[Scenario] = &[
         shows: "no space on root, then on the ESP: says so; lands once there is room, nothing made twice",
         in_test: false,
         run: disk_full::disk_full,
-    },
-    Scenario {
-        name: "real-tools",
-        shows: "landfall's own tests that need root, loop devices and a disk to erase",
-        in_test: true,
-        run: real_tools::real_tools,
     },
     Scenario {
         name: "relabel",
