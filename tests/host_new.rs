@@ -177,7 +177,8 @@ fn an_unknown_form_is_declined_with_the_lines_to_paste() {
             let text = ground.refused("new", &["--yes"], 6);
             assert!(text.contains("new = nixpkgs.lib.nixosSystem {"), "{name}: {text}");
             assert!(
-                text.contains("landfall.lib.mkInstallerPackages {") && text.contains("--no-flake"),
+                text.contains("landfall.lib.mkInstallerPackages {")
+                    && text.contains("run the same command again with --no-flake"),
                 "{name}: {text}"
             );
         }

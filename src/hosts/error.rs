@@ -108,11 +108,9 @@ pub enum HostError {
     },
     /// The flake has a form that is not edited.
     #[error(
-        "flake.nix: landfall cannot edit it: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add the lines to flake.nix, then run: landfall host new {name} … --no-flake"
+        "flake.nix: landfall cannot edit it: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add the lines to flake.nix, then run the same command again with --no-flake"
     )]
     Declined {
-        /// The host.
-        name: String,
         /// Why.
         reason: String,
         /// What to paste.

@@ -517,7 +517,6 @@ impl Work<'_> {
 
     fn declined(&self, outline: Option<&Outline>, reason: String) -> HostError {
         HostError::Declined {
-            name: self.request.name.clone(),
             reason,
             lines: flake::lines(self.wanted(), outline),
         }

@@ -266,7 +266,6 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
             class: None,
         },
         HostError::Declined {
-            name: text("host"),
             reason: reason(),
             lines: text("lines"),
         },
