@@ -70,11 +70,21 @@ fn is_file_name(text: &str) -> bool {
     text.len() <= FILE_CHARS_MAX && text.bytes().all(plain)
 }
 
+/// Whether a text has the beginning of a password's hash, as crypt(5) has them: `$6$`, `$2b$`, `$gy$`, `$argon2id$`.
+fn has_hash(text: &str) -> bool {
+    let is_id = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let parts: Vec<&str> = text.split('$').collect();
+    matches!(parts.as_slice(), [_, between @ .., _] if between.iter().any(|part| is_id(part)))
+}
+
 /// Whether a text that was given for an option may be a secret.
 pub(super) fn may_be_secret(option: &str, text: &str) -> bool {
     let upper = text.to_uppercase();
     MARKS.iter().any(|mark| upper.contains(mark))
         || secret_token::has_token(text)
+        || has_hash(text)
         || text.contains(['\n', '\r'])
         || has_token(option, text)
         || is_in(option, &OF_KEYS) && !text.starts_with('/') && !is_file_name(text)
