@@ -93,8 +93,8 @@ pub fn arguments(spec: &Spec, start: &Start, folder: &Path) -> Result<Vec<OsStri
     Ok(line.0)
 }
 
-/// How many processors a machine has. The installed disk boots with one: the emulator now and then loses the interrupt by which the
-/// firmware, or the kernel's own first part, wakes the second one, and the machine stands still for ever.
+/// How many processors a machine has. The installed disk boots with one: with two it was seen to hang before its kernel spoke, one
+/// processor halted and the other waiting.
 fn processors(start: &Start, iso: Option<&Iso>) -> u32 {
     match (start, iso) {
         (Start::Firmware, None) => 1,
