@@ -94,7 +94,7 @@ fn whatever_option_a_secret_is_given_for_it_is_not_repeated() {
         format!("ghp_{}", "canary1".repeat(5)),
         "glpat-canary-canary-canary".to_owned(),
         "https://user:canary@forge.example/o/r".to_owned(),
-        // Hashes of passwords, as `mkpasswd` prints them.
+        // Hashes of passwords, in the forms of crypt(5).
         "$6$canarysalt$canary".to_owned(),
         "$y$j9T$canarysalt$canary".to_owned(),
         "$2b$10$canarysaltcanary".to_owned(),
