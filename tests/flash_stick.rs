@@ -19,6 +19,7 @@ mod noise;
 mod stick;
 
 use noise::noise;
+use stick::loops::{self, detach};
 use stick::{MIB, SSH_KEY, Stick, ended, is_root, keys_folder, result, said};
 
 #[test]
@@ -517,14 +518,7 @@ fn what_lies_behind_a_loop_is_judged_too() {
     let below = Stick::of(&vec![0xAA; 8 * MIB]);
     let image = below.place("image ");
     fs_err::write(&image, noise(6 * MIB, 9)).unwrap();
-    let attach = |file: &str| -> String {
-        let made = Command::new("losetup")
-            .args(["--find", "--show", file])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        String::from_utf8(made.stdout).unwrap().trim().to_owned()
-    };
+    let attach = |file: &str| loops::attach(&[], file);
     let refused = |image: &str, device: &str, word: &str| {
         let output = below.flash(&[image, device, "--yes"]);
         assert_eq!(output.status.code(), Some(6), "{}", said(&output));
@@ -550,14 +544,6 @@ fn what_lies_behind_a_loop_is_judged_too() {
     // The control: the same two, with nothing else in the way.
     let output = below.flash(&[link.as_str(), &below.device, "--yes"]);
     assert!(output.status.success(), "{}", said(&output));
-}
-
-fn detach(device: &str) {
-    let done = Command::new("losetup")
-        .args(["--detach", device])
-        .status()
-        .unwrap();
-    assert!(done.success(), "{device}");
 }
 
 /// A stick that somebody made by hand is one filesystem with the keys.

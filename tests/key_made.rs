@@ -358,7 +358,7 @@ fn a_key_is_shown_once_and_waited_for_until_the_server_takes_it() {
     );
     assert_eq!(scan.as_deref(), Some(key.public.as_str()));
     assert!(
-        matches!(told.events().last(), Some(Event::Checked { found, .. }) if found.contains("takes it")),
+        matches!(told.events().last(), Some(Event::Checked { found, .. }) if found.contains("accepted it after")),
         "{:?}",
         told.events()
     );

@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "shared/loops.rs"]
+mod loops;
+
 use camino::Utf8Path;
 use camino::Utf8PathBuf;
 use landfall::lock::machine::{self, MachineLock};
@@ -132,11 +135,7 @@ fn a_block_device_is_locked_through_its_node() {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
-    let made = Command::new("losetup")
-        .args(["--find", "--show", path.as_str()])
-        .output()
-        .unwrap();
-    let device = Utf8PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+    let device = Utf8PathBuf::from(loops::attach(&[], path.as_str()));
     let lock = TargetLock::take(&device).unwrap();
     assert_eq!(holders(&device, std::process::id()), [std::process::id()]);
     let again = || {
@@ -148,13 +147,7 @@ fn a_block_device_is_locked_through_its_node() {
     again();
     drop(lock);
     let taken = taken_soon(&device);
-    assert!(
-        Command::new("losetup")
-            .args(["-d", device.as_str()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    loops::detach(device.as_str());
     assert!(taken);
 }
 

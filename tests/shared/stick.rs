@@ -2,6 +2,9 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // every test that takes this in uses a part of it
 
+#[path = "loops.rs"]
+pub mod loops;
+
 use camino::Utf8PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -29,13 +32,8 @@ impl Stick {
         let keep = tempfile::tempdir().unwrap();
         let file = Utf8PathBuf::from_path_buf(keep.path().join("stick")).unwrap();
         fs_err::write(&file, bytes).unwrap();
-        let made = Command::new("losetup")
-            .args(["--find", "--show", file.as_str()])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
         Stick {
-            device: String::from_utf8(made.stdout).unwrap().trim().to_owned(),
+            device: loops::attach(&[], file.as_str()),
             state: Utf8PathBuf::from_path_buf(keep.path().join("state")).unwrap(),
             file,
             keep,
@@ -78,8 +76,7 @@ impl Stick {
 
 impl Drop for Stick {
     fn drop(&mut self) {
-        let detached = Command::new("losetup").args(["--detach", &self.device]).status();
-        assert!(std::thread::panicking() || detached.unwrap().success());
+        loops::detach(&self.device);
     }
 }
 
