@@ -5,7 +5,7 @@ use crate::sim::inject::planted::Bug;
 
 impl Bug {
     /// Every bug, with the invariant that must catch it.
-    pub const ALL: [(Bug, Invariant); 101] = [
+    pub const ALL: [(Bug, Invariant); 103] = [
         (Bug::WipeUnflushed, Invariant::Lands),
         (Bug::CommitUnflushed, Invariant::Lands),
         (Bug::CommitUnchecked, Invariant::Lands),
@@ -107,5 +107,7 @@ impl Bug {
         (Bug::LostLabelIsForeign, Invariant::Lands),
         (Bug::CloneOfAnother, Invariant::Lands),
         (Bug::EndUntold, Invariant::EndTold),
+        (Bug::DamageUnheard, Invariant::LandedIsWhole),
+        (Bug::RepairedAtOnce, Invariant::LandedIsWhole),
     ];
 }

@@ -4,7 +4,7 @@
 //! names its invariant. It is recorded, not prevented, and the scenario continues.
 
 use crate::sim::check::invariants::{Breach, Invariant};
-use crate::sim::model::contents::{AGE_IDENTITY, CANARY, PASSPHRASE, REMOTE_TOKEN};
+use crate::sim::model::contents::{AGE_IDENTITY, CANARY, LOST, PASSPHRASE, REMOTE_TOKEN};
 use crate::sim::model::disk::{Disk, Fs, Header, Key, Region, Value};
 use crate::sim::model::machine::Machine;
 use crate::sim::model::setting::Setting;
@@ -235,6 +235,7 @@ impl Checks {
                 let planned = setting.volume(Region::Esp).map(|(_, _, id, _)| id);
                 self.repaired += u64::from(disk.lost_directory_of(planned).is_some());
             }
+            (Key::File(Fs::Root, _), Some(Value::Text(_, text))) if **text == *LOST => self.repaired += 1,
             (Key::Header(region), Some(Value::Header(header))) => {
                 self.making(setting, disk, region, header);
             }
@@ -460,7 +461,7 @@ impl Checks {
         self.breach(Invariant::SavedIsKept, how);
     }
 
-    /// Somebody looked. That may repair a torn superblock, and write nothing else.
+    /// Somebody looked. That may make one of the repairs, and writes nothing else.
     pub fn looked(&mut self, phase: Phase, writes_before: u64, writes_after: u64) {
         let writes = writes_after - writes_before - std::mem::take(&mut self.repaired);
         if writes > 0 {

@@ -19,8 +19,6 @@ use crate::sim::model::crash::{Crash, Keep};
 use crate::sim::model::disk::Key;
 use crate::sim::model::machine::Machine;
 use crate::sim::model::setting::Setting;
-#[cfg(test)]
-use crate::sim::world::run::Damage;
 use crate::sim::world::run::{SimWorld, Snapshot};
 use landfall_states::fault::Fault;
 use std::cell::RefCell;
@@ -68,9 +66,6 @@ pub struct ScenarioRun {
     recording: bool,
     watching: bool,
     every_point: bool,
-    /// Damage that the next run meets.
-    #[cfg(test)]
-    damage: Option<Damage>,
 }
 
 /// What a run was.
@@ -96,8 +91,6 @@ impl ScenarioRun {
             trace: 0,
             passed: vec![],
             impossible: vec![],
-            #[cfg(test)]
-            damage: None,
             lines: None,
             recording: false,
             watching: false,
@@ -141,10 +134,6 @@ impl ScenarioRun {
         }
         world.anew = self.request.reinstall_requested;
         world.every_point = self.every_point;
-        #[cfg(test)]
-        {
-            world.damage = self.damage.take();
-        }
         world.trace.set(self.trace);
         world.snapshots = self.recording.then(Vec::new);
         world.effects = self.watching.then(Vec::new);
@@ -350,8 +339,6 @@ impl fmt::Display for End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::model::contents::CLOSURE;
-    use crate::sim::model::disk::Fs;
     use landfall_states::Phase;
 
     /// Where the first run stops when this goes wrong.
@@ -459,49 +446,6 @@ mod tests {
         scenario.run_to_end();
         let breaches: Vec<_> = scenario.checks.breaches.iter().map(|b| b.invariant).collect();
         assert_eq!(breaches, [Invariant::EndTold]);
-    }
-
-    /// A root filesystem whose repair takes a file of the store away: what was there counts for nothing, whatever was recorded of it.
-    #[test]
-    fn what_a_repair_took_away_is_noticed() {
-        let setting = Rc::new(Setting::new("plain/prebuilt/blank/person".parse().unwrap()).unwrap());
-        let clean = |damage: Damage| {
-            let mut scenario = ScenarioRun::new(&setting);
-            let last = {
-                let mut whole = ScenarioRun::new(&setting);
-                let (run, world) = whole.run(&Schedule::default());
-                whole.settle(world, None);
-                run.points
-                    .iter()
-                    .rposition(|point| point.phase == Phase::Realised)
-                    .unwrap()
-            };
-            // It ends in good order, with everything there but the boot loader.
-            let (run, world) = scenario.run(&format!("0.{last}:stop").parse().unwrap());
-            assert!(matches!(run.end, End::Said(Err(_))));
-            scenario.settle(world, None);
-            scenario.checks.done_again_from(Phase::Formatted);
-            scenario.damage = Some(damage);
-            let ending = scenario.finish(&Schedule::default());
-            assert_eq!(ending, Ending::Landed, "{damage:?}");
-            let target = scenario.machine.target(&setting);
-            let disk = scenario.machine.disk(target);
-            let is_whole = disk.text(Fs::Root, setting.root_region(), CLOSURE[0]) == Some(CLOSURE[0]);
-            (is_whole, scenario.runs)
-        };
-        let damage = |phase, is_told| clean(Damage { phase, is_told });
-        // What was found in order in this run, and what it was about to do, is verified in the next one.
-        for phase in [
-            Phase::Formatted,
-            Phase::Cloned,
-            Phase::Realised,
-            Phase::Installed,
-            Phase::Provisioned,
-        ] {
-            assert_eq!(damage(phase, true), (true, 3), "{phase}");
-        }
-        // The control: nobody was told.
-        assert_eq!(damage(Phase::Formatted, false), (false, 2));
     }
 
     /// As many runs with a fault as there are: the last ones have none.

@@ -85,6 +85,7 @@ impl StateHasher {
             medium_gone,
             name_taken,
             late,
+            root_damage,
             closed_until_ms,
             slot_times_ms,
             makings: _,
@@ -96,7 +97,15 @@ impl StateHasher {
         let rank = |making: u32| makings.binary_search(&making).map_or(0, |rank| rank + 1);
         (mapped.map(rank), mapping_empty, root_mounted, esp_mounted).hash(&mut hasher);
         (foreign_mapping, kernel.len(), nvram).hash(&mut hasher);
-        (machine.clock_is_right(), gone, medium_gone, name_taken, late).hash(&mut hasher);
+        (
+            machine.clock_is_right(),
+            gone,
+            medium_gone,
+            name_taken,
+            late,
+            root_damage,
+        )
+            .hash(&mut hasher);
         (machine.now_ms < *closed_until_ms).hash(&mut hasher);
         for (held, key, value) in child.iter().flat_map(|rest| rest.iter()) {
             (held, key).hash(&mut hasher);

@@ -233,4 +233,8 @@ pub enum Bug {
     CloneOfAnother,
     /// A run that finds its install finished ends without a word.
     EndUntold,
+    /// The driver is not told that the root filesystem was damaged.
+    DamageUnheard,
+    /// A damaged root filesystem is repaired by the look that finds it, before a record says that the run has begun.
+    RepairedAtOnce,
 }

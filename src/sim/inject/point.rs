@@ -56,6 +56,10 @@ impl Point {
             Injection::Environment(EnvironmentEvent::Late) => {
                 unless(self.tells, "it does not tell the kernel anything")
             }
+            Injection::Environment(EnvironmentEvent::RootDamaged) => unless(
+                self.phase > Phase::Formatted,
+                "there is no finished root filesystem yet",
+            ),
             Injection::During(parts, _) | Injection::FailDuring(parts, _) => middle(parts),
             Injection::Before(_)
             | Injection::After(_)
@@ -110,6 +114,7 @@ pub(crate) fn injections(point: &Point, sorts: &[FaultSort]) -> Vec<Injection> {
     }
     let around = EnvironmentEvent::ALL.into_iter().filter(|around| match around {
         EnvironmentEvent::Late => point.tells,
+        EnvironmentEvent::RootDamaged => point.phase > Phase::Formatted,
         EnvironmentEvent::Clock
         | EnvironmentEvent::DiskGone
         | EnvironmentEvent::MediumGone

@@ -30,6 +30,24 @@ pub const GENERATION: &str = "profile.tmp";
 /// The store paths of the system's closure, in the order in which they are written; the last one is the system.
 pub const CLOSURE: [&str; 3] = ["glibc", "kernel", "system"];
 
+/// What a repair of the root filesystem leaves of a file.
+pub const LOST: &str = "lost";
+
+/// The files that a repair of the root filesystem may take away. What else has a name on it here is part of another file: a row of the
+/// store's database, an owner, a mode.
+pub const WHOLE_FILES: [&str; 10] = [
+    CLOSURE[0],
+    CLOSURE[1],
+    CLOSURE[2],
+    "clone",
+    "clone.data",
+    "profile",
+    "record",
+    "age",
+    "activated",
+    "receipt",
+];
+
 /// Owner and permissions of the last of them, which no digest covers.
 pub const MODE: &str = "system.mode";
 

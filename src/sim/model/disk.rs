@@ -438,6 +438,11 @@ impl Disk {
         self.settle(key, Some(value));
     }
 
+    /// Somebody takes something away, durably.
+    pub fn remove(&mut self, key: Key) {
+        self.settle(key, None);
+    }
+
     /// Puts bytes where the slots are, durably; for scenarios about strange slots.
     pub fn put_slots(&mut self, slots: &[Vec<u8>; 2]) {
         for (which, bytes) in slots.iter().enumerate() {

@@ -65,17 +65,20 @@ pub enum EnvironmentEvent {
     Late,
     /// Somebody deletes the run directory and starts another landfall, which is to be kept off by the lock on the disk.
     Second,
+    /// Metadata of the root filesystem is damaged. The next look at it is told so, and its repair takes a file away.
+    RootDamaged,
 }
 
 impl EnvironmentEvent {
     /// Everything.
-    pub const ALL: [EnvironmentEvent; 6] = [
+    pub const ALL: [EnvironmentEvent; 7] = [
         EnvironmentEvent::Clock,
         EnvironmentEvent::DiskGone,
         EnvironmentEvent::MediumGone,
         EnvironmentEvent::NameConflict,
         EnvironmentEvent::Late,
         EnvironmentEvent::Second,
+        EnvironmentEvent::RootDamaged,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -86,6 +89,7 @@ impl EnvironmentEvent {
             EnvironmentEvent::NameConflict => "squatter",
             EnvironmentEvent::Late => "late",
             EnvironmentEvent::Second => "second-start",
+            EnvironmentEvent::RootDamaged => "root-damaged",
         }
     }
 }

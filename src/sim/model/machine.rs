@@ -4,11 +4,12 @@
 //!
 //! `sim::world` has what goes wrong while it runs.
 
+use crate::sim::model::contents::LOST;
 use crate::sim::model::crash::{Crash, Keep};
-use crate::sim::model::disk::{Disk, Held, Key, Region, Value};
+use crate::sim::model::disk::{Disk, Fs, Held, Key, Region, Value};
 use crate::sim::model::setting::Setting;
 use landfall_states::actions::partition_disk::{GptCopy, KernelPartition};
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, Kind, SourceFault};
 use landfall_states::plan::GptTable;
 use std::rc::Rc;
 
@@ -55,6 +56,8 @@ pub struct Machine {
     pub name_taken: bool,
     /// What was told to the kernel, and is not seen yet.
     pub late: bool,
+    /// Metadata of the root filesystem is damaged: which of its files the repair will take away, counted from the first and round.
+    pub root_damage: Option<u32>,
     /// The server wants no request before this time, in milliseconds since the first boot.
     pub closed_until_ms: u64,
     /// When the slots were written, by the clock on the wall; only a planted bug looks at it.
@@ -84,6 +87,7 @@ impl Machine {
             medium_gone: false,
             name_taken: false,
             late: false,
+            root_damage: None,
             closed_until_ms: 0,
             slot_times_ms: [0; 2],
             makings: 0,
@@ -143,8 +147,20 @@ impl Machine {
         self.now_ms += asked_s.saturating_mul(1_000).max(60_000);
         self.clock_ms = RIGHT_MS;
         self.name_taken = false;
+        if fault.is_some_and(|fault| matches!(&*fault.kind, Kind::Source(SourceFault::ForeignClone { .. }))) {
+            self.move_lost_clone_away(setting);
+        }
         if self.gone || self.medium_gone {
             self.crash(setting, Crash::Cut(Keep::None));
+        }
+    }
+
+    /// A repair of the filesystem took the mark of our clone away, so that landfall does not touch it: somebody moves it away, as asked.
+    fn move_lost_clone_away(&mut self, setting: &Setting) {
+        let target = self.target(setting);
+        let is_lost = self.disk(target).text(Fs::Root, setting.root_region(), "clone") == Some(LOST);
+        for name in ["clone", "clone.data"].into_iter().filter(|_| is_lost) {
+            self.disk_mut(target).remove(Key::File(Fs::Root, name));
         }
     }
 

@@ -118,6 +118,7 @@ impl SimWorld {
     pub async fn attach_root(&mut self) -> Result<(), Fault> {
         self.own_names()?;
         self.attach_container().await?;
+        self.repair_root().await?;
         if self.machine.root_mounted && !self.written_out && !self.trusts_caches() {
             // Left by a killed run, or by an order: what is in caches must be durable before it is believed.
             self.act("sync what was left", Act::Sync(Fs::Root)).await?;
@@ -187,11 +188,7 @@ impl SimWorld {
         }
     }
 
-    /// Unmounts the target and closes the container. The store's mount stays.
-    ///
-    /// # Errors
-    /// The fault that the schedule has for one of its effects.
-    pub async fn detach(&mut self) -> Result<(), Fault> {
+    pub(crate) async fn detach_root(&mut self) -> Result<(), Fault> {
         if self.machine.root_mounted {
             self.act("sync the root", Act::Sync(Fs::Root)).await?;
             self.act(
@@ -203,6 +200,15 @@ impl SimWorld {
             )
             .await?;
         }
+        Ok(())
+    }
+
+    /// Unmounts the target and closes the container. The store's mount stays.
+    ///
+    /// # Errors
+    /// The fault that the schedule has for one of its effects.
+    pub async fn detach(&mut self) -> Result<(), Fault> {
+        self.detach_root().await?;
         if self.machine.mapping_empty && !planted!(self, EmptyIsConflict) {
             self.remove_empty_mapping().await?;
         }

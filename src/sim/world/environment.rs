@@ -150,6 +150,9 @@ impl SimWorld {
             EnvironmentEvent::MediumGone => self.machine.medium_gone = true,
             EnvironmentEvent::NameConflict => self.machine.name_taken = true,
             EnvironmentEvent::Late => {}
+            EnvironmentEvent::RootDamaged => {
+                self.machine.root_damage = Some(u32::try_from(self.points.len()).unwrap_or(u32::MAX));
+            }
             // The lock is on the device: what is deleted beside it changes nothing, and the other one is refused.
             EnvironmentEvent::Second => {
                 if self.held.is_some() && planted!(self, LockInRunDir) {

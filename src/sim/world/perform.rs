@@ -1,10 +1,7 @@
 //! The counterpart of a step, and how the driver's trait carries it out.
 //!
-//! A look that writes is a breach, except for the two repairs of `world::repair`.
-use crate::sim::inject::faults::fault;
+//! A look that writes is a breach, except for the repairs of `world::repair`.
 use crate::sim::inject::planted::planted;
-use crate::sim::model::contents::CLOSURE;
-use crate::sim::model::disk::{Fs, Key, Value};
 use crate::sim::world::run::SimWorld;
 use crate::world::Perform;
 use landfall_states::Step;
@@ -29,26 +26,8 @@ pub trait Script: Step {
     }
 }
 
-impl SimWorld {
-    /// What a repair of the root filesystem takes away: the contents of a path of the store.
-    fn lose_file(&mut self) {
-        let target = self.target();
-        let key = Key::File(Fs::Root, CLOSURE[0]);
-        if let Some(Value::Text(making, _)) = self.disk().see(key).cloned() {
-            self.machine
-                .disk_mut(target)
-                .put(key, Value::Text(making, "lost".into()));
-        }
-    }
-}
-
 impl<S: Script> Perform<S> for SimWorld {
     async fn observe(&mut self, step: &S) -> Result<S::Facts, Fault> {
-        if let Some(damage) = self.damage.take_if(|damage| damage.phase == S::PHASE) {
-            self.lose_file();
-            self.seen_damage = damage.is_told;
-            return Err(fault(FaultClass::Transient, "root filesystem"));
-        }
         let before = self.disk().writes();
         let facts = step.look(self).await;
         let after = self.disk().writes();

@@ -1,4 +1,4 @@
-//! The two repairs that looking makes: root's superblock from its copies, and the root directory of the ESP.
+//! The three repairs that looking makes: root's superblock from its copies, root's other metadata, and the root directory of the ESP.
 //!
 //! As in the real world: making a filesystem begins with clearing the copies; they get the planned id before the superblock
 //! does, each flushed. Mounting and unmounting write the superblock again. If a power cut tore it, looking repairs it from a
@@ -7,13 +7,16 @@
 //! The journal, which also writes it between mounting and unmounting, is not simulated: what a cut tears there is the same as
 //! here.
 
+use crate::sim::inject::faults::fault;
 use crate::sim::inject::planted::planted;
+use crate::sim::model::case::Mode;
+use crate::sim::model::contents::{CLOSURE, LOST, WHOLE_FILES};
 use crate::sim::model::disk::Region;
-use crate::sim::model::disk::{Held, Key, Value};
+use crate::sim::model::disk::{Fs, Held, Key, Value};
 use crate::sim::model::machine::Machine;
 use crate::sim::world::run::{Act, SimWorld};
 use landfall_states::Phase;
-use landfall_states::fault::Fault;
+use landfall_states::fault::{Fault, FaultClass};
 
 /// The kernel mounts or unmounts the root: it writes its superblock.
 pub fn written_by_kernel(machine: &mut Machine, disk: usize) {
@@ -65,6 +68,50 @@ impl SimWorld {
 }
 
 impl SimWorld {
+    /// Damaged metadata of the root filesystem is told first; the next look unmounts it and repairs it, which takes a file away.
+    pub(crate) async fn repair_root(&mut self) -> Result<(), Fault> {
+        let Some(which) = self.machine.root_damage else {
+            return Ok(());
+        };
+        if !self.repair_is_due && !planted!(self, RepairedAtOnce) {
+            (self.damages, self.repair_is_due) = (self.damages + 1, true);
+            return Err(fault(FaultClass::Transient, "root filesystem"));
+        }
+        self.detach_root().await?;
+        self.identify().await?;
+        if let Some(lost) = self.file_to_lose(which) {
+            let phase = Phase::Formatted;
+            self.checks.get_mut().done_again_from(phase);
+            self.act("repair the root", Act::Write(Held::Device, vec![lost]))
+                .await?;
+            self.act("flush the repaired root", Act::Flush).await?;
+        }
+        self.machine.root_damage = None;
+        self.repair_is_due = false;
+        if planted!(self, RepairedAtOnce) {
+            self.damages += 1;
+            return Err(fault(FaultClass::Transient, "root filesystem"));
+        }
+        Ok(())
+    }
+
+    /// A file of the root filesystem with what a repair leaves of it.
+    fn file_to_lose(&self, which: u32) -> Option<(Key, Option<Value>)> {
+        let making = self.disk().header(self.setting.root_region())?.making;
+        let region = self.setting.root_region();
+        // What came with an image is nowhere else: its loss is an end, which `store::PathsLost` tells.
+        let is_there = |name: &&'static str| {
+            self.disk().text(Fs::Root, region, name).is_some()
+                && !(self.setting.case.mode == Mode::Image && CLOSURE.contains(name))
+        };
+        let files: Vec<Key> = (WHOLE_FILES.into_iter().filter(is_there))
+            .map(|name| Key::File(Fs::Root, name))
+            .collect();
+        let at = usize::try_from(which).ok()?.checked_rem(files.len())?;
+        let lost = Value::Text(making, LOST.into());
+        files.get(at).map(|key| (*key, Some(lost)))
+    }
+
     /// An ESP that lost its root directory gets it back, with the directory of the slots in it, and nothing else.
     ///
     /// # Errors
@@ -124,6 +171,30 @@ mod tests {
         let points = harness.points.iter().enumerate();
         let mounts = points.filter(|(_, point)| is_mount(point.label));
         mounts.map(|(at, _)| at).collect()
+    }
+
+    /// Whichever file the repair takes away: what was there counts for nothing, whatever was recorded of it.
+    #[test]
+    fn what_a_repair_took_away_is_made_again() {
+        for case in CASES {
+            let sound = harness(case);
+            let behind = (0..)
+                .zip(&sound.points)
+                .filter(|(_, point)| point.phase > Phase::Formatted);
+            let at: Vec<u32> = behind.map(|(at, _)| at).collect();
+            assert!(at.len() > 20, "{case}: {}", at.len());
+            for at in at {
+                for more in ["", ",1.9:before:kill", ",1.30:after:cut=none"] {
+                    let schedule = format!("0.{at}:around:root-damaged,0.{}:before:kill{more}", at + 1);
+                    let report = sound.run(&schedule.parse().unwrap(), false);
+                    assert_eq!(
+                        (report.breaches, report.ending),
+                        (vec![], Ending::Landed),
+                        "{case} {schedule}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -65,11 +65,12 @@ struct ActOn {
 const DEADLINE_MS: u64 = 3_600_000;
 
 /// Effects that a program has, written by itself into the device.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "make a volume",
     "give it to the copies",
     "give it its id",
     "repair the superblock",
+    "repair the root",
     "open the container",
     "fetch",
     "evaluate and fetch",
@@ -103,21 +104,14 @@ pub struct Driver {
     ordered: bool,
     stop: bool,
     flaps: u32,
+    damages: u32,
+    repair_is_due: bool,
     strange: Option<(&'static str, u32)>,
     asked: bool,
     ordered_here: bool,
     landed_chunks: Option<u64>,
     granted: bool,
     evaluated: bool,
-}
-
-/// Damage of the root filesystem's own data: the first look in this phase meets it, and the repair takes a file of the store away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Damage {
-    /// The phase.
-    pub phase: Phase,
-    /// Whether the driver is told of it; where not, this is the control.
-    pub is_told: bool,
 }
 
 /// One run's view of the machine.
@@ -176,10 +170,10 @@ pub struct SimWorld {
     pub swapped: bool,
     /// Points at which the schedule has a fault that an earlier one keeps from happening.
     pub not_applied: Vec<u32>,
-    /// What is damaged of the root filesystem, until somebody looks.
-    pub damage: Option<Damage>,
-    /// Whether that was seen in this run.
-    pub seen_damage: bool,
+    /// How often damage of the root filesystem was met in this run.
+    pub damages: u32,
+    /// It was, and the next look repairs it.
+    pub repair_is_due: bool,
     /// Requests that fail yet.
     pub flaps: u32,
     /// What ends as nobody knows it, and how often it did.
@@ -236,8 +230,8 @@ impl SimWorld {
             stop: false,
             swapped: false,
             not_applied: vec![],
-            damage: None,
-            seen_damage: false,
+            damages: 0,
+            repair_is_due: false,
             flaps: 0,
             strange: None,
             came: None,
@@ -469,6 +463,8 @@ impl SimWorld {
                     ordered: self.orders > 0,
                     stop: self.stop,
                     flaps: self.flaps,
+                    damages: self.damages,
+                    repair_is_due: self.repair_is_due,
                     strange: self.strange,
                     asked: self.asked,
                     ordered_here: self.ordered_in == Some(self.phase.get()),

@@ -228,7 +228,10 @@ impl World for SimWorld {
     }
 
     fn damages_seen(&self) -> u32 {
-        u32::from(self.seen_damage)
+        if planted!(self, DamageUnheard) {
+            return 0;
+        }
+        self.damages
     }
 
     fn cause_of(&mut self, fault: Fault) -> Fault {
