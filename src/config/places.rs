@@ -159,11 +159,21 @@ fn on_installer(config: &Config, found: &mut Vec<Problem>) {
         let path = path.as_str();
         // A URL may have been meant, with what nobody else shall see.
         let shown = refused::shown(option, &redacted(path));
-        if !path.starts_with('/') {
+        if refused::has_public_key(path) {
+            let fix = match option {
+                "ssh.known_hosts" => refused::KNOWN_HOSTS.to_owned(),
+                _ => refused::way_of_path(option, path),
+            };
+            found.push(problem(
+                option,
+                "it has a public key in it, and the path of a file is allowed",
+                fix,
+            ));
+        } else if !path.starts_with('/') {
             found.push(problem(
                 option,
                 format!("path {shown} is not allowed: it must be an absolute path on the installer"),
-                refused::way_of(option).unwrap_or_else(|| "start it with /".to_owned()),
+                refused::way_of_path(option, path),
             ));
         } else if path.len() > 4_095
             || path
