@@ -208,7 +208,7 @@ pub struct InstallArgs {
     pub reinstall: bool,
     /// The disk that may be erased without asking, by a name that `landfall disks` prints: WWN, serial number, bus address, or a link in
     /// /dev/disk/by-id or by-path
-    #[arg(long, value_name = "NAME", value_parser = disk_name)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
 
@@ -440,6 +440,7 @@ fn passphrase_fd(text: &str) -> Result<i32, String> {
 }
 
 fn disk_name(text: &str) -> Result<String, String> {
+    not_an_option(text)?;
     match crate::config::disk_name_objection(text) {
         None => Ok(text.to_owned()),
         Some(why) => Err(format!(
@@ -447,6 +448,23 @@ fn disk_name(text: &str) -> Result<String, String> {
              /dev/disk/by-id or by-path without the path"
         )),
     }
+}
+
+/// A name may begin with a hyphen, as serial numbers do; what is written as an option is one, whose own value is missing before it.
+fn not_an_option(text: &str) -> Result<(), String> {
+    let is_option = text.strip_prefix("--").is_some_and(|name| {
+        name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    });
+    match is_option {
+        true => Err("this is an option, and the value before it is missing".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// A text that may begin with a hyphen.
+fn no_option(text: &str) -> Result<String, String> {
+    not_an_option(text).map(|()| text.to_owned())
 }
 
 /// Standard output, whose errors say that they are its own.

@@ -5,7 +5,7 @@
 //!
 //! `plan` shows what would be written. `real::disk::sysfs` and `real::disk::named` have the rules for a disk that is there.
 
-use super::numbers;
+use super::{not_an_option, numbers};
 use clap::Args;
 use landfall_states::disk_name;
 use landfall_states::names::{Size, quoted};
@@ -19,7 +19,7 @@ pub struct DescribedDisk {
     #[arg(long, value_name = "SIZE", value_parser = disk_size)]
     pub disk_size: Option<u64>,
     /// Serial number of that disk
-    #[arg(long, value_name = "SERIAL", requires = "described", value_parser = disk_serial)]
+    #[arg(long, value_name = "SERIAL", requires = "described", allow_hyphen_values = true, value_parser = disk_serial)]
     pub disk_serial: Option<String>,
     /// World Wide Name (WWN) of that disk, as in lsblk, `landfall disks`, or a link in /dev/disk/by-id
     #[arg(long, value_name = "WWN", requires = "described", value_parser = disk_wwn)]
@@ -307,6 +307,7 @@ fn is_pci(text: &str) -> bool {
 /// A serial number that an install would know a disk by: without the blanks around it, which the kernel's files have and names have not.
 fn disk_serial(text: &str) -> Result<String, String> {
     let text = text.trim();
+    not_an_option(text)?;
     if text.chars().any(char::is_control) {
         return Err("a serial number has no control characters".to_owned());
     }
