@@ -245,7 +245,7 @@ fn disk_address(text: &str) -> Result<DiskAddress, String> {
             || !is_size && !disk_name::is_unique(number)
             || inside.chars().any(char::is_control)
         {
-            return Err("what stands behind the = is no serial number of one disk, and no size in bytes: give the whole name that landfall disks prints (ADDRESS=SERIAL, ADDRESS=SERIAL,BYTES or ADDRESS=BYTES)".to_owned());
+            return Err("the text after the = is neither a serial number of one disk nor a size in bytes: give the whole name that landfall disks prints (ADDRESS=SERIAL, ADDRESS=SERIAL,BYTES or ADDRESS=BYTES)".to_owned());
         }
     }
     Ok(DiskAddress {

@@ -6,6 +6,7 @@
 //!
 //! What is allowed comes from the types, `check` and `places`; `parse` names the options.
 
+use super::path_text::{KNOWN_HOSTS, begins_as_path};
 use super::{OnSuccess, SystemConfig, notation::Notation, ranges, required};
 use landfall_states::names::quoted;
 use landfall_states::secret_token;
@@ -64,20 +65,10 @@ fn has_token(option: &str, text: &str) -> bool {
 }
 
 /// Whether it may be the name of a file that somebody wrote without its path.
-fn is_file_name(text: &str) -> bool {
+pub(super) fn is_file_name(text: &str) -> bool {
     let plain =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-' | b'/');
     text.len() <= FILE_CHARS_MAX && text.bytes().all(plain)
-}
-
-/// Whether a text begins as a path does, and as no key: at the root, in a home directory, or in the folder where somebody is.
-pub(super) fn begins_as_path(text: &str) -> bool {
-    let home = text.strip_prefix('~').and_then(|rest| rest.split_once('/'));
-    let is_name = |name: &str| {
-        name.len() <= FILE_CHARS_MAX && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    let heads = ["/", "./", "../", "$HOME/", "${HOME}/", "file:/"];
-    heads.iter().any(|head| text.starts_with(head)) || home.is_some_and(|(name, _)| is_name(name))
 }
 
 /// Whether a text has the beginning of a password's hash, as crypt(5) has them: `$6$`, `$2b$`, `$gy$`, `$argon2id$`.
@@ -163,43 +154,6 @@ pub(super) fn way_of(option: &str) -> Option<String> {
         "key_medium.record_key" => credential("and ", "record-key"),
         _ => None,
     }
-}
-
-/// What to do about a text that is no path on the installer.
-pub(super) fn way_of_path(option: &str, text: &str) -> String {
-    if option == "ssh.known_hosts" && !begins_as_path(text) && !is_file_name(text) {
-        return KNOWN_HOSTS.to_owned();
-    }
-    if !may_be_secret(option, text) {
-        let of_root = ["~/", "$HOME/", "${HOME}/"]
-            .iter()
-            .find_map(|head| text.strip_prefix(head));
-        return match of_root {
-            Some(rest) => format!(
-                "write {}, which is that file on the installer",
-                quoted(&format!("/root/{rest}"))
-            ),
-            None if begins_as_path(text) => {
-                "write the absolute path of that file on the installer".to_owned()
-            }
-            None => "start it with /".to_owned(),
-        };
-    }
-    way_of(option).unwrap_or_else(|| "start it with /".to_owned())
-}
-
-/// What to do about host keys themselves.
-pub(super) const KNOWN_HOSTS: &str = "write the host keys into a file on the installer, one in a line, and its path here, such as \"/etc/ssh/ssh_known_hosts\"";
-
-/// Whether a text has a host key or a public key in it, as known_hosts has them: a type, a blank, and base64.
-pub(super) fn has_public_key(text: &str) -> bool {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.iter().zip(words.iter().skip(1)).any(|(kind, key)| {
-        let is_kind = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]
-            .iter()
-            .any(|head| kind.starts_with(head));
-        is_kind && key.starts_with("AAAA")
-    })
 }
 
 /// What to do about an option that there is not, whose name is that of a secret.
