@@ -16,6 +16,7 @@ mod notation;
 mod objection;
 mod overrides;
 mod parse;
+mod path_text;
 mod places;
 mod problem;
 mod quotable;

@@ -83,6 +83,39 @@ fn a_wrong_command_line() {
 }
 
 #[test]
+fn a_name_may_begin_with_a_hyphen() {
+    use clap::Parser as _;
+    use landfall::cli::Cli;
+    let parsed = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| format!("{:?}", cli.command));
+    for line in [
+        "landfall install --erase-disk -x99abc",
+        "landfall install --erase-disk=-x99abc",
+        "landfall install --erase-disk -x99abc --reinstall",
+        "landfall flash x.iso --erase-disk -x99abc --device -x99abc",
+        "landfall flash --forget-keys=-x99abc",
+        "landfall plan --disk-size 64G --disk-serial -x99abc",
+        "landfall relabel --root -x99abc --esp=-x99abc",
+    ] {
+        let command = parsed(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert!(command.contains("\"-x99abc\""), "{line}: {command}");
+        assert!(
+            line.contains("--reinstall") <= command.contains("reinstall: true"),
+            "{command}"
+        );
+    }
+    // The controls: a value that is missing, in front of another option.
+    for line in [
+        "landfall install --erase-disk --reinstall",
+        "landfall flash x.iso --device --yes",
+        "landfall plan --disk-size 64G --disk-serial --json",
+        "landfall relabel --root --apply",
+    ] {
+        let why = parsed(line).map_err(|e| e.to_string()).unwrap_err();
+        assert!(why.contains("the value before it is missing"), "{line}: {why}");
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read() {
     refused(
         &["check", "/nonexistent.ron"],

@@ -297,16 +297,25 @@ fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
     );
     let keep = tempfile::tempdir().unwrap();
     let file = Utf8Path::from_path(keep.path()).unwrap().join("host.ron");
-    for unit in [u16::to_le_bytes, u16::to_be_bytes] {
-        let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(unit).collect();
-        fs_err::write(&file, wide).unwrap();
-        assert!(
-            Config::read(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("it is UTF-16")
-        );
+    for mark in ["\u{feff}", ""] {
+        let text = format!("{mark}{text}");
+        let two = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        let four =
+            |unit: fn(u32) -> [u8; 4]| text.chars().flat_map(|c| unit(u32::from(c))).collect::<Vec<u8>>();
+        for (wide, told) in [
+            (two(u16::to_le_bytes), "it is UTF-16"),
+            (two(u16::to_be_bytes), "it is UTF-16"),
+            (four(u32::to_le_bytes), "it is UTF-32"),
+            (four(u32::to_be_bytes), "it is UTF-32"),
+        ] {
+            fs_err::write(&file, wide).unwrap();
+            let refused = Config::read(&file).unwrap_err().to_string();
+            assert!(refused.contains(told), "{mark:?} {refused}");
+        }
     }
+    // The control: a zero in a text is not an encoding.
+    fs_err::write(&file, text.replacen("host", "ho\0st", 1)).unwrap();
+    assert!(!Config::read(&file).unwrap_err().to_string().contains("UTF-"));
     // Without an extension, the mark does not hide that it is JSON.
     let json = Utf8Path::from_path(keep.path()).unwrap().join("host");
     fs_err::write(

@@ -325,6 +325,234 @@ fn paths_on_the_installer_say_what_they_mean_and_no_text_hides_anything() {
     assert!(lines.is_ok(), "{lines:?}");
 }
 
+#[test]
+fn everything_that_is_missing_is_told_together() {
+    let all = ["labels", "repository", "system"];
+    let within = ["labels.efi", "labels.root", "repository", "system"];
+    let image = ["system.Image.system", "system.Image.file"];
+    let rest = "labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\")";
+    let rest_json = r#""labels": {"efi": "E", "root": "r"}, "repository": {"remote": "/r"}"#;
+    for (text, notation, wanted) in [
+        ("(host: \"web\")".to_owned(), Notation::Ron, &all[..]),
+        (r#"{"host": "web"}"#.to_owned(), Notation::Json, &all[..]),
+        (
+            "(host: \"web\", labels: ())".to_owned(),
+            Notation::Ron,
+            &within[..],
+        ),
+        (
+            r#"{"host": "web", "labels": {}}"#.to_owned(),
+            Notation::Json,
+            &within[..],
+        ),
+        (
+            "(host: \"web\",\n labels: (\n))".to_owned(),
+            Notation::Ron,
+            &within[..],
+        ),
+        (
+            format!("(host: \"web\", {rest}, system: Image())"),
+            Notation::Ron,
+            &image[..],
+        ),
+        (
+            format!(r#"{{"host": "web", {rest_json}, "system": {{"Image": {{}}}}}}"#),
+            Notation::Json,
+            &image[..],
+        ),
+        (
+            "()".to_owned(),
+            Notation::Ron,
+            &["host", "labels", "repository", "system"],
+        ),
+        (
+            "{}".to_owned(),
+            Notation::Json,
+            &["host", "labels", "repository", "system"],
+        ),
+        // Beside a wrong value.
+        (
+            "(host: 1, esp_size: \"x\")".to_owned(),
+            Notation::Ron,
+            &["host", "esp_size", "labels", "repository", "system"],
+        ),
+    ] {
+        let refused = Config::parse(&text, notation).unwrap_err();
+        let told: Vec<&str> = refused.problems.iter().map(|problem| &*problem.option).collect();
+        let mut told = told;
+        let mut wanted = wanted.to_vec();
+        told.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(told, wanted, "{text}: {refused}");
+    }
+}
+
+#[test]
+fn a_mistake_behind_a_right_system_is_told_as_it_is() {
+    let head =
+        r#"{"system":"Flake","host":"web","labels":{"efi":"E","root":"r"},"repository":{"remote":"/r"}"#;
+    for (text, wanted) in [
+        (format!("{head},}}"), "remove that comma"),
+        (head.to_owned(), "close every open"),
+        (
+            head.replacen("\"Flake\",", "\"Flake\" ", 1) + "}",
+            "a comma between values",
+        ),
+        (format!("{head}}} trailing"), "closed too early"),
+        (
+            head.replacen("\"Flake\",", "\"Flake\", // built here\n", 1) + "}",
+            "has no comments",
+        ),
+        (
+            format!("{head},\"on_success\":\"Prebuilt\"}}"),
+            "one of these names",
+        ),
+    ] {
+        let told = refusals(&text, Notation::Json);
+        assert!(
+            told.contains(wanted) && !told.contains("without brackets"),
+            "{text}: {told}"
+        );
+    }
+    let ron = "(system: Flake, host: \"web\" labels: ())";
+    let told = refusals(ron, Notation::Ron);
+    assert!(told.contains("put a comma") && !told.contains("Flake"), "{told}");
+    // The control: a mistake in it.
+    for (system, wanted) in [("{\"Flake\":1}", "without brackets"), ("\"Prebuilt\"", "HASH")] {
+        let told = refusals(&(head.replacen("\"Flake\"", system, 1) + "}"), Notation::Json);
+        assert!(told.contains(wanted), "{system}: {told}");
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn a_host_key_or_a_home_directory_in_place_of_a_path_is_told_as_that() {
+    let line = "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    let hashed =
+        "|1|Ht3DHkbLdqNQm5zT7u4SqMWmzOU=|8Wzj8TtEGpAxXQp1o3Kj8mGJuxk= ecdsa-sha2-nistp256 AAAAE2VjZHNh";
+    for (option, value, wanted, shown) in [
+        (
+            "known_hosts",
+            line.to_owned(),
+            "into a file on the installer",
+            None,
+        ),
+        (
+            "known_hosts",
+            format!("/{line}"),
+            "into a file on the installer",
+            None,
+        ),
+        (
+            "known_hosts",
+            hashed.to_owned(),
+            "into a file on the installer",
+            None,
+        ),
+        (
+            "known_hosts",
+            format!("@cert-authority *.{line}"),
+            "into a file on the installer",
+            None,
+        ),
+        (
+            "known_hosts",
+            "github.com".to_owned(),
+            "the absolute path of that file",
+            Some("github.com"),
+        ),
+        (
+            "known_hosts",
+            "~/.ssh/known_hosts".to_owned(),
+            "write \"/root/.ssh/known_hosts\"",
+            Some("\"~/.ssh/known_hosts\""),
+        ),
+        (
+            "key",
+            "~/.ssh/id_ed25519".to_owned(),
+            "write \"/root/.ssh/id_ed25519\"",
+            Some("\"~/.ssh/id_ed25519\""),
+        ),
+        (
+            "key",
+            "$HOME/.ssh/id_ed25519".to_owned(),
+            "write \"/root/.ssh/id_ed25519\"",
+            Some("$HOME"),
+        ),
+        (
+            "key",
+            "~op/.ssh/id_ed25519".to_owned(),
+            "the absolute path",
+            Some("~op/"),
+        ),
+        (
+            "key",
+            "../keys/WEB_ed25519".to_owned(),
+            "the absolute path",
+            Some("../keys/WEB_ed25519"),
+        ),
+        (
+            "key",
+            format!("ssh-ed25519 {}", &line[23..]),
+            "landfall.ssh-key",
+            None,
+        ),
+        // The controls: what may be the key itself.
+        (
+            "key",
+            "MC4CAQAwBQYDK2VwBCIEIJ".to_owned(),
+            "landfall.ssh-key",
+            None,
+        ),
+        (
+            "key",
+            "~b3BlbnNzaC1rZXktdjEAAAAABG5vbmU".to_owned(),
+            "landfall.ssh-key",
+            None,
+        ),
+    ] {
+        let rest = format!(
+            "{REMOTE},\"ssh\":{{\"{option}\":{}}}",
+            serde_json::to_string(&value).unwrap()
+        );
+        let told = json(&rest).unwrap_err().to_string();
+        assert!(told.contains(wanted), "{value}: {told}");
+        match shown {
+            Some(shown) => assert!(told.contains(shown), "{value}: {told}"),
+            None => assert!(
+                !told.contains("AAAA") && !told.contains("VwBCIE") && !told.contains("Bvbm"),
+                "{value}: {told}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_a_host_key_leads_to_a_value_that_is_accepted() {
+    let line = "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    let list = json(&format!(
+        "{REMOTE},\"ssh\":{{\"known_hosts\":[{}]}}",
+        serde_json::to_string(line).unwrap()
+    ));
+    let told = list.unwrap_err().to_string();
+    assert!(
+        told.contains("into a file on the installer") && !told.contains("AAAA"),
+        "{told}"
+    );
+    // What the advice says is accepted.
+    for path in ["/etc/ssh/ssh_known_hosts", "/root/.ssh/known_hosts"] {
+        assert!(json(&format!("{REMOTE},\"ssh\":{{\"known_hosts\":\"{path}\"}}")).is_ok());
+    }
+    let age = json(&format!(
+        "{REMOTE},\"keys\":{{\"age_identity_path\":\"~/web.agekey\"}}"
+    ));
+    let told = age.unwrap_err().to_string();
+    assert!(
+        told.contains("/var/lib/age/web.agekey") && !told.contains("/~"),
+        "{told}"
+    );
+}
+
 /// The refusals of a text: what is told and what to do, as one text.
 fn refusals(text: &str, notation: Notation) -> String {
     Config::parse(text, notation).unwrap_err().to_string()
@@ -459,6 +687,9 @@ fn every_refusal_of_the_system_and_of_a_path_says_what_to_write() {
         ("system: Prebuilt", path),
         ("system: \"Prebuilt\"", path),
         ("system: Image", "Image(system: \"/nix/store/"),
+        ("system: Prebuilt(system: \"/nix/store/x\")", path),
+        ("system: Prebuilt(\n  path: \"/nix/store/x\")", path),
+        ("system: Prebuilt([\"/nix/store/x\"])", path),
         ("system: Flake()", "write Flake, without"),
         ("system: Flake(1)", "write Flake, without"),
         ("system: \"Flake\"", "write Flake, without"),
@@ -473,7 +704,9 @@ fn every_refusal_of_the_system_and_of_a_path_says_what_to_write() {
             "system: Flake, keys: (age_identity_path: \"-x\")",
             "write \"/-x\"",
         ),
-        // The control: another option in the same line.
+        // The controls: another option in the same line, and a mistake behind a right one.
+        ("system: Flake, luks: (enable: true) swap: ()", "put a comma"),
+        ("system: Prebuilt(null)", "has no default"),
         ("system: Flake, luks: (enable: 1)", "write true or false"),
     ] {
         let told = refusals(&format!("({start},\n{rest})"), Notation::Ron);
@@ -485,6 +718,15 @@ fn every_refusal_of_the_system_and_of_a_path_says_what_to_write() {
         (r#"{"Flake": 1}"#, r#"write "Flake""#),
         (r#"{"Flake": {}}"#, r#"write "Flake""#),
         (r#"{"Prebuilt": "x"}"#, "readlink -f"),
+        (
+            r#"{"Prebuilt": {"system": "/nix/store/x"}}"#,
+            r#"{"Prebuilt": "/nix/store/"#,
+        ),
+        (
+            r#"{"Prebuilt": ["/nix/store/x"]}"#,
+            r#"{"Prebuilt": "/nix/store/"#,
+        ),
+        (r#"{"Prebuilt": 1}"#, r#"{"Prebuilt": "/nix/store/"#),
     ] {
         let head = HEAD.replace("\"Flake\"", system);
         let told = refusals(&format!("{{{head},{REMOTE}}}"), Notation::Json);

@@ -10,6 +10,8 @@ mod machines;
 mod sparse;
 
 use camino::Utf8Path;
+use clap::Parser as _;
+use landfall::cli::{Cli, Command};
 use landfall::real::disk::controllers;
 use landfall::real::disk::efi::{Firmware, HardDrive, LoadOption, Signature};
 use landfall::real::disk::kind::no_disk;
@@ -19,6 +21,7 @@ use landfall::real::disk::scan::{ScanResult, Seen, judge};
 use landfall::real::disk::sysfs::{Block, Sysfs};
 use landfall::real::disk::{DiskReport, contents, reports};
 use landfall_states::fault::Fault;
+use landfall_states::plan::DiskIdentity;
 use machines::{Built, Description, build, descriptions, words};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -156,6 +159,152 @@ fn the_verdicts_of_all_machines() {
         writeln!(text).unwrap();
     }
     expect_test::expect_file!["disks/verdicts.txt"].assert_eq(&text);
+}
+
+/// The identity that `landfall plan` has of a disk that is described by these options.
+fn described(options: &[String]) -> Result<DiskIdentity, String> {
+    let line = ["landfall", "plan"].map(str::to_owned);
+    let parsed = Cli::try_parse_from(line.iter().chain(options)).map_err(|e| e.to_string())?;
+    let Command::Plan(plan) = parsed.command else {
+        panic!("{options:?}");
+    };
+    plan.disk.identity(None)
+}
+
+/// An option with a value that may begin with a hyphen.
+fn option(name: &str, value: &str) -> String {
+    format!("--disk-{name}={value}")
+}
+
+#[test]
+fn what_is_printed_of_a_disk_gives_its_identity_on_another_computer() {
+    let (mut disks, mut seats, mut units) = (0, 0, 0);
+    for description in &descriptions() {
+        let (reports, _, _) = build(description).ask(None);
+        for report in reports {
+            let identity = DiskIdentity {
+                wwn: report.wwn.clone(),
+                serial: report.serial.clone(),
+                path: report.path.clone(),
+                size_bytes: report.size_bytes,
+                sector_bytes: report.sector_bytes,
+            };
+            if !identity.is_nameable() || ![512, 4096].contains(&report.sector_bytes) {
+                continue;
+            }
+            let about = format!("{}: {}", description.name, report.device);
+            let mut options = vec![
+                option("size", &report.size_bytes.to_string()),
+                format!("--sector-bytes={}", report.sector_bytes),
+            ];
+            let numbers = [("wwn", &report.wwn), ("serial", &report.serial)];
+            let numbers = numbers
+                .iter()
+                .filter_map(|(name, value)| Some(option(name, value.as_deref()?)));
+            options.extend(numbers);
+            match identity.unit() {
+                Some(unit) => options.push(option("unit", unit.strip_prefix("lun ").unwrap())),
+                None => options.extend(report.path.as_deref().map(|path| option("address", path))),
+            }
+            assert_eq!(described(&options), Ok(identity.clone()), "{about}: {options:?}");
+            disks += 1;
+            units += usize::from(identity.unit().is_some());
+            // The name to use, where it says what sits there.
+            let Some(name) = report.name.filter(|name| name.contains('=')) else {
+                continue;
+            };
+            let mut options = vec![
+                option("address", &name),
+                option("size", &report.size_bytes.to_string()),
+                format!("--sector-bytes={}", report.sector_bytes),
+            ];
+            options.extend(report.wwn.as_deref().map(|wwn| option("wwn", wwn)));
+            assert_eq!(described(&options), Ok(identity.clone()), "{about}: {options:?}");
+            if name.contains(',') && report.sector_bytes == 512 && report.wwn.is_none() {
+                assert_eq!(
+                    described(&[option("address", &name)]),
+                    Ok(identity),
+                    "{about}: {name}"
+                );
+                seats += 1;
+            }
+        }
+    }
+    assert!(
+        disks >= 150 && seats >= 10 && units >= 10,
+        "{disks} {seats} {units}"
+    );
+}
+
+#[test]
+fn an_address_that_no_disk_has_is_refused() {
+    let size = option("size", "8589934592");
+    let usb = "pci-0000:00:14.0-usb-0:3:1.0-scsi-0:0:0:0";
+    for right in [
+        "pci-0000:00:05.0",
+        "pci-0000:00:1f.2-ata-1.0",
+        "platform-fe330000.mmc",
+        "acpi-VMBUS:00-vmbus-f8b3781a1e824818a1c363d806ec15bb-lun-1",
+        "ccw-0.0.1234",
+        "xen-vbd-51712",
+        "/dev/disk/by-path/pci-0000:01:00.0-nvme-1",
+        usb,
+        &format!("{usb}=8589934592"),
+        &format!("{usb}=MSFT30A1B2C3D4,8589934592"),
+        &format!("{usb}=MSFT30A1B2C3D4"),
+    ] {
+        let identity = described(&[option("address", right), size.clone()]);
+        assert!(identity.is_ok(), "{right}: {identity:?}");
+    }
+    for wrong in [
+        "pci-",
+        "pci-hello",
+        "pci-0000:00:1F.2",
+        "pci-0000:00:05.0-",
+        "pci-0000:00:1f.2-ata-1",
+        "pci-0000:00:05.0-part1",
+        "pci-0000:00:14.0-usbv2-0:3:1.0-scsi-0:0:0:0",
+        "virtio-pci-0000:00:05.0",
+        "pci-0000:00:05.0 ",
+        "pci-0000:00:05.0/x",
+        "platform-",
+        "sda",
+        &format!("{usb}="),
+        &format!("{usb}=MSFT30A1B2C3D4,8589934593"),
+        &format!("{usb}=8589934593"),
+        &format!("{usb}=000000,8589934592"),
+        &format!("{usb}=99999999999999999999999,8589934592"),
+    ] {
+        let refused = described(&[option("address", wrong), size.clone()]);
+        assert!(
+            refused.as_ref().is_err_and(|why| why.contains("--disk-address")),
+            "{wrong}: {refused:?}"
+        );
+    }
+    // What does not fit together.
+    let seat = option("address", &format!("{usb}=MSFT30A1B2C3D4,8589934592"));
+    for (more, says) in [
+        (option("serial", "S4EVNX0M123456"), "has \"MSFT30A1B2C3D4\""),
+        (option("size", "9G"), "8589934592"),
+    ] {
+        let why = described(&[seat.clone(), more]).unwrap_err();
+        assert!(why.contains(says) && why.contains("next: "), "{why}");
+    }
+    for alone in [
+        vec![option("address", usb)],
+        vec![option("unit", "0:0:1"), size.clone()],
+    ] {
+        let why = described(&alone).unwrap_err();
+        assert!(why.contains("next: add --disk-"), "{alone:?}: {why}");
+    }
+    for unit in ["", "x", "0:0", "0:0:01", "-1", "0:0:0:0"] {
+        let of = [
+            size.clone(),
+            option("serial", "S4EVNX0M123456"),
+            option("unit", unit),
+        ];
+        assert!(described(&of).is_err(), "{unit}");
+    }
 }
 
 #[test]

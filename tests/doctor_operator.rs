@@ -51,6 +51,67 @@ fn a_flake_that_does_not_evaluate_or_lacks_the_host_is_found() {
     fine("host", &scene);
 }
 
+/// With Nix 2.8 every one but the last fails under `--read-only`, and evaluates without it.
+#[test]
+fn a_host_that_reads_what_it_makes_is_not_called_wrong() {
+    let Some(Flake { place, mut scene }) = Flake::new() else {
+        return;
+    };
+    let right = fs_err::read_to_string(place.at("flake/flake.nix")).unwrap();
+    let toplevel = "system.build.toplevel = derivation { name = \"web\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; };";
+    let with = |out_path: &str| {
+        let text = right.replace(toplevel, &format!("system.build.toplevel.outPath = {out_path};"));
+        assert_ne!(text, right);
+        place.write("flake/flake.nix", text);
+    };
+    place.write("flake/d/default.nix", "\"/nix/store/made\"");
+    place.sh("git -C flake add --all");
+    for reads in [
+        "import \"${./d}\"",
+        "import (builtins.path { path = ./d; name = \"q\"; })",
+        "builtins.readFile \"${builtins.filterSource (_: _: true) ./d}/default.nix\"",
+    ] {
+        with(reads);
+        assert!(fine("host", &scene).contains("/nix/store/made"), "{reads}");
+    }
+    let built = "(derivation { name = \"built\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo 1 > $out\" ]; })";
+    scene.command = "landfall doctor --check host".to_owned();
+    for reads in [
+        format!("builtins.readFile {built}"),
+        format!("import \"${{{built}}}\""),
+        format!("builtins.toString (builtins.pathExists {built})"),
+        format!("builtins.head (builtins.attrNames (builtins.readDir {built}))"),
+    ] {
+        with(&reads);
+        let why = skipped("host", &scene);
+        assert!(
+            why.starts_with("host web: it is read from what a derivation builds"),
+            "{reads}: {why}"
+        );
+        assert!(why.contains("#nixosConfigurations.\"web\"."), "{reads}: {why}");
+        assert!(
+            why.ends_with(", then landfall doctor --check host again"),
+            "{reads}: {why}"
+        );
+    }
+    let before = place.sh("git -C flake status --porcelain --ignored");
+    fine("flake", &scene);
+    assert_eq!(before, place.sh("git -C flake status --porcelain --ignored"));
+    // The controls: what fails for every Nix.
+    for (wrong, says) in [
+        (
+            "builtins.storePath \"/nix/store/00000000000000000000000000000000-x\"",
+            "storePath",
+        ),
+        ("builtins.readFile \"${./d}/gone\"", "gone"),
+        ("throw \"not /nix/store/x\"", "not /nix/store/x"),
+    ] {
+        with(wrong);
+        let found = finding("host", &scene);
+        assert!(format!("{found:?}").contains(says), "{wrong}: {found:?}");
+    }
+}
+
 #[test]
 fn files_that_git_does_not_track_are_found() {
     let Some(Flake { place, scene }) = Flake::new() else {

@@ -101,6 +101,11 @@ pub(super) fn command(args: &DisksArgs, out: &mut dyn Write) -> Result<Exit, Fai
     Ok(Exit::Ok)
 }
 
+/// The unit, where the number is that of a device of several.
+fn unit(path: Option<&str>) -> Option<&str> {
+    path?.strip_prefix("lun ")
+}
+
 /// For people: one block per disk.
 ///
 /// # Errors
@@ -122,7 +127,7 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         own_use,
         candidate,
         can_be_named,
-        path: _,
+        path,
         name,
         chosen,
     } in reports
@@ -145,10 +150,11 @@ pub fn print(reports: &[DiskReport], out: &mut dyn Write) -> std::io::Result<()>
         )?;
         writeln!(
             out,
-            "    {}, {}, {}",
+            "    {}, {}, {}{}",
             words::known("model", model),
             words::known("serial", serial),
-            words::known("WWN", wwn)
+            words::known("WWN", wwn),
+            unit(path.as_deref()).map_or(String::new(), |unit| format!(", unit {unit}"))
         )?;
         if let Some(name) = name {
             writeln!(out, "    name to use: {name}")?;

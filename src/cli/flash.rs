@@ -25,7 +25,7 @@ use crate::image::disk::FileDisk;
 use crate::os_error::errno;
 use crate::real::disk::named::{self, Meaning, Named};
 use crate::real::disk::sysfs::device_number;
-use crate::real::disk::usage::{Machine, shell};
+use crate::real::disk::usage::{Machine, option_word, shell};
 use crate::real::disk::{HeldDisk, Sysfs, locked, scan};
 use crate::real::process::stop::Stop;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -131,6 +131,14 @@ fn file_word(file: &Utf8Path) -> String {
     match file.as_str() {
         name if name.starts_with('-') => shell(&format!("./{name}")),
         name => shell(name),
+    }
+}
+
+/// The stick, where a command has it.
+fn device_word(name: &str) -> String {
+    match name.starts_with('-') {
+        true => option_word("--device", name),
+        false => shell(name),
     }
 }
 
@@ -260,7 +268,7 @@ impl Run<'_> {
         format!(
             "landfall flash {} {} --resume{}",
             self.image_word(),
-            shell(&device),
+            device_word(&device),
             self.options()
         )
     }
@@ -269,7 +277,7 @@ impl Run<'_> {
     fn options(&self) -> String {
         let mut text = self.options_but_consent();
         if let Some(name) = &self.args.erase_disk {
-            text.push_str(&format!(" --erase-disk {}", shell(name)));
+            text.push_str(&format!(" {}", option_word("--erase-disk", name)));
         }
         text
     }

@@ -14,11 +14,11 @@ pub struct FlashArgs {
     /// The stick: its path, or a name that `landfall flash` prints. Without it, the sticks are listed
     pub device: Option<String>,
     /// The same as DEVICE
-    #[arg(long = "device", value_name = "DEVICE", conflicts_with = "device")]
+    #[arg(long = "device", value_name = "DEVICE", allow_hyphen_values = true, value_parser = super::no_option, conflicts_with = "device")]
     pub device_named: Option<String>,
     /// The disk that may be erased without asking (or lose the keys on it), by the name that `landfall flash` prints. A fixed disk,
     /// or one of more than 256 GiB, is erased only with this option, or if you type that name
-    #[arg(long, value_name = "NAME", value_parser = super::disk_name)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::disk_name)]
     pub erase_disk: Option<String>,
     /// Do not ask. A fixed disk, or one of more than 256 GiB, still needs --erase-disk
     #[arg(long, short)]
@@ -29,7 +29,7 @@ pub struct FlashArgs {
     pub keys: Option<Utf8PathBuf>,
     /// Overwrite the keys on a stick with zeros and remove their partition; the image stays. With DEVICE, also find keys that an
     /// interrupted run left outside the partition table
-    #[arg(long, value_name = "DEVICE", num_args = 0..=1, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, value_parser = super::no_option, conflicts_with_all = ["image", "device_named", "keys", "resume"])]
     pub forget_keys: Option<Option<String>>,
     /// Continue an interrupted run of the same image; everything that it wrote is compared first
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::flash::error::Error;
 use crate::flash::sticks::{Judged, Standing};
 use crate::real::disk::locked::HeldDisk;
 use crate::real::disk::named;
-use crate::real::disk::usage::shell;
+use crate::real::disk::usage::{option_word, shell};
 use std::io::Write;
 
 /// Why nobody agreed who was not asked.
@@ -94,7 +94,7 @@ impl Run<'_> {
     /// What agrees to this disk.
     fn consenting(&self, judged: &Judged) -> String {
         let how = match (&judged.standing, judged.name.as_deref()) {
-            (Standing::Named(_), Some(name)) => format!("--erase-disk {}", shell(name)),
+            (Standing::Named(_), Some(name)) => option_word("--erase-disk", name),
             (Standing::Named(_), None) => {
                 return "attach it to another port or adapter, where it has a unique name, then run the same command".into();
             }

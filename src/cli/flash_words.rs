@@ -15,7 +15,7 @@ use crate::flash::source::{Digests, hexadecimal};
 use crate::flash::sticks::{Judged, Standing};
 use crate::flash::table::Place;
 use crate::real::disk::disk_lock::take_now;
-use crate::real::disk::usage::{UNSEEN, shell};
+use crate::real::disk::usage::{UNSEEN, option_word};
 use crate::real::process::stop::Stop;
 use camino::Utf8Path;
 use landfall_states::fault::{DeviceFault, Kind};
@@ -232,7 +232,7 @@ pub(super) fn plan(plan: &Plan<'_>, out: &mut dyn Write) -> io::Result<()> {
 /// The command that takes keys off a stick.
 fn forgetting(judged: &Judged) -> String {
     let device = judged.name.clone().unwrap_or_else(|| judged.block.device());
-    format!("landfall flash --forget-keys {}", shell(&device))
+    format!("landfall flash {}", option_word("--forget-keys", &device))
 }
 
 /// Whether there is a person to be asked.

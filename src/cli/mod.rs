@@ -26,6 +26,7 @@ pub mod log;
 mod next_step;
 mod numbers;
 pub mod plan;
+pub mod plan_disk;
 pub mod progress;
 pub mod reference;
 pub mod relabel;
@@ -101,8 +102,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show exactly what an install would write; change nothing
     ///
-    /// The plan is for the disk that an install would choose, or for a disk that you describe (--disk-size with --disk-serial
-    /// or --disk-wwn). The ids in it are the ids that an install on that disk will have.
+    /// The plan is for the disk that an install would choose, or for a disk that you describe as `landfall disks`
+    /// prints it: --disk-size with --disk-serial, --disk-wwn or both; with --disk-unit where a unit is printed; or --disk-address with the name to
+    /// use, where that is an address. The ids in it are the ids that an install on that disk will have.
     Plan(PlanArgs),
     /// List the disks: which one an install would choose, and why not the others
     Disks(DisksArgs),
@@ -206,7 +208,7 @@ pub struct InstallArgs {
     pub reinstall: bool,
     /// The disk that may be erased without asking, by a name that `landfall disks` prints: WWN, serial number, bus address, or a link in
     /// /dev/disk/by-id or by-path
-    #[arg(long, value_name = "NAME", value_parser = disk_name)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = disk_name)]
     pub erase_disk: Option<String>,
 }
 
@@ -242,23 +244,11 @@ pub struct PlanArgs {
     #[arg(long)]
     pub dot: bool,
     /// An image of a disk: also show what an install would decide about it. landfall only reads it
-    #[arg(long, alias = "image", value_name = "FILE", group = "described", conflicts_with_all = ["disk_size", "dot"])]
+    #[arg(long, alias = "image", value_name = "FILE", conflicts_with_all = ["disk_size", "dot"])]
     pub disk_image: Option<Utf8PathBuf>,
-    /// Size of a disk that you describe, in bytes or with a unit (64G)
-    #[arg(long, value_name = "SIZE", value_parser = plan::disk_size, group = "described")]
-    pub disk_size: Option<u64>,
-    /// Serial number of that disk
-    #[arg(long, value_name = "SERIAL", requires = "described", value_parser = plan::disk_serial)]
-    pub disk_serial: Option<String>,
-    /// World Wide Name (WWN) of that disk, as in lsblk, `landfall disks`, or a link in /dev/disk/by-id
-    #[arg(long, value_name = "WWN", requires = "described", value_parser = plan::disk_wwn)]
-    pub disk_wwn: Option<String>,
-    /// Bus address of that disk; used only for a disk that has neither a serial number nor a WWN
-    #[arg(long, value_name = "ADDRESS", requires = "described", value_parser = plan::disk_address)]
-    pub disk_address: Option<String>,
-    /// Logical sector size of that disk in bytes: 512 or 4096
-    #[arg(long, value_name = "BYTES", requires = "described", default_value_t = 512, value_parser = numbers::sector_bytes)]
-    pub sector_bytes: u32,
+    /// The disk.
+    #[command(flatten)]
+    pub disk: plan_disk::DescribedDisk,
 }
 
 /// Arguments of `disks`.
@@ -450,6 +440,7 @@ fn passphrase_fd(text: &str) -> Result<i32, String> {
 }
 
 fn disk_name(text: &str) -> Result<String, String> {
+    not_an_option(text)?;
     match crate::config::disk_name_objection(text) {
         None => Ok(text.to_owned()),
         Some(why) => Err(format!(
@@ -457,6 +448,23 @@ fn disk_name(text: &str) -> Result<String, String> {
              /dev/disk/by-id or by-path without the path"
         )),
     }
+}
+
+/// A name may begin with a hyphen, as serial numbers do; what is written as an option is one, whose own value is missing before it.
+fn not_an_option(text: &str) -> Result<(), String> {
+    let is_option = text.strip_prefix("--").is_some_and(|name| {
+        name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    });
+    match is_option {
+        true => Err("this is an option, and the value before it is missing".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// A text that may begin with a hyphen.
+fn no_option(text: &str) -> Result<String, String> {
+    not_an_option(text).map(|()| text.to_owned())
 }
 
 /// Standard output, whose errors say that they are its own.

@@ -21,9 +21,8 @@ use landfall_states::actions::land::Land;
 use landfall_states::actions::provision_secrets::ProvisionSecrets;
 use landfall_states::actions::realise_system::RealiseSystem;
 use landfall_states::checkpoint::Record;
-use landfall_states::disk_name;
-use landfall_states::names::{Revision, Size, StorePath};
-use landfall_states::plan::{DiskIdentity, Machine, Payload, Plan, Reference, Role, Volume};
+use landfall_states::names::{Revision, StorePath};
+use landfall_states::plan::{Machine, Payload, Plan, Reference, Role, Volume};
 use landfall_states::recovery::{Decision, Situation, decide};
 use landfall_states::state::Planned;
 use landfall_states::untrusted_text::Shown;
@@ -47,107 +46,23 @@ pub struct StepText {
     pub what: String,
 }
 
-/// A serial number that an install would know a disk by: without the blanks around it, which the kernel's files have and names have not.
-pub(super) fn disk_serial(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.chars().any(char::is_control) {
-        return Err("a serial number has no control characters".to_owned());
-    }
-    is_name(text).map(|()| text.to_owned())
-}
-
-/// A WWN as an install has it from the kernel, whatever prints it: lsblk writes 0x… for naa.…, links are called wwn-0x… and nvme-eui.….
-pub(super) fn disk_wwn(text: &str) -> Result<String, String> {
-    let small = text.trim().to_lowercase();
-    let bare = ["wwn-", "nvme-", "scsi-3"]
-        .iter()
-        .find_map(|link| small.strip_prefix(link))
-        .unwrap_or(&small);
-    let digits = bare.strip_prefix("0x").unwrap_or(bare);
-    let is_number = matches!(digits.len(), 16 | 32) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    // A model is a part of these, in the case that it has.
-    let has_text = ["nvme.", "t10."].iter().any(|kind| bare.starts_with(kind));
-    let whole = if has_text {
-        let own = text.trim();
-        own.get(small.len() - bare.len()..).unwrap_or(own).to_owned()
-    } else if is_number {
-        // Links and lsblk write EUI-64 in the same way; what can be no NAA is one.
-        let (naa, eui) = (format!("naa.{digits}"), format!("eui.{digits}"));
-        if !disk_name::is_unique(&naa) && disk_name::is_unique(&eui) {
-            eui
-        } else {
-            naa
-        }
-    } else {
-        bare.to_owned()
-    };
-    is_name(&whole).map(|()| whole)
-}
-
-/// Longest number of a disk: a page of SCSI has 252 bytes for it.
-const NAME_CHARS_MAX: usize = 252;
-
-fn is_name(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("it is empty: give the number of the disk (landfall disks prints it)".to_owned());
-    }
-    if text.chars().count() > NAME_CHARS_MAX {
-        return Err(format!(
-            "it has more than {NAME_CHARS_MAX} characters, as no disk has: give the number that landfall disks prints"
-        ));
-    }
-    if disk_name::is_unique(text) {
-        return Ok(());
-    }
-    Err("this number is not unique to one disk; an install identifies such a disk by its bus address: give that with --disk-address (landfall disks prints it)".to_owned())
-}
-
-/// A bus address that an install would know a disk by.
-pub(super) fn disk_address(text: &str) -> Result<String, String> {
-    if disk_name::is_bus_address(text) {
-        return Ok(text.to_owned());
-    }
-    Err("this is not a bus address, such as pci-0000:00:05.0 or platform-fe330000.mmc (landfall disks prints it)".to_owned())
-}
-
-/// `64G` or a number of bytes.
-pub(super) fn disk_size(text: &str) -> Result<u64, String> {
-    if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-        return text
-            .parse()
-            .map_err(|_| "give a number of bytes below 2^64, or a size such as 64G".to_owned());
-    }
-    text.parse::<Size>()
-        .map(Size::bytes)
-        .map_err(|bad| bad.to_string())
-}
-
 pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let PlanArgs {
         config,
         json,
         dot,
         disk_image,
-        disk_size,
-        disk_serial,
-        disk_wwn,
-        disk_address,
-        sector_bytes,
+        disk: described,
     } = args;
     let overrides = Overrides::from_environment()?;
     let config = Config::read_with(&config_path(config)?, &overrides)?;
-    let described = |size_bytes: u64| DiskIdentity {
-        wwn: disk_wwn.clone(),
-        serial: disk_serial.clone(),
-        // What has a name is known by that, wherever it sits.
-        path: disk_address
-            .clone()
-            .filter(|_| disk_wwn.is_none() && disk_serial.is_none()),
-        size_bytes,
-        sector_bytes: *sector_bytes,
+    let of_size = |size_bytes: Option<u64>| {
+        described
+            .identity(size_bytes)
+            .map_err(|why| Failure::new(Exit::Usage, why))
     };
-    let disk = match (disk_image, disk_size) {
-        (Some(image), _) if !image.exists() => {
+    let disk = match disk_image {
+        Some(image) if !image.exists() => {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
@@ -156,7 +71,7 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                 ),
             ));
         }
-        (Some(image), _) => {
+        Some(image) => {
             if let Err(refused) = safe_open::storage(image) {
                 return Err(Failure::new(
                     Exit::Usage,
@@ -167,10 +82,10 @@ pub(super) fn command(args: &PlanArgs, out: &mut dyn Write) -> Result<Exit, Fail
                     ),
                 ));
             }
-            described(disk_image::size(image)?)
+            of_size(Some(disk_image::size(image)?))?
         }
-        (None, Some(size_bytes)) => described(*size_bytes),
-        (None, None) => disks::chosen(&config, &overrides)?,
+        None if described.is_given() => of_size(None)?,
+        None => disks::chosen(&config, &overrides)?,
     };
     let plan = Plan::derive(
         &config.host,

@@ -43,16 +43,16 @@ pub struct RelabelArgs {
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<Utf8PathBuf>,
     /// Label of the ESP [default: ESP- and the host's name, in upper case, cut to 11 characters]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, value_parser = super::no_option)]
     pub esp: Option<String>,
     /// Label of the root filesystem [default: root- and the host's name]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, value_parser = super::no_option)]
     pub root: Option<String>,
     /// Label of the LUKS container with root, and name of its partition [default: luks- and the host's name]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, value_parser = super::no_option)]
     pub luks: Option<String>,
     /// Label of the first swap [default: swap- and the host's name]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true, value_parser = super::no_option)]
     pub swap: Option<String>,
     /// Label of another filesystem, by its mount point, or of another LUKS container, by the name of its mapping; can be given several times
     #[arg(long, value_name = "WHAT=LABEL", value_parser = options::further)]

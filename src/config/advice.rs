@@ -316,10 +316,42 @@ fn identity_path(text: &str) -> String {
 }
 
 fn of_target(text: &str) -> Option<String> {
+    // No shell replaces these.
+    if plain(text).starts_with(['~', '$']) {
+        return None;
+    }
     let path = trimmed(text);
     [path.clone(), format!("/{path}")]
         .iter()
         .find_map(|path| write::<TargetPath>(path))
+}
+
+const fn prebuilt(notation: Notation) -> &'static str {
+    match notation {
+        Notation::Ron => "write Prebuilt(\"/nix/store/HASH-nixos-system-web\"), with the path of the system",
+        Notation::Json => {
+            "write {\"Prebuilt\": \"/nix/store/HASH-nixos-system-web\"}, with the path of the system"
+        }
+    }
+}
+
+/// Whether a value ends in this text, and something else follows: a comma outside of quotes and brackets, or a bracket that is closed.
+fn ends_before(text: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for c in text.chars() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if in_text => is_escaped = true,
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            '(' | '{' | '[' => depth += 1,
+            ')' | '}' | ']' if depth == 0 => return true,
+            ')' | '}' | ']' => depth -= 1,
+            ',' if depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The form of `system` to write, where one of its three names stands at a place as something else: with quotation marks or brackets too
@@ -336,12 +368,22 @@ pub(super) fn form_of_system(
     {
         return None;
     }
+    // Its path alone belongs there: no option, no list.
+    if option == "system.Prebuilt" && why.contains("allowed is a text") && !why.contains(" is not allowed; ")
+    {
+        return Some(prebuilt(notation).to_owned());
+    }
     let line = format!("{before}{rest}");
     let (_, value) = line
         .split_once("system")
         .filter(|(ahead, _)| ahead.len() <= before.len())?;
     let value = value.strip_prefix('"').unwrap_or(value).trim_start();
     let value = value.strip_prefix(':')?.trim_start();
+    // As far as the place.
+    let read = value.len().saturating_sub(rest.len());
+    if value.get(..read).is_some_and(ends_before) {
+        return None;
+    }
     let bare = value.trim_start_matches(['"', '{', ' ']);
     let name = ["Flake", "Prebuilt", "Image"].into_iter().find(|name| {
         bare.strip_prefix(name)
@@ -357,16 +399,13 @@ pub(super) fn form_of_system(
         Notation::Json => value.starts_with('{'),
     };
     let form = match (name, notation) {
-        ("Flake", _) if !is_quoted && !is_open => return None,
+        ("Flake", Notation::Ron) if !is_quoted && !is_open => return None,
+        // In quotes it is right.
+        ("Flake", Notation::Json) if !is_open => return None,
         ("Flake", Notation::Ron) => "write Flake, without quotes and without brackets",
         ("Flake", Notation::Json) => "write \"Flake\", without brackets",
         _ if !is_quoted && is_open => return None,
-        ("Prebuilt", Notation::Ron) => {
-            "write Prebuilt(\"/nix/store/HASH-nixos-system-web\"), with the path of the system"
-        }
-        ("Prebuilt", Notation::Json) => {
-            "write {\"Prebuilt\": \"/nix/store/HASH-nixos-system-web\"}, with the path of the system"
-        }
+        ("Prebuilt", notation) => prebuilt(notation),
         (_, Notation::Ron) => "write Image(system: \"/nix/store/HASH-nixos-system-web\", file: \"FILE\")",
         (_, Notation::Json) => {
             "write {\"Image\": {\"system\": \"/nix/store/HASH-nixos-system-web\", \"file\": \"FILE\"}}"

@@ -9,7 +9,7 @@ use super::Config;
 use super::advice;
 use super::finder::{position_of, text_of};
 use super::notation::{Notation, ron_options, without_mark};
-use super::problem::{Position, Problem, json_problem, ron_problem};
+use super::problem::{MISSING, Position, Problem, json_problem, ron_problem};
 use super::refused::{self, Refusal};
 use super::tolerant::{self, Out, Tolerant};
 use crate::safe_open::{self, Links, Refused};
@@ -139,8 +139,8 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
             },
         ),
     })?;
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err(refuse("it is UTF-16".into(), "save the file as UTF-8"));
+    if let Some(encoding) = wide(&bytes) {
+        return Err(refuse(format!("it is {encoding}"), "save the file as UTF-8"));
     }
     let text = String::from_utf8(bytes).map_err(|e| {
         refuse(
@@ -161,6 +161,28 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, ConfigError> {
         ));
     }
     Ok(text)
+}
+
+/// The encoding of a text whose characters have two or four bytes: by its mark, or by the zeros beside its letters.
+fn wide(bytes: &[u8]) -> Option<&'static str> {
+    let is_of_four = bytes.starts_with(&[0xFF, 0xFE, 0, 0]) || bytes.starts_with(&[0, 0, 0xFE, 0xFF]);
+    let is_of_two = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
+    if is_of_four || is_of_two {
+        return Some(if is_of_four { "UTF-32" } else { "UTF-16" });
+    }
+    // The more bytes a character has, the rarer is a byte that is none.
+    let most = |size: usize, is_letter: fn(&[u8]) -> bool| {
+        let all = bytes.chunks_exact(size).len();
+        let letters = bytes.chunks_exact(size).filter(|bytes| is_letter(bytes)).count();
+        letters > 1 && letters * 2 > all
+    };
+    let four = most(4, |c| matches!(c, [1..=255, 0, 0, 0])) || most(4, |c| matches!(c, [0, 0, 0, 1..=255]));
+    let two = most(2, |c| matches!(c, [1..=255, 0])) || most(2, |c| matches!(c, [0, 1..=255]));
+    match (four, two) {
+        (true, _) => Some("UTF-32"),
+        (false, true) => Some("UTF-16"),
+        (false, false) => None,
+    }
 }
 
 /// What the system says of an error; where it is plain without the path, which stands before it already.
@@ -280,9 +302,13 @@ pub(super) fn all_values(text: &str, notation: Notation) -> (Option<Config>, Vec
                 {
                     problem = Problem { why, fix, ..problem };
                 }
-                let is_new = !found
-                    .iter()
-                    .any(|known| known.at == problem.at && known.why == problem.why);
+                // Everything that is missing from one level is missing at one place.
+                let is_missing = problem.why == MISSING;
+                let is_new = !found.iter().any(|known| {
+                    known.at == problem.at
+                        && known.why == problem.why
+                        && (!is_missing || known.option == problem.option)
+                });
                 let goes_on =
                     found.len() + 1 < PROBLEMS_MAX && tolerant::leave_out(&mut out, &problem.option);
                 problem.option = refused::names_of_path(&problem.option);

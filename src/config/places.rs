@@ -5,8 +5,10 @@
 //!
 //! Home directories and links of the target are known only on the target (`real::steps::provision`).
 
+use super::path_text::{KNOWN_HOSTS, begins_as_path, has_public_key};
 use super::{Config, Keys, Problem, SshConfig, SystemConfig, problem::problem, refused};
 use camino::Utf8Path;
+use landfall_states::names::quoted;
 use landfall_states::remote::redacted;
 use landfall_states::reserved_paths::{Put, taken_on_target};
 
@@ -137,6 +139,28 @@ fn clone(config: &Config, found: &mut Vec<Problem>) {
     }
 }
 
+const ABSOLUTE: &str = "write the absolute path of that file on the installer";
+
+/// What to do about a text that is no path on the installer.
+fn way_of_path(option: &str, text: &str) -> String {
+    if option == "ssh.known_hosts" && !begins_as_path(text) && !refused::is_file_name(text) {
+        return KNOWN_HOSTS.to_owned();
+    }
+    if !refused::may_be_secret(option, text) {
+        let of_root = ["~/", "$HOME/", "${HOME}/"]
+            .iter()
+            .find_map(|head| text.strip_prefix(head));
+        return match of_root {
+            Some(rest) => format!(
+                "write {}: landfall runs as root on the installer, and /root is the home directory",
+                quoted(&format!("/root/{rest}"))
+            ),
+            None => ABSOLUTE.to_owned(),
+        };
+    }
+    refused::way_of(option).unwrap_or_else(|| ABSOLUTE.to_owned())
+}
+
 /// Paths of files on the installer.
 fn on_installer(config: &Config, found: &mut Vec<Problem>) {
     let SshConfig {
@@ -159,11 +183,21 @@ fn on_installer(config: &Config, found: &mut Vec<Problem>) {
         let path = path.as_str();
         // A URL may have been meant, with what nobody else shall see.
         let shown = refused::shown(option, &redacted(path));
-        if !path.starts_with('/') {
+        if has_public_key(path) {
+            let fix = match option {
+                "ssh.known_hosts" => KNOWN_HOSTS.to_owned(),
+                _ => way_of_path(option, path),
+            };
+            found.push(problem(
+                option,
+                "it has a public key in it, and the path of a file is allowed",
+                fix,
+            ));
+        } else if !path.starts_with('/') {
             found.push(problem(
                 option,
                 format!("path {shown} is not allowed: it must be an absolute path on the installer"),
-                refused::way_of(option).unwrap_or_else(|| "start it with /".to_owned()),
+                way_of_path(option, path),
             ));
         } else if path.len() > 4_095
             || path

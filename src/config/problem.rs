@@ -213,6 +213,9 @@ fn not_one_of(path: String, at: Option<Position>, found: &str, known: &[&str]) -
     }
 }
 
+/// Why an option without a default is a problem.
+pub(super) const MISSING: &str = "it is missing and has no default";
+
 fn missing(path: String, at: Option<Position>, field: &str) -> Problem {
     Problem {
         option: if path.is_empty() {
@@ -221,7 +224,7 @@ fn missing(path: String, at: Option<Position>, field: &str) -> Problem {
             format!("{path}.{field}")
         },
         at,
-        why: "it is missing and has no default".to_owned(),
+        why: MISSING.to_owned(),
         fix: Some(format!("add {field} (examples: docs/reference/configuration.md)")),
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! What is allowed comes from the types, `check` and `places`; `parse` names the options.
 
+use super::path_text::{KNOWN_HOSTS, begins_as_path};
 use super::{OnSuccess, SystemConfig, notation::Notation, ranges, required};
 use landfall_states::names::quoted;
 use landfall_states::secret_token;
@@ -64,7 +65,7 @@ fn has_token(option: &str, text: &str) -> bool {
 }
 
 /// Whether it may be the name of a file that somebody wrote without its path.
-fn is_file_name(text: &str) -> bool {
+pub(super) fn is_file_name(text: &str) -> bool {
     let plain =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-' | b'/');
     text.len() <= FILE_CHARS_MAX && text.bytes().all(plain)
@@ -87,7 +88,7 @@ pub(super) fn may_be_secret(option: &str, text: &str) -> bool {
         || has_hash(text)
         || text.contains(['\n', '\r'])
         || has_token(option, text)
-        || is_in(option, &OF_KEYS) && !text.starts_with('/') && !is_file_name(text)
+        || is_in(option, &OF_KEYS) && !begins_as_path(text) && !is_file_name(text)
 }
 
 /// Whether a name can be shown where no option has it: names have letters only.
@@ -188,7 +189,9 @@ fn way_of_type(option: &str, what: &str, allowed: &str, word: Option<&str>) -> O
     if let Some(way) = way_of(option).filter(|_| what == "a text") {
         return Some(way);
     }
-    let words = if is_flag {
+    let words = if option == "ssh.known_hosts" {
+        KNOWN_HOSTS
+    } else if is_flag {
         "write true or false, without quotes"
     } else if allowed.starts_with("a list") {
         "write a list: the texts in double quotes, between [ and ]"

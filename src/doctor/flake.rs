@@ -1,6 +1,7 @@
 //! Asks Nix about a flake.
 //!
-//! Nix builds nothing, writes no lock file, and keeps no evaluation cache. An error is reported with Nix's own last lines.
+//! Nix builds nothing, writes no lock file, and keeps no evaluation cache. An error is reported with Nix's own last lines. What can only be
+//! evaluated by building something is not judged.
 //!
 //! `operator` interprets the answers.
 
@@ -30,6 +31,8 @@ pub(super) enum NoAnswer {
     Failed(Vec<String>),
     /// Nix could not do its work here, whatever the flake is.
     Here(Box<Outcome>),
+    /// The answer is read from what a derivation builds: why nothing is judged, and what builds it.
+    Builds(String),
     /// What came is no answer.
     Strange(String),
 }
@@ -43,6 +46,7 @@ impl NoAnswer {
                 Outcome::wrong_list(FaultClass::Permanent, what, "Nix cannot evaluate it", said, next)
             }
             NoAnswer::Here(outcome) => *outcome,
+            NoAnswer::Builds(why) => Outcome::skipped(format!("{what}: {why}")),
             NoAnswer::Strange(why) => Outcome::skipped(why),
         }
     }
@@ -159,15 +163,35 @@ pub(super) fn attribute(name: &str) -> String {
     format!("\"{name}\"")
 }
 
+/// How far Nix may go for an answer.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// It reads its store.
+    Reads,
+    /// It also writes there what the flake reads again: copied folders, files that it makes, derivations. It builds none of these.
+    Stores,
+}
+
+impl Reach {
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Reach::Reads => &["--read-only"],
+            Reach::Stores => &["--option", "allow-import-from-derivation", "false"],
+        }
+    }
+}
+
 async fn evaluated(
     scene: &Scene,
     reference: &Reference,
-    attribute: &str,
-    function: &str,
+    asked: (&str, &str),
+    reach: Reach,
 ) -> Result<Ended, NoAnswer> {
+    let (attribute, function) = asked;
     let asked = Program::that_looks("nix")
         .args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", "--read-only", "--no-write-lock-file"])
+        .args(["eval", "--json", "--no-write-lock-file"])
+        .args(reach.options().iter().copied())
         .args(["--option", "eval-cache", "false"])
         .arg(format!("{}#{attribute}", reference.name))
         .args(["--apply", function])
@@ -181,6 +205,42 @@ async fn evaluated(
     }
 }
 
+/// Whether Nix says that it may read nothing that it would have to build first, as 2.8 does.
+fn wants_to_build(stderr: &str) -> bool {
+    let said = last_words(stderr).join(" ");
+    said.contains("during evaluation") && said.contains("allow-import-from-derivation")
+}
+
+/// Whether Nix's error is about a path of its store, which it may have lacked only because it writes none.
+fn may_lack_a_path(stderr: &str) -> bool {
+    let said = last_words(stderr);
+    said.first()
+        .is_some_and(|line| line.contains("/nix/store/") && !wants_to_build(stderr))
+}
+
+/// Asks once more where Nix lacks a path that it did not write: that is no fault of the flake.
+async fn with_its_paths(
+    scene: &Scene,
+    reference: &Reference,
+    asked: (&str, &str),
+    ended: Ended,
+) -> Result<Ended, NoAnswer> {
+    if ended.success() || !may_lack_a_path(&ended.stderr) {
+        return Ok(ended);
+    }
+    let ended = evaluated(scene, reference, asked, Reach::Stores).await?;
+    if ended.success() || !wants_to_build(&ended.stderr) {
+        return Ok(ended);
+    }
+    let (attribute, function) = asked;
+    let eval = reference.command("eval", &format!("#{attribute}"));
+    Err(NoAnswer::Builds(format!(
+        "it is read from what a derivation builds, and this check builds nothing; to build it, run {eval} --no-write-lock-file --apply {}, then {} again",
+        shell(function),
+        scene.command
+    )))
+}
+
 /// Evaluates an attribute of the flake, and a function of it.
 pub(super) async fn ask<T: DeserializeOwned>(
     scene: &Scene,
@@ -188,13 +248,16 @@ pub(super) async fn ask<T: DeserializeOwned>(
     attribute: &str,
     function: &str,
 ) -> Result<T, NoAnswer> {
-    let reference = Reference::of(dir);
-    let mut ended = evaluated(scene, &reference, attribute, function).await?;
+    let asked = (attribute, function);
+    let mut reference = Reference::of(dir);
+    let mut ended = evaluated(scene, &reference, asked, Reach::Reads).await?;
     if !ended.success()
         && let Some(instead) = reference.instead(dir, &ended.stderr)
     {
-        ended = evaluated(scene, &instead, attribute, function).await?;
+        reference = instead;
+        ended = evaluated(scene, &reference, asked, Reach::Reads).await?;
     }
+    let ended = with_its_paths(scene, &reference, asked, ended).await?;
     if !ended.success() {
         let said = last_words(&ended.stderr);
         let is_absent = ended.stderr.contains("does not provide attribute");

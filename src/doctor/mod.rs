@@ -12,8 +12,8 @@
 //! | `installed` | of a host that runs: ESP, boot entry, labels, receipt, agenix |
 //! | `flake`, `http`, `decrypt`, `signature` | asking Nix, a server, an age file; signatures of caches |
 //!
-//! When Nix evaluates, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache. Nothing is
-//! repaired.
+//! When Nix evaluates, it keeps what it keeps of every evaluation: the flake's source in its store, its own cache; and, where the flake
+//! reads a path of the store that it makes itself, that path. Nothing is built, and nothing is repaired.
 //!
 //! `cli::doctor` prints, and chooses the exit code.
 

@@ -137,7 +137,10 @@ impl Flake {
         let place = Place::new();
         place.write(
             "conf/nix.conf",
-            format!("store = {}\nbuild-users-group =\n", place.at("store")),
+            format!(
+                "store = {}\nbuild-users-group =\nsubstituters =\n",
+                place.at("store")
+            ),
         );
         place.write("home/x", "");
         let mut scene = scene();

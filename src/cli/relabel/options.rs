@@ -6,7 +6,7 @@
 use super::RelabelArgs;
 use crate::cli::Failure;
 use crate::exit::Exit;
-use crate::real::disk::usage::shell;
+use crate::real::disk::usage::{option_word, shell};
 use crate::relabel::label::Bearer;
 use crate::relabel::problem;
 use landfall_states::names::quoted;
@@ -45,7 +45,7 @@ fn given(args: &RelabelArgs) -> Vec<Given<'_>> {
     let own = own.into_iter().filter_map(|(option, label, bearer)| {
         let label = label.as_deref()?;
         Some(Given {
-            typed: format!("{option} {}", shell(label)),
+            typed: option_word(option, label),
             other: format!("{option} LABEL"),
             label,
             bearer,
@@ -142,7 +142,7 @@ pub(super) fn same(args: &RelabelArgs, apply: bool) -> String {
     if apply {
         words.push("--apply".to_owned());
     }
-    let mut option = |name: &str, value: &str| words.push(format!("{name} {}", shell(value)));
+    let mut option = |name: &str, value: &str| words.push(option_word(name, value));
     if let Some(config) = config {
         option("--config", config.as_str());
     }
@@ -240,6 +240,10 @@ mod tests {
             assert_eq!(format!("{again:?}"), format!("{wanted:?}"));
         }
         assert_eq!(same(&args(&[]), false), "landfall relabel", "the control");
+        assert_eq!(
+            same(&args(&["--root", "-x"]), false),
+            "landfall relabel --root=-x"
+        );
         let labels = [
             ("/", "main"),
             ("/my data", "data"),

@@ -90,7 +90,7 @@ pub struct DiskReport {
     pub serial: Option<String>,
     /// World Wide Name.
     pub wwn: Option<String>,
-    /// Bus address; only where it is all the identity the disk has.
+    /// Bus address; only where it is all the identity the disk has. `lun …`: the unit, where the number is that of a device of several.
     pub path: Option<String>,
     /// The name by which it can be named, and by which its erasure can be agreed to in advance.
     pub name: Option<String>,

@@ -526,6 +526,12 @@ fn operand(name: &str) -> String {
     }
 }
 
+/// An option with its value, as a shell reads them. A value that begins with a hyphen is joined to it.
+pub(crate) fn option_word(option: &str, value: &str) -> String {
+    let sign = if value.starts_with('-') { '=' } else { ' ' };
+    format!("{option}{sign}{}", shell(value))
+}
+
 /// A word as a shell takes it.
 pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
