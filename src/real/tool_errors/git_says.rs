@@ -6,16 +6,77 @@
 use super::{Row, row};
 use landfall_states::fault::Cause;
 
+/// What ssh says of a host key that must not be trusted.
+pub(super) const HOST_KEY: &[Row] = &[
+    row(
+        Cause::HostKeyRevoked,
+        &[
+            "@       warning: revoked host key detected!               @",
+            "the ~ host key for ~ is marked as revoked.",
+            "~ host key for ~ was revoked and you have requested strict checking.",
+            "host key ~ ~ revoked by file *",
+        ],
+    ),
+    row(
+        Cause::HostKeyChanged,
+        &[
+            "@    warning: remote host identification has changed!     @",
+            "host key for ~ has changed and you have requested strict checking.",
+            "~ host key for ~ has changed and you have requested strict checking.",
+        ],
+    ),
+];
+
+/// What ssh says of a host certificate. It goes on with the plain key: this is the cause only where that key is not known either.
+pub(super) const HOST_CERTIFICATE: &[Row] = &[
+    row(
+        Cause::SshSettings,
+        &["error checking host key ~ ~ in revoked keys file *"],
+    ),
+    row(
+        Cause::Clock,
+        &[
+            "certificate invalid: expired",
+            "certificate invalid: not yet valid",
+        ],
+    ),
+    row(
+        Cause::HostCertificate,
+        &[
+            "certificate invalid: *",
+            "certificate contains unsupported critical options*",
+            "certificate lacks principal list",
+        ],
+    ),
+];
+
+/// What ends ssh where the server is not proved.
+pub(super) const UNVERIFIED: &[&str] = &["host key verification failed."];
+
 /// What ssh says.
 pub(super) const SSH: &[Row] = &[
     row(
-        Cause::SshAlgorithms,
+        Cause::SshSettings,
         &[
-            "unable to negotiate with ~ port ~: no matching * found. their offer: *",
             "bad configuration option: *",
             "~: line ~: bad configuration option: *",
             "command-line line ~: bad configuration option: *",
             "command-line: line ~: bad configuration option: *",
+            "~ line ~: bad *",
+            "~ line ~: no argument after keyword *",
+            "~ line ~: unsupported option *",
+            "~ line ~: missing *",
+            "bad owner or permissions on ~",
+        ],
+    ),
+    row(
+        Cause::SshSettings,
+        &["~: terminating, ~ bad configuration options"],
+    ),
+    row(
+        Cause::SshAlgorithms,
+        &[
+            "unable to negotiate with ~ port ~: no matching * found. their offer: *",
             "bad server host key: *",
             "ssh_dispatch_run_fatal: connection to ~ port ~: invalid key length",
             "ssh_dispatch_run_fatal: connection to ~ port ~: unknown or unsupported key type",
@@ -31,14 +92,6 @@ pub(super) const SSH: &[Row] = &[
             "bad port specification *",
             // A name has no colon: what Git took for a part of it was meant as a port.
             "ssh: could not resolve hostname ~:~: *",
-        ],
-    ),
-    row(
-        Cause::HostKeyChanged,
-        &[
-            "@    warning: remote host identification has changed!     @",
-            "host key for ~ has changed and you have requested strict checking.",
-            "~ host key for ~ has changed and you have requested strict checking.",
         ],
     ),
     row(
@@ -478,7 +531,11 @@ pub(super) const DAMAGED_THERE: &[Row] = &[row(
 )];
 
 /// The other side's Git, which tells why it refused.
-pub(super) const BY_REMOTE: &[&str] = &["fatal: git upload-pack: *", "fatal: remote error: *"];
+pub(super) const BY_REMOTE: &[&str] = &[
+    "fatal: git upload-pack: *",
+    "fatal: remote error: *",
+    "fatal: remote error:",
+];
 
 /// What Git says of the network.
 pub(super) const NETWORK: &[Row] = &[row(
@@ -555,6 +612,8 @@ pub(super) const REFUSED: &[&str] = &[
     "fatal: authentication failed for '*'",
     "fatal: repository '*' not found",
     "fatal: remote error: *",
+    // The reason stands below.
+    "fatal: remote error:",
     "fatal: unable to access '*': the requested url returned error: 4~",
 ];
 

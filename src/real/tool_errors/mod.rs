@@ -22,7 +22,7 @@ mod nix_database_says;
 mod nix_says;
 mod shared;
 
-pub use git::{git, of_ssh};
+pub use git::{git, is_of_forge, of_ssh};
 pub use install::install;
 pub use make::make;
 pub use nix::{Said, nix, nix_plain};

@@ -74,6 +74,15 @@ pub enum Cause {
     /// The server shows another host key than the known one.
     #[serde(rename = "host_key_changed")]
     HostKeyChanged,
+    /// The server's host key is one that was revoked.
+    #[serde(rename = "host_key_revoked")]
+    HostKeyRevoked,
+    /// The server's host certificate is not for this server, or ssh cannot use it.
+    #[serde(rename = "host_certificate")]
+    HostCertificate,
+    /// ssh cannot use one of its settings.
+    #[serde(rename = "ssh_settings")]
+    SshSettings,
     /// The two sides of ssh have no algorithm in common.
     #[serde(rename = "ssh_algorithms")]
     SshAlgorithms,
@@ -89,6 +98,9 @@ pub enum Cause {
     /// The account or repository is suspended at the forge.
     #[serde(rename = "suspended")]
     Suspended,
+    /// The forge answers this machine's network address nothing.
+    #[serde(rename = "network_refused")]
+    NetworkRefused,
     /// A quota at the forge is used up.
     #[serde(rename = "forge_quota")]
     ForgeQuota,
@@ -219,7 +231,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 67] = [
+    pub const ALL: [Cause; 71] = [
         Cause::Network,
         Cause::ServerError,
         Cause::Throttled,
@@ -240,11 +252,15 @@ impl Cause {
         Cause::Clock,
         Cause::HostKey,
         Cause::HostKeyChanged,
+        Cause::HostKeyRevoked,
+        Cause::HostCertificate,
+        Cause::SshSettings,
         Cause::SshAlgorithms,
         Cause::KeyRefused,
         Cause::KeyUnusable,
         Cause::Access,
         Cause::Suspended,
+        Cause::NetworkRefused,
         Cause::ForgeQuota,
         Cause::CacheAccess,
         Cause::CacheKey,
@@ -312,11 +328,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
@@ -371,11 +391,14 @@ impl Cause {
                 | Cause::Clock
                 | Cause::HostKey
                 | Cause::HostKeyChanged
+                | Cause::HostKeyRevoked
+                | Cause::HostCertificate
                 | Cause::SshAlgorithms
                 | Cause::KeyRefused
                 | Cause::KeyUnusable
                 | Cause::Access
                 | Cause::Suspended
+                | Cause::NetworkRefused
                 | Cause::ForgeQuota
                 | Cause::CacheAccess
                 | Cause::CacheKey
@@ -412,11 +435,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
@@ -485,11 +512,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
