@@ -8,12 +8,12 @@
 
 use super::forge_says::{FORGE, FORGE_FAILED, MARKS, UNMARKED};
 use super::git_says::{
-    ANSWERED, BEFORE_REASON, BY_REMOTE, CAME_DAMAGED, CUT_SHORT, DAMAGED_THERE, FORBIDDEN_PATH, GIT,
-    HOST_CERTIFICATE, HOST_KEY, MEMORY, NETWORK, NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM,
-    OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW, SSH, SSH_NETWORK, STRANGE_ANSWER, SUBMODULE_SETTING,
-    UNVERIFIED, UNWRITTEN, WITHOUT_REASON,
+    ANSWERED, BEFORE_REASON, BY_REMOTE, CAME_DAMAGED, CUT_SHORT, DAMAGED_THERE, FORBIDDEN_PATH, GIT, MEMORY,
+    NETWORK, NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW,
+    STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{FILES, behind_address, tls_or_proxy, transfer};
+use super::ssh_says::{HOST_CERTIFICATE, HOST_KEY, SSH, SSH_NETWORK, UNVERIFIED};
 use super::{NO_MEMORY, Places, first_row, gives_reason, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 
@@ -116,6 +116,15 @@ fn of_curl(line: &str) -> Option<&str> {
         })
 }
 
+/// Why the other side refused, in its own words.
+fn why_refused<'l>(own: &[&str], remote: &[&'l str]) -> Option<(Cause, &'l str)> {
+    own.iter().find(|line| is_any(line, REFUSED))?;
+    remote.iter().rev().find_map(|line| {
+        let (cause, _) = first_row(&[FORGE], &[of_forge(line)])?;
+        Some((cause, *line))
+    })
+}
+
 /// What Git's lines mean, and which line says so. `lines` are everything that it printed.
 pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)> {
     let own: Vec<&str> = lines.iter().copied().filter(|line| is_own(line)).collect();
@@ -136,15 +145,8 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
     if in_the_way.is_some() {
         return in_the_way;
     }
-    // The other side said why it refused.
-    if own.iter().any(|line| is_any(line, REFUSED)) {
-        let why = remote.iter().rev().find_map(|line| {
-            let (cause, _) = first_row(&[FORGE], &[of_forge(line)])?;
-            Some((cause, *line))
-        });
-        if why.is_some() {
-            return why;
-        }
+    if let Some(why) = why_refused(&own, &remote) {
+        return Some(why);
     }
     let answered = curl.iter().find_map(|(line, said)| {
         let cause = first_row(&[ANSWERED], &[said]).map(|(cause, _)| cause);

@@ -21,6 +21,7 @@ mod nix_cache_says;
 mod nix_database_says;
 mod nix_says;
 mod shared;
+mod ssh_says;
 
 pub use git::{git, is_of_forge, of_ssh};
 pub use install::install;
