@@ -32,7 +32,7 @@ pub fn percent_decoded(text: &str) -> String {
 /// Shortest token.
 const TOKEN_BYTES_MIN: usize = 20;
 /// Heads that nothing but a token has, in lower case: of GitHub and GitLab, then of others (what they publish, and gitleaks lists).
-const HEADS: [&str; 38] = [
+const HEADS: [&str; 37] = [
     "ghp_",
     "gho_",
     "ghs_",
@@ -52,7 +52,6 @@ const HEADS: [&str; 38] = [
     "glffct-",
     "glft-",
     "glwt-",
-    "age-secret-key-1",
     "dckr_pat_",
     "dckr_oat_",
     "dop_v1_",

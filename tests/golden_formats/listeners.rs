@@ -370,7 +370,8 @@ fn worded_as_kept(name: &str, mut lines: Vec<Line>) -> Vec<Line> {
 }
 
 /// Causes that came later, to which a reader of before is deaf, by the file that has them.
-const LATER: [(&str, &[Cause]); 3] = [
+const LATER: [(&str, &[Cause]); 4] = [
+    ("ending-of-an-old-tool.jsonl", &[Cause::ToolTooOld]),
     ("later-endings.jsonl", &[Cause::ProxyRefuses]),
     (
         "endings-forbidden-or-in-the-way.jsonl",

@@ -215,6 +215,9 @@ pub enum Cause {
     /// The device is too small for what is to be made on it.
     #[serde(rename = "too_small")]
     TooSmall,
+    /// A program is too old for the filesystem that it found.
+    #[serde(rename = "tool_too_old")]
+    ToolTooOld,
     /// A program does not take what landfall told it.
     #[serde(rename = "misused")]
     Misused,
@@ -231,7 +234,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 71] = [
+    pub const ALL: [Cause; 72] = [
         Cause::Network,
         Cause::ServerError,
         Cause::Throttled,
@@ -299,6 +302,7 @@ impl Cause {
         Cause::ObjectFormat,
         Cause::ServerTooOld,
         Cause::TooSmall,
+        Cause::ToolTooOld,
         Cause::Misused,
         Cause::Mounted,
         Cause::Forbidden,
@@ -358,6 +362,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium
@@ -465,6 +470,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium
@@ -542,6 +548,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium

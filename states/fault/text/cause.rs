@@ -85,6 +85,7 @@ impl Cause {
             Cause::ObjectFormat => "the repository's object format (SHA-1 or SHA-256) is not the planned one",
             Cause::ServerTooOld => "this server can only send whole repositories (dumb HTTP)",
             Cause::TooSmall => "the device is too small for it",
+            Cause::ToolTooOld => "this program is too old for the filesystem that it found",
             Cause::Misused => "the program rejects the arguments that landfall gave it",
             Cause::Mounted => "it is mounted",
             Cause::Forbidden => "the system does not allow it to change a file or directory",
@@ -253,6 +254,9 @@ impl Cause {
             ),
             Cause::TooSmall => Remedy::change_and_install(
                 "enlarge that partition in the layout (landfall plan shows the sizes)",
+            ),
+            Cause::ToolTooOld => Remedy::change(
+                "use an installer whose e2fsprogs is at least as new as the one that made or changed this filesystem",
             ),
             Cause::Misused => Remedy::report(),
             Cause::Mounted => Remedy::change("unmount it (findmnt shows where)"),
