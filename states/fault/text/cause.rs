@@ -4,6 +4,7 @@ use crate::fault::{Cause, Remedy};
 
 impl Cause {
     /// What it is, as the first half of a reason.
+    #[expect(clippy::too_many_lines, reason = "one row for each cause")]
     pub fn explained(self) -> &'static str {
         match self {
             Cause::Network => "the network failed",
