@@ -85,10 +85,35 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// Whether this is the name of an account: nothing that could hold a password.
+/// Whether this is the name of an account: nothing that could hold a password. An account may be an address of mail
+/// (`user@domain.com`), also in a code (`user%40domain.com`).
 pub fn is_account(text: &str) -> bool {
+    let is_mail = || {
+        let (name, domain) = text.split_once('@').or_else(|| text.split_once("%40"))?;
+        Some(is_plain_account(&name.replacen('+', "_", 1)) && is_plain_account(domain))
+    };
+    is_plain_account(text) || is_mail().unwrap_or_default()
+}
+
+/// Whether this is the name of an account without an @.
+pub fn is_plain_account(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain)
+}
+
+/// The account in `user@host:path`, and what stands behind it. An account may have an @ itself.
+pub fn split_account(text: &str) -> (Option<&str>, &str) {
+    let Some(first) = text.find('@') else {
+        return (None, text);
+    };
+    let server = text.get(first..).map_or(text.len(), |rest| {
+        rest.find([':', '/', '[']).map_or(text.len(), |end| first + end)
+    });
+    let at = text
+        .get(..server)
+        .and_then(|head| head.rfind('@'))
+        .unwrap_or(first);
+    (text.get(..at), text.get(at + 1..).unwrap_or_default())
 }
 
 /// Whether a part of a path looks like `user:password@host`.
@@ -197,15 +222,12 @@ fn without_scheme(text: &str) -> String {
     if text.starts_with('/') && !text.starts_with("//") && !holds_password(text) {
         return text.to_owned();
     }
-    let account = text.split_once('@').is_none_or(|(user, _)| is_account(user));
-    if account
-        && !text.contains(['?', '#'])
-        && !holds_password(text.split_once('@').map_or(text, |(_, rest)| rest))
-    {
+    let (user, rest) = split_account(text);
+    if user.is_none_or(is_account) && !text.contains(['?', '#']) && !holds_password(rest) {
         return text.to_owned();
     }
     // An account that is shown where nothing follows is shown here as well.
-    if let Some((user, rest)) = text.split_once('@')
+    if let Some(user) = user
         && is_account(user)
         && !rest.contains('@')
         && !holds_password(rest)
@@ -395,10 +417,7 @@ impl FromStr for RemoteUrl {
             || text.len() > 1 && text.starts_with('/') && !text.starts_with("//") && !holds_password(text);
         // `user@host:path`; a host that is named like a scheme is a mistyped URL.
         let is_ssh = || {
-            let (user, rest) = match text.split_once('@') {
-                Some((user, rest)) => (Some(user), rest),
-                None => (None, text),
-            };
+            let (user, rest) = split_account(text);
             let end = if rest.starts_with('[') {
                 rest.find("]:").map(|at| at + 1)
             } else {
@@ -406,7 +425,8 @@ impl FromStr for RemoteUrl {
             };
             end.is_some_and(|end| {
                 let (host, path) = (&rest[..end], &rest[end + 1..]);
-                user.is_none_or(is_account)
+                // Without a scheme, a code is a part of the name.
+                user.is_none_or(|user| is_account(user) && !user.contains('%'))
                     && is_authority(host)
                     && !host.starts_with('-')
                     && !SCHEMES.contains(&host)
@@ -572,6 +592,41 @@ mod tests {
     }
 
     #[test]
+    fn an_account_may_have_an_at_itself() {
+        for (text, user, rest) in [
+            ("git@h:x", Some("git"), "h:x"),
+            ("a@b@h:x", Some("a@b"), "h:x"),
+            ("a@b@[fd00::1]:x@y", Some("a@b"), "[fd00::1]:x@y"),
+            ("a@h:x@y", Some("a"), "h:x@y"),
+            ("a@h/x@y:z", Some("a"), "h/x@y:z"),
+            ("git@u:canary@h:x", Some("git"), "u:canary@h:x"),
+            ("h:x", None, "h:x"),
+            ("@", Some(""), ""),
+        ] {
+            assert_eq!(split_account(text), (user, rest), "{text}");
+        }
+        for account in ["git", "a@b", "john+git@corp.com", "a%40b.c"] {
+            assert!(is_account(account), "{account}");
+        }
+        for account in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "-a@b",
+            "a@-b",
+            "a@b@c",
+            "a:b@c",
+            "a%3Ab",
+            "a+b",
+            "a%40b%40c",
+            "a@b%40c",
+        ] {
+            assert!(!is_account(account), "{account}");
+        }
+    }
+
+    #[test]
     fn what_is_no_credential_stays() {
         for text in [
             "https://forge.example/o/r",
@@ -581,6 +636,10 @@ mod tests {
             "git@forge.example:o/r",
             "git@forge.example:/srv/o/r",
             "me@[fd00::1]:o/r",
+            "ssh://user@domain.com@forge.example:2022/p/r",
+            "ssh://user%40domain.com@forge.example/p/r",
+            "user@domain.com@forge.example:o/r",
+            "user@domain.com@[fd00::1]:o/r",
             "forge:o/r",
             "ssh://git@[fd00::1]:22/o/r",
             "https://forge.example:8443/~me/r",

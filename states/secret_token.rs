@@ -31,8 +31,8 @@ pub fn percent_decoded(text: &str) -> String {
 
 /// Shortest token.
 const TOKEN_BYTES_MIN: usize = 20;
-/// Heads of tokens of GitHub and GitLab, in lower case.
-const HEADS: [&str; 17] = [
+/// Heads that nothing but a token has, in lower case: of GitHub and GitLab, then of others (what they publish, and gitleaks lists).
+const HEADS: [&str; 37] = [
     "ghp_",
     "gho_",
     "ghs_",
@@ -42,6 +42,7 @@ const HEADS: [&str; 17] = [
     "glpat-",
     "gldt-",
     "glrt-",
+    "glrtr-",
     "glptt-",
     "glcbt-",
     "glimt-",
@@ -50,9 +51,62 @@ const HEADS: [&str; 17] = [
     "glsoat-",
     "glffct-",
     "glft-",
+    "glwt-",
+    "dckr_pat_",
+    "dckr_oat_",
+    "dop_v1_",
+    "doo_v1_",
+    "dor_v1_",
+    "pypi-ageichlwas",
+    "shpat_",
+    "sk-ant-admin0",
+    "sk-ant-api0",
+    "sk-ant-oat0",
+    "sk-ant-sid0",
+    "sk_live_",
+    "sk_test_",
+    "sntrys_",
+    "sntryu_",
+    "xoxb-",
+    "xoxe-",
+    "xoxp-",
 ];
-/// Heads that are tokens in this case only: Bitbucket, Amazon, and JSON in base 64.
-const HEADS_IN_CASE: [&str; 4] = ["ATBB", "ATCTT3", "AKIA", "eyJ"];
+/// Heads that a name may have as well, in lower case. What follows has a part that is no word ([`is_random`]).
+const HEADS_OF_NAMES: [&str; 25] = [
+    "api_org_",
+    "clojars_",
+    "dapi",
+    "dp.pt.",
+    "gitea-token-",
+    "gsk_",
+    "gta_",
+    "hf_",
+    "hvb.",
+    "hvs.",
+    "lin_api_",
+    "npm_",
+    "nvapi-",
+    "pat_",
+    "pplx-",
+    "pscale_",
+    "pul-",
+    "rubygems_",
+    "sgp_",
+    "sk-ant-",
+    "sk-proj-",
+    "sk-svcacct-",
+    "tskey-",
+    "xapp-",
+    "xai-",
+];
+/// Heads that are tokens in this case only: Bitbucket and Atlassian, Amazon, Google, Artifactory, and JSON in base 64, once and twice.
+const HEADS_IN_CASE: [&str; 11] = [
+    "ATBB", "ATCTT3", "ATATT3", "AKIA", "ASIA", "AIza", "ya29.", "AKCp", "cmVmd", JSON, "ZXlK",
+];
+/// The head of JSON in base 64. It begins a token of parts with dots between (JWT of 3, JWE of 5), and all of them are the token.
+const JSON: &str = "eyJ";
+/// Shortest part of letters and digits that is none of words: with digits or capitals all over it, and of whatever.
+const RANDOM_BYTES_MIN: [usize; 2] = [20, 30];
 /// What a secret is called where it has a name, in lower case.
 const NAMES: [&str; 8] = [
     "token",
@@ -69,10 +123,97 @@ const WORDS: [&str; 9] = ["key", "pwd", "pass", "pin", "pat", "sig", "sas", "jwt
 /// How often an encoded text is decoded: no address is encoded more often.
 const DECODED_MAX: usize = 4;
 
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// Whether a part of letters and digits is no word and no name of words.
+fn is_random(part: &[u8]) -> bool {
+    let [short, long] = RANDOM_BYTES_MIN;
+    let count = |of: fn(&u8) -> bool| part.iter().filter(|byte| of(byte)).count();
+    let digits = count(u8::is_ascii_digit);
+    let capitals = count(u8::is_ascii_uppercase);
+    let small = count(u8::is_ascii_lowercase);
+    let is_mixed = digits >= 4 || capitals * 4 >= part.len() && small * 4 >= part.len();
+    part.len() >= long || part.len() >= short && is_mixed
+}
+
+/// How long the token is that begins a text, if one does.
+fn token_bytes(text: &[u8]) -> Option<usize> {
+    let begins = |head: &&&str| {
+        text.get(..head.len())
+            .is_some_and(|there| there.eq_ignore_ascii_case(head.as_bytes()))
+    };
+    let behind = |head: &str| text.get(head.len()..).unwrap_or_default();
+    let length = |head: &str, more: &[u8]| {
+        let of_token = |byte: &&u8| is_of_token(**byte) || more.contains(byte);
+        head.len() + behind(head).iter().take_while(of_token).count()
+    };
+    if text.starts_with(JSON.as_bytes()) {
+        let first = length(JSON, b"");
+        return (first >= TOKEN_BYTES_MIN).then(|| length(JSON, b"."));
+    }
+    let of_case = HEADS_IN_CASE
+        .iter()
+        .find(|head| text.starts_with(head.as_bytes()));
+    if let Some(head) = HEADS.iter().find(begins).or(of_case) {
+        let token = length(head, b"");
+        return (token >= TOKEN_BYTES_MIN).then(|| token + tail_bytes(head, text.get(token..)));
+    }
+    let head = HEADS_OF_NAMES.iter().find(begins)?;
+    let token = length(head, b"");
+    let body = text.get(head.len()..token)?;
+    body.split(|byte| !byte.is_ascii_alphanumeric())
+        .any(is_random)
+        .then_some(token)
+}
+
+/// How long the check is that GitLab writes behind a token (`.01.0w0123456`, `.0w0123456`).
+fn tail_bytes(head: &str, text: Option<&[u8]>) -> usize {
+    let text = text.filter(|_| head.starts_with("gl")).unwrap_or_default();
+    let parts = |text: &[u8]| {
+        let part = text.strip_prefix(b".")?;
+        let part = part
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric())
+            .count();
+        (part > 0).then_some(1 + part)
+    };
+    let mut length = 0;
+    for _ in 0..2 {
+        // An end of a file's name has no digits.
+        let Some(part) = text.get(length..).and_then(parts) else {
+            break;
+        };
+        let is_check = text
+            .get(length..length + part)
+            .is_some_and(|part| part.iter().any(u8::is_ascii_digit));
+        if !is_check {
+            break;
+        }
+        length += part;
+    }
+    length
+}
+
+/// How long what stands behind a token in codes is (`%2E…`), which may be the rest of it.
+fn codes_bytes(behind: Option<&[u8]>) -> usize {
+    let behind = behind.unwrap_or_default();
+    let is_code = match behind {
+        [b'%', first, second, ..] => first.is_ascii_hexdigit() && second.is_ascii_hexdigit(),
+        _ => false,
+    };
+    let goes_on = |byte: &&u8| is_of_token(**byte) || matches!(byte, b'%' | b'.');
+    if is_code {
+        behind.iter().take_while(goes_on).count()
+    } else {
+        0
+    }
+}
+
 /// Where tokens stand.
 fn places(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
-    let is_of_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let mut found: Vec<Range<usize>> = vec![];
     let mut before = None;
     for (at, byte) in bytes.iter().enumerate() {
@@ -82,21 +223,8 @@ fn places(text: &str) -> Vec<Range<usize>> {
         if !is_start || found.last().is_some_and(|last| last.contains(&at)) {
             continue;
         }
-        let begins = |head: &str, exact: bool| {
-            bytes.get(at..at + head.len()).is_some_and(|there| {
-                if exact {
-                    there == head.as_bytes()
-                } else {
-                    there.eq_ignore_ascii_case(head.as_bytes())
-                }
-            })
-        };
-        if HEADS.iter().any(|head| begins(head, false)) || HEADS_IN_CASE.iter().any(|head| begins(head, true))
-        {
-            let length = bytes.iter().skip(at).take_while(|b| is_of_token(b)).count();
-            if length >= TOKEN_BYTES_MIN {
-                found.push(at..at + length);
-            }
+        if let Some(length) = bytes.get(at..).and_then(token_bytes) {
+            found.push(at..at + length + codes_bytes(bytes.get(at + length..)));
         }
     }
     found
@@ -198,6 +326,17 @@ mod tests {
             "/GLPAT-canaryabcdefghij/r".to_owned(),
             "/github_pat_11ABCDEFG_canary".to_owned(),
             "/eyJhbGciOiJIUzI1canary".to_owned(),
+            "/hf_canaryAbcDefGhijklMnopQrstUvwxyzAb/r".to_owned(),
+            "/npm_canary0123456789abcdefghijklmnopqrst/r".to_owned(),
+            "/sk-ant-api03-canary-abcdefghij_0123456789AA/r".to_owned(),
+            "/sk-ant-canary0123456789abcdefgh/r".to_owned(),
+            "/gitea-token-canary0123456789abcdef0123456789abcdef01/r".to_owned(),
+            "/dckr_pat_canaryabcdefghijklmnop/r".to_owned(),
+            "/ATATT3canaryabcdefghijklmnop/r".to_owned(),
+            "/ASIAcanaryABCDEFGHIJ/r".to_owned(),
+            "/pypi-AgEIcHlwaS5vcmccanary/r".to_owned(),
+            "/hvs.canary0123456789abcdefghij/r".to_owned(),
+            "/xoxb-123456789012-canary/r".to_owned(),
         ] {
             assert!(has_token(&text), "{text}");
             let shown = without_tokens(&text);
@@ -205,6 +344,20 @@ mod tests {
         }
         for text in [
             "ghp_tools",
+            "/npm_packages_for_all_of_our_servers/r",
+            "/npm_internationalization",
+            "/npm_InternationalizationHelpers",
+            "/npm_mirror_20240101_20250101",
+            "/hf_transformers_configuration_and_models",
+            "/gitea-token-renewal-and-rotation-service",
+            "/sk-ant-colony-optimisation-of-routes",
+            "/pat_configuration-of-all-hosts-2024",
+            "/xai-explainable-models-2025-workshop",
+            "/rubygems_mirror_configuration",
+            "/tskey-rotation-for-the-whole-network",
+            "/dapi-gateway-configuration-of-hosts",
+            "/0123456789abcdef0123456789abcdef01234567",
+            "/hvs.d/service-configuration",
             "/srv/eyjafjallajokull-pictures",
             "xghp_abcdefghijklmnopqrstuvw",
             "/a/b",
@@ -212,6 +365,49 @@ mod tests {
             assert!(!has_token(text), "{text}");
             assert_eq!(without_tokens(text), text);
         }
+    }
+
+    #[test]
+    fn all_parts_of_a_token_are_hidden() {
+        let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+        let of_json = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6ImNhbmFyeSJ9";
+        for (token, behind) in [
+            (
+                format!("{header}.{of_json}.dBjftJeZ4CVPmB92K27uhbUJU1p1r_wW1gFWFOEjXk8"),
+                "/o/r",
+            ),
+            // A short payload and a short signature.
+            (format!("{header}.eyJzdWIiOiIxIn0.abcdefghijklmnop"), "/x"),
+            (format!("{header}.e30.ab"), "/x"),
+            // Without a signature.
+            (format!("{header}.{of_json}."), "/x"),
+            // JWE: five parts, of which the key may be empty.
+            (
+                format!(
+                    "{header}.OKOawDo13gRp2ojaHV7LFpZcgV7T6DVZ.48V1_ALb6US04U3b.5eym8TW_c8SuK0lt.XFBoMYUZodetZdvT"
+                ),
+                "/x",
+            ),
+            (format!("{header}..48V1_ALb6US04U3b.5eym8TW_c8.XFBoM"), "/x"),
+            ("glpat-abcdefghijklmnopqrstuvwxyz0.01.0w0123456".to_owned(), "/x"),
+            ("glpat-abcdefghijklmnopqrstuvwxyz0.0w0123456".to_owned(), "/x"),
+            ("glpat-abcdefghijklmnopqrst".to_owned(), ".git"),
+            ("ya29.a0abcdefghijklmnopqrst".to_owned(), "/x"),
+        ] {
+            let text = format!("https://h/{token}{behind}");
+            assert_eq!(without_tokens(&text), format!("https://h/{REDACTED}{behind}"));
+            assert_eq!(tokens(&text), [&*token]);
+            assert_eq!(
+                shown_path(&format!("/{token}{behind}")),
+                format!("/{REDACTED}{behind}")
+            );
+        }
+        let encoded = format!("/{header}%2EeyJzdWIiOiIxIn0%2Ecanary/x");
+        assert!(
+            !shown_path(&encoded).contains("canary"),
+            "{}",
+            shown_path(&encoded)
+        );
     }
 
     #[test]

@@ -12,9 +12,11 @@ use landfall_states::fault::{Cause, Ended, Fault, FaultClass, Kind};
 use std::collections::BTreeSet;
 
 /// Endings in which nobody says why: the other side of ssh hung up, or something else than Git answered. Tried once more only.
-const UNKNOWN: [&str; 13] = [
+const UNKNOWN: [&str; 18] = [
     "git/garbage-answer",
     "git/git-protocol-hangup",
+    "git/git-protocol-strange",
+    "git/git-protocol-none",
     "ssh/ssh-no-git-there",
     "ssh/ssh-greets",
     "ssh/ssh-no-login",
@@ -23,6 +25,9 @@ const UNKNOWN: [&str; 13] = [
     "ssh/ssh-silent-0",
     "ssh/ssh-no-program-there",
     "ssh/ssh-remote-io",
+    "ssh/ssh-forge-notice-unauthorized",
+    "ssh/ssh-forge-on-output-ac",
+    "ssh/ssh-forge-on-output-hi",
     "ssh/words-motd-quota",
     "ssh/words-motd-space",
     // What has a file in its trace and a reason that no table knows: it is no evaluation that failed.

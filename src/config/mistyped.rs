@@ -12,7 +12,9 @@ use super::remote::{self, FORMS};
 use super::{forge, refused};
 use landfall_states::names::{RefName, Revision, quoted};
 use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::{REDACTED, is_account, is_authority, redacted};
+use landfall_states::remote::{
+    REDACTED, is_account, is_authority, is_plain_account, redacted, split_account,
+};
 use landfall_states::secret_token;
 
 /// How often a proposed correction is corrected again.
@@ -217,6 +219,11 @@ impl Text {
             );
         }
         let (base, behind) = apart(rest);
+        if let Some((helper, place)) = scheme.split_once("::")
+            && is_plain_account(helper)
+        {
+            return remote::of_helper(helper, place, base);
+        }
         let flake = "it is a Nix flake reference";
         match scheme {
             scheme if SCHEMES.contains(&scheme) => self.of_known(scheme, rest),
@@ -421,10 +428,7 @@ impl Text {
             };
         }
         let (base, behind) = apart(text);
-        let (user, rest) = match base.split_once('@') {
-            Some((user, rest)) => (Some(user), rest),
-            None => (None, base),
-        };
+        let (user, rest) = split_account(base);
         // `[git@host:22]:path` is ssh's own; a password may be anything.
         if let Some(inner) = base.strip_prefix('[')
             && let Some((inner, path)) = inner.split_once("]:")

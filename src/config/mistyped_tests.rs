@@ -112,7 +112,12 @@ const MEANT: &[(&str, &str)] = &[
     (":path", "write https://"),
     ("@host:path", "write https://"),
     ("git@@host:o/r", "before the @"),
-    ("a@b@host:o/r", "before the @"),
+    ("a@b@c@host:o/r", "before the @"),
+    (
+        "codecommit::eu-west-3://profile@repo",
+        "write https://git-codecommit.eu-west-3.amazonaws.com/v1/repos/repo",
+    ),
+    ("foo::https://u:pw@host/x", "write an https://"),
     ("ssh://git@/o/r", "write ssh://git@forge.example/OWNER/REPO"),
     ("ftp://forge/a", "write https://"),
     ("s3://bucket/x", "write https://"),

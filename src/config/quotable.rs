@@ -85,13 +85,14 @@ pub(super) fn may_be_quoted(address: &str, bare: Bare) -> bool {
 fn apart(text: &str) -> (Option<&str>, &str) {
     let mut found: (Option<&str>, &str) = (None, text);
     // Some write two.
-    while let Some((scheme, rest)) = first_scheme(found.1) {
+    while let Some((scheme, rest)) = first_scheme(found.1, found.0.is_none()) {
         found = (Some(scheme), rest);
     }
     found
 }
 
-fn first_scheme(text: &str) -> Option<(&str, &str)> {
+/// `is_first`: nothing stands before it. Behind a scheme, the name of a kind is one of a server or of a user.
+fn first_scheme(text: &str, is_first: bool) -> Option<(&str, &str)> {
     let lower = text.to_ascii_lowercase();
     let behind_of = |head: &str, signs: &[char]| {
         lower.strip_prefix(head)?;
@@ -103,7 +104,10 @@ fn first_scheme(text: &str) -> Option<(&str, &str)> {
     let known = SCHEMES
         .iter()
         .find_map(|scheme| behind_of(scheme, &[':', ';', '/', ' ']))
-        .or_else(|| KINDS.iter().find_map(|kind| behind_of(kind, &[':'])));
+        .or_else(|| {
+            let mut kinds = KINDS.iter().filter(|_| is_first);
+            kinds.find_map(|kind| behind_of(kind, &[':']))
+        });
     known
         .or_else(|| {
             // An @ before it belongs to what is looked at.

@@ -8,8 +8,7 @@
 use super::objection::Objection;
 use super::url::{self, Secret};
 use super::{forge, server};
-use landfall_states::remote::RemoteUrl;
-use landfall_states::remote::percent_decoded;
+use landfall_states::remote::{RemoteUrl, percent_decoded, split_account};
 use landfall_states::secret_token;
 use std::net::Ipv6Addr;
 
@@ -36,7 +35,10 @@ pub(super) const FORMS: &str = "write https://forge.example/OWNER/REPO, git@forg
 pub(super) fn objection(remote: &RemoteUrl) -> Option<Objection> {
     let text = remote.expose();
     match text.split_once("://") {
-        Some((scheme, rest)) => of_url(scheme, rest),
+        Some((scheme, rest)) => match scheme.split_once("::") {
+            Some((helper, place)) => Some(of_helper(helper, place, rest)),
+            None => of_url(scheme, rest),
+        },
         None if text.starts_with('/') => of_path(text),
         None if secret_token::has_token(text)
             || secret_token::is_secret_in_path(text.trim_end_matches(['?', '#'])) =>
@@ -55,6 +57,27 @@ fn write(form: &str) -> String {
             Some(Objection { fix, .. }) => fix,
         },
         Err(_) => FORMS.to_owned(),
+    }
+}
+
+/// An address for a program `git-remote-HELPER` (gitremote-helpers(7)). `place` and `rest`: what stands before and behind `://`.
+pub(super) fn of_helper(helper: &str, place: &str, rest: &str) -> Objection {
+    // Of Amazon's own the address is known that Git needs.
+    let (_, name) = rest.split_once('@').unwrap_or(("", rest));
+    let is_plain = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !text.is_empty() && text.bytes().all(plain)
+    };
+    let fix = if helper == "codecommit" && is_plain(place) && is_plain(name) {
+        write(&format!(
+            "https://git-codecommit.{place}.amazonaws.com/v1/repos/{name}"
+        ))
+    } else {
+        "write an https:// or an ssh:// address, or an absolute path".to_owned()
+    };
+    Objection {
+        why: format!("{helper}:: names a Git remote helper, and landfall allows only Git's own protocols"),
+        fix,
     }
 }
 
@@ -163,6 +186,14 @@ fn of_url(scheme: &str, rest: &str) -> Option<Objection> {
         None => (None, authority),
     };
     let name = host.split(':').next().unwrap_or_default();
+    if scheme == "git"
+        && let Some(https) = server::instead_of_git(name)
+    {
+        return refused(
+            &format!("{https} does not answer git://"),
+            write(&format!("https://{https}{path}")),
+        );
+    }
     if scheme.ends_with("ssh") && server::has_one_account(name) {
         let form = format!("{scheme}://git@{host}{path}");
         match user {
@@ -267,9 +298,7 @@ pub(super) fn without_brackets(user: Option<&str>, host: &str, path: &str) -> (S
 }
 
 fn of_ssh(text: &str) -> Option<Objection> {
-    let (user, rest) = text
-        .split_once('@')
-        .map_or((None, text), |(user, rest)| (Some(user), rest));
+    let (user, rest) = split_account(text);
     let (host, path) = if let Some(inner) = rest.strip_prefix('[') {
         let end = rest.find("]:")?;
         if inner[..end - 1].parse::<Ipv6Addr>().is_err() {
@@ -306,10 +335,7 @@ fn of_ssh(text: &str) -> Option<Objection> {
         });
     }
     if user.is_none() && path.starts_with(':') {
-        return Some(Objection {
-            why: format!("{host}:: names a Git remote helper, and landfall allows only Git's own protocols"),
-            fix: "write an https:// or an ssh:// address, or an absolute path".into(),
-        });
+        return Some(of_helper(host, "", ""));
     }
     let account = user.map_or(String::new(), |user| format!("{user}@"));
     if path.starts_with(':') {
@@ -539,6 +565,22 @@ mod tests {
         ("fd::17", "a Git remote helper", "https://"),
         ("foo::bar", "a Git remote helper", "https://"),
         (
+            "codecommit::us-east-1://repo",
+            "codecommit:: names a Git remote helper",
+            "write https://git-codecommit.us-east-1.amazonaws.com/v1/repos/repo",
+        ),
+        (
+            "foo::https://forge.example/o/r",
+            "foo:: names a Git remote helper",
+            "write an https://",
+        ),
+        ("git@git@github.com:o/r", "only git@", "write git@github.com:o/r"),
+        (
+            "ssh://me@corp.example@github.com/o/r",
+            "only git@",
+            "write ssh://git@github.com/o/r",
+        ),
+        (
             "https://forge.example/ghp_canaryabcdefghijklmnopqrstuvwxyz01/ops/x",
             "a token",
             "landfall.repository-token",
@@ -593,6 +635,21 @@ mod tests {
         ),
         ("bob@gitlab.com:o/r", "only git@", "write git@gitlab.com:o/r"),
         (
+            "git://github.com/ops/nix",
+            "does not answer git://",
+            "write https://github.com/ops/nix",
+        ),
+        (
+            "git://gitlab.com:9418/ops/nix.git",
+            "does not answer git://",
+            "write https://gitlab.com/ops/nix.git",
+        ),
+        (
+            "git://codeberg.org/ops/nix/src/branch/main",
+            "does not answer git://",
+            "write https://codeberg.org/ops/nix,",
+        ),
+        (
             "git@ssh.github.com:443/o/%zz",
             "cannot have a port",
             "write %25 for",
@@ -625,6 +682,14 @@ mod tests {
             // The account of a key at AWS CodeCommit looks like a token, and is none.
             "ssh://APKAEIBAERJR2EXAMPLE@git-codecommit.us-east-1.amazonaws.com/v1/repos/x",
             "git://forge.example/r",
+            // Accounts with an @, as Git and ssh take them.
+            "ssh://user@domain.com@source.developers.google.com:2022/p/P/r/R",
+            "ssh://john.doe%40corp.com@gerrit.example:29418/x",
+            "git+ssh://a@b@forge.example/x",
+            "ssh://john+git@corp.com@[fd00::1]:22/x",
+            "user@domain.com@forge.example:o/r",
+            "user@domain.com@[fd00::1]:o/r",
+            "git://git.kernel.org/pub/scm/git/git.git",
             "git@forge.example:o/r",
             "git@forge.example:/srv/o/r",
             "ssh://forge.example/o/r",

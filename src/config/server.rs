@@ -19,6 +19,15 @@ const OF_TWO_PARTS: [&str; 6] = [
 ];
 /// Forges whose repositories may lie deeper.
 const OF_MORE_PARTS: [&str; 1] = ["gitlab.com"];
+/// Forges that do not answer git://, with the server that answers https.
+const WITHOUT_GIT: [(&str, &str); 6] = [
+    ("github.com", "github.com"),
+    ("www.github.com", "github.com"),
+    ("ssh.github.com", "github.com"),
+    ("gitlab.com", "gitlab.com"),
+    ("codeberg.org", "codeberg.org"),
+    ("bitbucket.org", "bitbucket.org"),
+];
 /// Behind a repository's path with a number: a page of any forge.
 const NUMBERED: [&str; 5] = ["pull", "pulls", "issues", "merge_requests", "pull-requests"];
 /// Longest name of a server (RFC 1035, section 2.3.4).
@@ -133,6 +142,13 @@ pub(super) fn page_objection(host: &str, path: &str) -> Option<Objection> {
 pub(super) fn has_one_account(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     (OF_TWO_PARTS.contains(&&*host) || OF_MORE_PARTS.contains(&&*host)) && !host.starts_with("www.")
+}
+
+/// Where a forge answers that does not answer git://.
+pub(super) fn instead_of_git(host: &str) -> Option<&'static str> {
+    let host = host.to_ascii_lowercase();
+    let (_, https) = WITHOUT_GIT.iter().find(|(forge, _)| *forge == host)?;
+    Some(https)
 }
 
 /// What stands against `host:path`, as ssh is given it.

@@ -13,7 +13,7 @@ use super::{refused, server};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use landfall_states::remote::{WIDE_AT, is_account, is_authority, percent_decoded};
+use landfall_states::remote::{WIDE_AT, is_account, is_authority, is_plain_account, percent_decoded};
 use landfall_states::secret_token;
 
 /// What stands in a URL and may be a secret.
@@ -139,7 +139,7 @@ fn is_setting(name: &str, value: &str) -> bool {
         Value::Number => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
         Value::Flag => matches!(&*value, "true" | "false" | "1" | "0"),
         Value::Words => only(b"._-, "),
-        Value::Path => (value.starts_with('/') || is_account(&value)) && only(b"._-/+?="),
+        Value::Path => (value.starts_with('/') || is_plain_account(&value)) && only(b"._-/+?="),
         Value::Address => match value.split_once("://") {
             Some((scheme, rest)) => secret(scheme, rest, |_, _| false).is_none() && !rest.contains('@'),
             None => is_authority(&value) || value == "auto" || value == "daemon",
@@ -309,6 +309,14 @@ fn of_address(url: &str, scheme: &str, rest: &str) -> Option<(String, String)> {
     let (host, path, _) = parts(rest);
     let is_ssh = scheme.contains("ssh");
     // Nothing of the path of a cache has this sign, and a password may end in it.
+    let (user, _) = host.rsplit_once('@').unwrap_or(("", host));
+    if is_ssh && user.contains(['@', '%']) {
+        return Some(refused(
+            hidden(scheme),
+            "its account has an @, which Nix does not accept",
+            "use an account of the server without an @",
+        ));
+    }
     if rest.contains('@') && !(is_ssh && rest.matches('@').count() == 1) {
         return Some(refused(
             hidden(scheme),

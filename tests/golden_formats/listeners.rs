@@ -370,11 +370,21 @@ fn worded_as_kept(name: &str, mut lines: Vec<Line>) -> Vec<Line> {
 }
 
 /// Causes that came later, to which a reader of before is deaf, by the file that has them.
-const LATER: [(&str, &[Cause]); 2] = [
+const LATER: [(&str, &[Cause]); 4] = [
+    ("ending-of-an-old-tool.jsonl", &[Cause::ToolTooOld]),
     ("later-endings.jsonl", &[Cause::ProxyRefuses]),
     (
         "endings-forbidden-or-in-the-way.jsonl",
         &[Cause::Forbidden, Cause::InTheWay],
+    ),
+    (
+        "endings-of-servers.jsonl",
+        &[
+            Cause::HostKeyRevoked,
+            Cause::HostCertificate,
+            Cause::SshSettings,
+            Cause::NetworkRefused,
+        ],
     ),
 ];
 

@@ -25,7 +25,7 @@ const ACCESS: &str = "give this account access to the input (an ssh key, or a to
 const OTHER: &str = "fix what Nix reports";
 
 /// What helps, by the cause.
-const HELPS: [(&[Cause], &str); 12] = [
+const HELPS: [(&[Cause], &str); 16] = [
     (
         &[
             Cause::Network,
@@ -47,8 +47,24 @@ const HELPS: [(&[Cause], &str); 12] = [
         "use a private key in OpenSSH format that only this account can read",
     ),
     (
-        &[Cause::HostKey, Cause::HostKeyChanged],
+        &[Cause::HostKey],
         "add the server's key to ~/.ssh/known_hosts (ssh-keyscan shows it; verify it first)",
+    ),
+    (
+        &[Cause::HostKeyChanged],
+        "ask the operator of the server, then replace its key in ~/.ssh/known_hosts",
+    ),
+    (
+        &[Cause::HostKeyRevoked],
+        "do not trust this server: ask its operator, and add its new key to ~/.ssh/known_hosts when it has one",
+    ),
+    (
+        &[Cause::HostCertificate],
+        "correct the server's name in flake.nix, or ask the operator of the server for a valid host certificate",
+    ),
+    (
+        &[Cause::NetworkRefused],
+        "allow this network's address at the forge (its IP allow list), or use another network",
     ),
     (
         &[Cause::CaptivePortal],
@@ -132,7 +148,7 @@ const OF_SSH: [&str; 4] = [
 /// Whether ssh says there why it failed.
 fn is_of_ssh(line: &str) -> bool {
     line.starts_with("ssh: ")
-        || line.starts_with("ERROR: ")
+        || tool_errors::is_of_forge(line)
         || OF_SSH.iter().any(|words| line.contains(words))
 }
 

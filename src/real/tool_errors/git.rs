@@ -1,27 +1,53 @@
 //! Errors of Git and of the ssh that it starts, by the rules of `tool_errors`.
 //!
-//! A line that begins with `remote:`, or that a forge's ssh server prints before it hangs up (`ERROR:`), comes from the other
-//! side. It counts if Git was refused and nothing else says why, and never says anything about this machine. A banner of an
-//! ssh server has no mark, so ssh is told to print none (`git::command`). Without a known sentence the cause is `Unknown`.
+//! A line that begins with `remote:`, or that a forge's ssh server prints before it hangs up (`ERROR:`, `Gitea:`), comes from the
+//! other side. It counts if Git was refused and nothing else says why, and never says anything about this machine. What such a server
+//! prints without a mark counts last, as a whole line, and only where Git could not read at all. A banner of an ssh server has no mark
+//! either, so ssh is told to print none (`git::command`). Without a known sentence the cause is `Unknown`.
 //! Git's progress, and what it prints on success, is ignored.
 
-use super::forge_says::FORGE;
+use super::forge_says::{FORGE, FORGE_FAILED, MARKS, UNMARKED};
 use super::git_says::{
     ANSWERED, BEFORE_REASON, BY_REMOTE, CAME_DAMAGED, CUT_SHORT, DAMAGED_THERE, FORBIDDEN_PATH, GIT, MEMORY,
     NETWORK, NO_GIT_THERE, NO_SUBMODULE, NOT_SERVED, OUT_OF_ROOM, OWNERSHIP, REFUSED, REMOTE_FAILED, SHALLOW,
-    SSH, SSH_NETWORK, STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
+    STRANGE_ANSWER, SUBMODULE_SETTING, UNWRITTEN, WITHOUT_REASON,
 };
 use super::shared::{FILES, behind_address, tls_or_proxy, transfer};
+use super::ssh_says::{HOST_CERTIFICATE, HOST_KEY, SSH, SSH_NETWORK, UNVERIFIED};
 use super::{NO_MEMORY, Places, first_row, gives_reason, is_any};
 use landfall_states::fault::{Cause, Ended, Fault, Remedy};
 
 /// A line of the other side's, without what marks it.
 fn of_remote(line: &str) -> Option<&str> {
     line.strip_prefix("remote:")
-        .or_else(|| line.starts_with("ERROR:").then_some(line))
+        .or_else(|| is_of_forge(line).then_some(line))
         .or_else(|| line.starts_with("fatal: remote error:").then_some(line))
         .map(str::trim)
 }
+
+/// Whether a forge's ssh server put its mark before a line.
+pub fn is_of_forge(line: &str) -> bool {
+    MARKS.iter().any(|mark| line.starts_with(mark))
+}
+
+/// The lines of the other side's. Where one is empty, its reason stands below, indented.
+fn of_remotes<'l>(lines: &[&'l str]) -> Vec<&'l str> {
+    let below = |at: usize| {
+        let reason = lines.get(at + 1).filter(|line| line.starts_with(' '));
+        reason.map(|line| line.trim())
+    };
+    lines
+        .iter()
+        .enumerate()
+        .filter_map(|(at, line)| match of_remote(line)? {
+            NO_REASON => Some(below(at).unwrap_or(NO_REASON)),
+            said => Some(said),
+        })
+        .collect()
+}
+
+/// What Git prints where the other side begins its reason with a line feed.
+const NO_REASON: &str = "fatal: remote error:";
 
 /// Whether a line is Git's, ssh's, or one of theirs that quotes the other side. Names of files are listed indented.
 fn is_own(line: &str) -> bool {
@@ -64,7 +90,11 @@ fn of_forge(line: &str) -> &str {
         "GitLab: ",
         "Gitea: ",
         "Forgejo: ",
+        "Gogs: ",
+        "conq: ",
+        "FATAL: ",
         "error: ",
+        "fatal: ",
     ]
     .iter()
     .fold(line, |line, mark| line.strip_prefix(mark).unwrap_or(line))
@@ -86,16 +116,27 @@ fn of_curl(line: &str) -> Option<&str> {
         })
 }
 
+/// Why the other side refused, in its own words.
+fn why_refused<'l>(own: &[&str], remote: &[&'l str]) -> Option<(Cause, &'l str)> {
+    own.iter().find(|line| is_any(line, REFUSED))?;
+    remote.iter().rev().find_map(|line| {
+        let (cause, _) = first_row(&[FORGE], &[of_forge(line)])?;
+        Some((cause, *line))
+    })
+}
+
 /// What Git's lines mean, and which line says so. `lines` are everything that it printed.
 pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause, &'l str)> {
     let own: Vec<&str> = lines.iter().copied().filter(|line| is_own(line)).collect();
-    let remote: Vec<&str> = lines.iter().filter_map(|line| of_remote(line)).collect();
+    let remote = of_remotes(lines);
     let curl: Vec<(&str, &str)> = own
         .iter()
         .rev()
         .filter_map(|line| of_curl(line).map(|said| (*line, said)))
         .collect();
-    if let Some(found) = first_row(&[SSH], &own) {
+    let is_unverified = own.iter().any(|line| is_any(line, UNVERIFIED));
+    let certificate = if is_unverified { HOST_CERTIFICATE } else { &[] };
+    if let Some(found) = first_row(&[HOST_KEY, certificate, SSH], &own) {
         return Some(found);
     }
     let in_the_way = curl
@@ -104,15 +145,8 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
     if in_the_way.is_some() {
         return in_the_way;
     }
-    // The other side said why it refused.
-    if own.iter().any(|line| is_any(line, REFUSED)) {
-        let why = remote.iter().rev().find_map(|line| {
-            let (cause, _) = first_row(&[FORGE], &[of_forge(line)])?;
-            Some((cause, *line))
-        });
-        if why.is_some() {
-            return why;
-        }
+    if let Some(why) = why_refused(&own, &remote) {
+        return Some(why);
     }
     let answered = curl.iter().find_map(|(line, said)| {
         let cause = first_row(&[ANSWERED], &[said]).map(|(cause, _)| cause);
@@ -122,7 +156,12 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
         Some((cause?, *line))
     });
     let network = || first_row(&[SSH_NETWORK, NETWORK], &own);
-    if let Some(found) = first_row(&[REMOTE_FAILED], &remote)
+    let failed = || {
+        let is_failure = |line: &&&str| is_any(of_forge(line), FORGE_FAILED);
+        let line = remote.iter().rev().find(is_failure)?;
+        Some((Cause::RemoteTrouble, *line))
+    };
+    if let Some(found) = first_row(&[REMOTE_FAILED], &remote).or_else(failed)
         && answered.is_none()
         && (says_no_reason(lines) || network().is_some())
     {
@@ -159,6 +198,7 @@ pub(super) fn decide<'l>(lines: &[&'l str], places: Places<'_>) -> Option<(Cause
             first_row(&[DAMAGED_THERE], &own).filter(|_| by_remote)
         })
         .or_else(|| first_row(&[GIT], &own))
+        .or_else(|| first_row(&[UNMARKED], &own).filter(|_| says_no_reason(lines)))
         .or_else(|| first_row(&[STRANGE_ANSWER], &own))
         .or_else(network)
 }
@@ -176,13 +216,18 @@ pub(super) fn last_own<'l>(lines: &[&'l str]) -> Option<&'l str> {
     let own = |line: &&&str| is_last(line);
     let said = |line: &&&str| ["fatal:", "error:"].iter().any(|begin| line.starts_with(begin));
     let mut lines_own = lines.iter().filter(own);
-    lines
-        .iter()
-        .filter(own)
-        .rfind(said)
-        .or_else(|| lines_own.next_back())
-        .or_else(|| lines.iter().find(|line| is_own(line)))
-        .copied()
+    let of_forge = || {
+        let is_marked = |line: &&&str| is_of_forge(line);
+        lines.iter().rfind(is_marked).copied()
+    };
+    let found = lines.iter().filter(own).rfind(said).copied();
+    if found == Some(NO_REASON) {
+        return of_remotes(lines).into_iter().rfind(|line| !line.is_empty());
+    }
+    found
+        .or_else(of_forge)
+        .or_else(|| lines_own.next_back().copied())
+        .or_else(|| lines.iter().copied().find(|line| is_own(line)))
 }
 
 /// The fault that a failed Git stands for. `said`: everything that it printed.
@@ -197,6 +242,8 @@ pub fn git(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
     let next = match fault.cause() {
         Some(Cause::ReferenceMissing) => lacks(&says),
         Some(Cause::Access) => gives_access(&says),
+        Some(Cause::KeyRefused) => gives_key(&says),
+        Some(Cause::Address) => corrects_address(&says),
         Some(Cause::Unknown) => unclear(&says),
         Some(Cause::Memory) => Some(Remedy::change(
             // What a repository needs is known; more than that is what the other side sends.
@@ -230,7 +277,9 @@ fn lacks(says: Says<'_>) -> Option<Remedy> {
 
 /// Who may read the repository: a server over HTTP says whether it was given a login.
 fn gives_access(says: Says<'_>) -> Option<Remedy> {
-    let words = if says(OWNERSHIP) {
+    let words = if says(&["fatal: ~ any * ~ denied by *", "~: fatal: ~ any * ~ denied by *"]) {
+        "give the key's account read access in the configuration of gitolite, or correct the path in repository.remote"
+    } else if says(OWNERSHIP) {
         "on the server, give the repository to the account that runs Git (chown -R), or let that account use it (as that account: git config --global --add safe.directory PATH)"
     } else if says(&[
         "fatal: could not read username for 'http://*': *",
@@ -253,6 +302,30 @@ fn gives_access(says: Says<'_>) -> Option<Remedy> {
         return None;
     };
     Some(Remedy::change(words))
+}
+
+/// Which key the server takes, where it says more than that it refuses this one.
+fn gives_key(says: Says<'_>) -> Option<Remedy> {
+    let words = if says(&["error: you're using *"]) {
+        "provide a key of a newer type (ssh-keygen -t ed25519 makes one) as credential landfall.ssh-key, and add it at the forge"
+    } else if says(&["error: we're doing an ssh key audit*"]) {
+        "approve this key at the forge (its message has the address)"
+    } else {
+        return None;
+    };
+    Some(Remedy::change(words))
+}
+
+/// The way to a repository that its server does not offer here.
+fn corrects_address(says: Says<'_>) -> Option<Remedy> {
+    let words = if says(&["*the unauthenticated git protocol on port 9418 is no longer supported*"]) {
+        "set repository.remote to the https:// address of that repository: this server no longer answers git://"
+    } else if says(&["~: ssh has been disabled*"]) {
+        "set repository.remote to the https:// address of that repository: this server does not offer ssh"
+    } else {
+        return None;
+    };
+    Some(Remedy::change_and_install(words))
 }
 
 /// What nobody knows of a remote: who looks at it by hand sees more.

@@ -1,111 +1,10 @@
-//! The sentences of Git, of ssh, and of forges, by the rules of `tool_errors`, as templates in lower case.
+//! The sentences of Git, by the rules of `tool_errors`, as templates in lower case.
 //!
-//! Sources: the samples in tests/tool_errors, Git 2.39 to 2.47, OpenSSH 9.2, and what forges are known to print.
+//! Sources: the samples in tests/tool_errors, and Git 2.39 to 2.47. `ssh_says` and `forge_says` have those of ssh and of forges.
 //! `tool_errors::git` decides which of them counts first.
 
 use super::{Row, row};
 use landfall_states::fault::Cause;
-
-/// What ssh says.
-pub(super) const SSH: &[Row] = &[
-    row(
-        Cause::SshAlgorithms,
-        &[
-            "unable to negotiate with ~ port ~: no matching * found. their offer: *",
-            "bad configuration option: *",
-            "~: line ~: bad configuration option: *",
-            "command-line line ~: bad configuration option: *",
-            "command-line: line ~: bad configuration option: *",
-            "bad server host key: *",
-            "ssh_dispatch_run_fatal: connection to ~ port ~: invalid key length",
-            "ssh_dispatch_run_fatal: connection to ~ port ~: unknown or unsupported key type",
-            "ssh_dispatch_run_fatal: connection to ~ port ~: error in libcrypto",
-        ],
-    ),
-    row(
-        Cause::Address,
-        &[
-            "hostname contains invalid characters",
-            "remote username contains invalid characters",
-            "bad port '*'",
-            "bad port specification *",
-            // A name has no colon: what Git took for a part of it was meant as a port.
-            "ssh: could not resolve hostname ~:~: *",
-        ],
-    ),
-    row(
-        Cause::HostKeyChanged,
-        &[
-            "@    warning: remote host identification has changed!     @",
-            "host key for ~ has changed and you have requested strict checking.",
-            "~ host key for ~ has changed and you have requested strict checking.",
-        ],
-    ),
-    row(
-        Cause::HostKey,
-        &[
-            "host key verification failed.",
-            "no ~ host key is known for ~ and you have requested strict checking.",
-        ],
-    ),
-    row(
-        Cause::KeyUnusable,
-        &[
-            "load key \"*\": *",
-            "@         warning: unprotected private key file!          @",
-            "permissions ~ for '*' are too open.",
-            "no such identity: *: no such file or directory",
-            "bad permissions: ignore key: *",
-        ],
-    ),
-    row(
-        Cause::KeyRefused,
-        &[
-            "~: permission denied (*).",
-            "permission denied (*).",
-            "permission denied, please try again.",
-            "received disconnect from ~ port ~: too many authentication failures*",
-            "received disconnect from ~ port ~: no supported authentication methods available*",
-        ],
-    ),
-    row(
-        Cause::ProgramMissing,
-        &[
-            "error: cannot run ~: no such file or directory",
-            "fatal: cannot exec '*': no such file or directory",
-            "~/ssh: no such file or directory",
-            "~: line ~: ssh: command not found",
-            "~: ~: ssh: not found",
-            "~: ssh: not found",
-        ],
-    ),
-];
-
-/// What ssh says of the network.
-pub(super) const SSH_NETWORK: &[Row] = &[row(
-    Cause::Network,
-    &[
-        "ssh: connect to host ~ port ~: *",
-        "ssh: could not resolve hostname ~: *",
-        "connection closed by ~ port ~",
-        "connection closed by ~",
-        "connection reset by ~ port ~",
-        "connection to ~ port ~ timed out",
-        "connection timed out during banner exchange",
-        "kex_exchange_identification: *",
-        "ssh_exchange_identification: *",
-        "banner exchange: *",
-        "ssh_dispatch_run_fatal: connection to ~ port ~: *",
-        "client_loop: send disconnect: *",
-        "timeout, server ~ not responding.",
-        "connection to ~ closed by remote host.",
-        "received disconnect from ~ port ~:*",
-        "disconnected from ~ port ~",
-        "packet_write_wait: connection to ~ port ~: *",
-        "read from remote host ~: *",
-        "write failed: broken pipe",
-    ],
-)];
 
 /// A remote that has a part of its history only.
 pub(super) const SHALLOW: &[&str] = &[
@@ -478,7 +377,11 @@ pub(super) const DAMAGED_THERE: &[Row] = &[row(
 )];
 
 /// The other side's Git, which tells why it refused.
-pub(super) const BY_REMOTE: &[&str] = &["fatal: git upload-pack: *", "fatal: remote error: *"];
+pub(super) const BY_REMOTE: &[&str] = &[
+    "fatal: git upload-pack: *",
+    "fatal: remote error: *",
+    "fatal: remote error:",
+];
 
 /// What Git says of the network.
 pub(super) const NETWORK: &[Row] = &[row(
@@ -555,6 +458,8 @@ pub(super) const REFUSED: &[&str] = &[
     "fatal: authentication failed for '*'",
     "fatal: repository '*' not found",
     "fatal: remote error: *",
+    // The reason stands below.
+    "fatal: remote error:",
     "fatal: unable to access '*': the requested url returned error: 4~",
 ];
 

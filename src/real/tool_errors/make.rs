@@ -124,8 +124,26 @@ const MAKE: &[Row] = &[
         ],
     ),
     row(
+        Cause::ToolTooOld,
+        &[
+            "*has unsupported feature(s)*",
+            "*has unsupported read-only feature(s)*",
+            "*filesystem revision too high*",
+            "*get a newer version of *",
+        ],
+    ),
+    row(
         Cause::Damaged,
         &[
+            "*is corrupt, and you might try running e2fsck with an alternate superblock*",
+            "*superblock checksum does not match superblock*",
+            "*the superblock or the partition table is likely to be corrupt*",
+            "*failed to read sector *",
+            "*logical sector size (*",
+            "*currently, only 1 or 2 fats are supported*",
+            "*bad fat32 root directory*",
+            "*has no space for any data clusters*",
+            "*too many clusters (*",
             "*bad magic number*",
             "*short read*",
             "*superblock is corrupt*",
@@ -182,6 +200,7 @@ fn own<'l>(program: &str, line: &'l str) -> &'l str {
     let line = match line.split_once(' ') {
         Some((device, said)) if device.starts_with("/dev/") => match said {
             "is mounted." | "is in use." => return line,
+            said if said.starts_with("has unsupported feature(s): ") => return line,
             _ if device.ends_with(':') => said,
             _ => "",
         },
@@ -216,9 +235,10 @@ pub fn make(what: &str, how: Ended, said: &str, places: Places<'_>) -> Fault {
         let printed = whole.iter().rfind(|printed| own(&how.program, printed) == line);
         (cause, printed.copied().unwrap_or(line))
     });
-    // Exit codes say more than the words of these two: e2fsck(8), cryptsetup(8).
+    // Exit codes say more than the words of these: e2fsck(8), fsck.fat(8), cryptsetup(8).
     let by_code = match (how.program.as_str(), how.code) {
         ("e2fsck", Some(code)) if code & 0b100 != 0 => Some(Cause::Damaged),
+        ("fsck.fat" | "fsck.vfat", Some(1)) => Some(Cause::Damaged),
         ("cryptsetup", Some(2)) => Some(Cause::Passphrase),
         ("cryptsetup", Some(3)) => Some(Cause::Memory),
         ("cryptsetup", Some(4)) => Some(Cause::TargetGone),

@@ -21,8 +21,9 @@ mod nix_cache_says;
 mod nix_database_says;
 mod nix_says;
 mod shared;
+mod ssh_says;
 
-pub use git::{git, of_ssh};
+pub use git::{git, is_of_forge, of_ssh};
 pub use install::install;
 pub use make::make;
 pub use nix::{Said, nix, nix_plain};

@@ -7,7 +7,8 @@
 //! `nix::log` reads the machine log.
 
 use super::nix_cache_says::{
-    LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE, SETTINGS,
+    FROM_JSON, JSON_PAGE, LIMITED, NO_ADDRESS, NO_CACHE, NO_KEY, NO_NARINFO, NO_STORE, REFUSED_CACHE,
+    SETTINGS,
 };
 use super::nix_database_says::{DATABASE, DATABASE_ERRORS, DATABASE_FORBIDDEN, DATABASE_FULL, IN_THE_WAY};
 use super::nix_says::{
@@ -41,10 +42,10 @@ pub struct Said {
     bare: bool,
     /// Whether an error has a place in the configuration, or a trace.
     placed: bool,
-    /// Whether an error has colours for what it quotes, and quotes nothing.
-    quotes_nothing: bool,
     /// Whether the configuration was reading JSON.
     in_json: bool,
+    /// Whether a trace was left out: it was evaluating.
+    untraced: bool,
     /// Whether it evaluates: what is said without a place may be the configuration's words.
     evaluates: bool,
     /// Whether it was run without its machine log: then it may evaluate, and what has a place does.
@@ -53,6 +54,9 @@ pub struct Said {
 
 /// What stands in place of an error that the configuration throws.
 const THROWN: &str = "the configuration throws an error";
+
+/// What Nix prints instead of a trace.
+const UNTRACED: &str = "(use '--show-trace'";
 
 /// A number and a bar, as before a quoted line of the configuration.
 fn is_excerpt(line: &str) -> bool {
@@ -83,10 +87,11 @@ impl Said {
     pub fn message(&mut self, level: u64, text: &str, bare: bool) {
         let text = text.trim();
         // The configuration speaks through these.
-        if ["trace: ", "evaluation warning: ", "(use '--show-trace'"]
+        if ["trace: ", "evaluation warning: ", UNTRACED]
             .iter()
             .any(|begin| text.starts_with(begin))
         {
+            self.untraced |= text.starts_with(UNTRACED);
             return;
         }
         if level > 0 || text.starts_with("warning:") {
@@ -127,7 +132,6 @@ impl Said {
                 .any(|address| sentence.contains(&format!("'{address}': ")));
         // Nor for the Git that it started, which has said before why it failed.
         let is_git = !self.children.is_empty() && first_own(&[BY_GIT], &[&sentence]).is_some();
-        self.quotes_nothing |= bare;
         if bare && !is_transfer && !is_git && !is_any(without_mark(&sentence), BARE) {
             self.bare = true;
         }
@@ -162,7 +166,7 @@ impl Said {
                 place = line.strip_prefix("… ").filter(|place| is_any(place, OWN_PLACES));
                 file = line.strip_prefix("… ").filter(|place| is_any(place, OWN_FILES));
                 self.placed |= file.is_none();
-                self.in_json |= line.starts_with("… while calling the 'fromJSON' builtin");
+                self.in_json |= is_any(line, FROM_JSON);
                 throws = line.starts_with("… while calling the 'throw' builtin");
                 aborts = line.starts_with("… while calling the 'abort' builtin");
             } else if frames_a_log(line) {
@@ -227,6 +231,7 @@ impl Said {
                 .iter()
                 .any(|begin| line.starts_with(begin));
             let goes_on = line.starts_with(' ') || line.is_empty();
+            said.untraced |= line.starts_with(UNTRACED);
             if begins || !goes_on {
                 said.message(0, &std::mem::take(&mut message), false);
             }
@@ -309,10 +314,10 @@ impl Said {
     /// The lock file is JSON, and so is what a forge answers; the configuration reads some too.
     fn of_json<'s>(&self, own: &[&'s str]) -> Option<(Cause, &'s str)> {
         let (_, line) = first_own(&[JSON], own)?;
-        let answered = !self.quotes_nothing || !self.transfers.is_empty();
         let cause = match () {
-            () if self.in_json => Cause::Evaluation,
-            () if answered && line.contains("last read: '<") => Cause::CaptivePortal,
+            // What came from elsewhere is read outside of any evaluation.
+            () if self.in_json || self.untraced => Cause::Evaluation,
+            () if !self.transfers.is_empty() && line.contains("last read: '<") => Cause::CaptivePortal,
             () => Cause::LockFile,
         };
         Some((cause, line))
@@ -540,7 +545,7 @@ pub fn nix(what: &str, how: Ended, said: &Said, places: Places<'_>) -> Fault {
     let found = said.decide(places);
     // A Nix that was killed did not judge what it was doing.
     let found = found.filter(|(cause, _)| how.code.is_some() || *cause == Cause::Memory);
-    let next = found.and_then(|(cause, line)| remedy(cause, line));
+    let next = found.and_then(|(cause, line)| remedy(cause, line, said.is_plain));
     let fault = super::fault(what, how, found, said.last());
     match next {
         Some(next) => fault.with_next(next),
@@ -548,8 +553,8 @@ pub fn nix(what: &str, how: Ended, said: &Said, places: Places<'_>) -> Fault {
     }
 }
 
-/// What to do, where the sentence says more than its cause.
-fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
+/// What to do, where the sentence says more than its cause. `is_plain`: it does not tell what it asked for.
+fn remedy(cause: Cause, line: &str, is_plain: bool) -> Option<Remedy> {
     let says = |templates: &[&str]| is_any(without_mark(line), templates);
     let words = match cause {
         Cause::CacheAccess if says(NO_CACHE) && !says(NO_CACHE.get(1..).unwrap_or_default()) => {
@@ -566,6 +571,12 @@ fn remedy(cause: Cause, line: &str) -> Option<Remedy> {
         }
         Cause::NixSettings if says(NO_KEY) => {
             "copy the complete key that the cache publishes into nix.trusted_public_keys, or into /etc/nix/nix.conf of the installer, as NAME:KEY"
+        }
+        Cause::LockFile if is_plain && says(JSON_PAGE) => {
+            "run nix flake lock, and push flake.lock; if it is right, log in to the network (open http://neverssl.com in a browser)"
+        }
+        Cause::Evaluation if says(JSON_PAGE) => {
+            "fix the JSON that the configuration reads (builtins.fromJSON), and push it"
         }
         // Older versions do not say what came: a page of a network's login, or bytes that were damaged.
         Cause::BadBytes if says(NO_NARINFO) => {

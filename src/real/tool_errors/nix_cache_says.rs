@@ -86,3 +86,12 @@ pub(super) const NO_ADDRESS: &[&str] = &[
     "url rejected: *",
     "unsupported protocol *",
 ];
+
+/// What is no JSON and begins as a web page does, or as a conflict of Git's.
+pub(super) const JSON_PAGE: &[&str] = &["[json.exception.parse_error.~] parse error *last read: '<*"];
+
+/// Where the configuration reads JSON.
+pub(super) const FROM_JSON: &[&str] = &[
+    "… while calling the 'fromjson' builtin*",
+    "… while decoding a json string*",
+];

@@ -74,6 +74,15 @@ pub enum Cause {
     /// The server shows another host key than the known one.
     #[serde(rename = "host_key_changed")]
     HostKeyChanged,
+    /// The server's host key is one that was revoked.
+    #[serde(rename = "host_key_revoked")]
+    HostKeyRevoked,
+    /// The server's host certificate is not for this server, or ssh cannot use it.
+    #[serde(rename = "host_certificate")]
+    HostCertificate,
+    /// ssh cannot use one of its settings.
+    #[serde(rename = "ssh_settings")]
+    SshSettings,
     /// The two sides of ssh have no algorithm in common.
     #[serde(rename = "ssh_algorithms")]
     SshAlgorithms,
@@ -89,6 +98,9 @@ pub enum Cause {
     /// The account or repository is suspended at the forge.
     #[serde(rename = "suspended")]
     Suspended,
+    /// The forge answers this machine's network address nothing.
+    #[serde(rename = "network_refused")]
+    NetworkRefused,
     /// A quota at the forge is used up.
     #[serde(rename = "forge_quota")]
     ForgeQuota,
@@ -203,6 +215,9 @@ pub enum Cause {
     /// The device is too small for what is to be made on it.
     #[serde(rename = "too_small")]
     TooSmall,
+    /// A program is too old for the filesystem that it found.
+    #[serde(rename = "tool_too_old")]
+    ToolTooOld,
     /// A program does not take what landfall told it.
     #[serde(rename = "misused")]
     Misused,
@@ -219,7 +234,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 67] = [
+    pub const ALL: [Cause; 72] = [
         Cause::Network,
         Cause::ServerError,
         Cause::Throttled,
@@ -240,11 +255,15 @@ impl Cause {
         Cause::Clock,
         Cause::HostKey,
         Cause::HostKeyChanged,
+        Cause::HostKeyRevoked,
+        Cause::HostCertificate,
+        Cause::SshSettings,
         Cause::SshAlgorithms,
         Cause::KeyRefused,
         Cause::KeyUnusable,
         Cause::Access,
         Cause::Suspended,
+        Cause::NetworkRefused,
         Cause::ForgeQuota,
         Cause::CacheAccess,
         Cause::CacheKey,
@@ -283,6 +302,7 @@ impl Cause {
         Cause::ObjectFormat,
         Cause::ServerTooOld,
         Cause::TooSmall,
+        Cause::ToolTooOld,
         Cause::Misused,
         Cause::Mounted,
         Cause::Forbidden,
@@ -312,11 +332,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
@@ -338,6 +362,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium
@@ -371,11 +396,14 @@ impl Cause {
                 | Cause::Clock
                 | Cause::HostKey
                 | Cause::HostKeyChanged
+                | Cause::HostKeyRevoked
+                | Cause::HostCertificate
                 | Cause::SshAlgorithms
                 | Cause::KeyRefused
                 | Cause::KeyUnusable
                 | Cause::Access
                 | Cause::Suspended
+                | Cause::NetworkRefused
                 | Cause::ForgeQuota
                 | Cause::CacheAccess
                 | Cause::CacheKey
@@ -412,11 +440,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
@@ -438,6 +470,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium
@@ -485,11 +518,15 @@ impl Cause {
             | Cause::Clock
             | Cause::HostKey
             | Cause::HostKeyChanged
+            | Cause::HostKeyRevoked
+            | Cause::HostCertificate
+            | Cause::SshSettings
             | Cause::SshAlgorithms
             | Cause::KeyRefused
             | Cause::KeyUnusable
             | Cause::Access
             | Cause::Suspended
+            | Cause::NetworkRefused
             | Cause::ForgeQuota
             | Cause::CacheAccess
             | Cause::CacheKey
@@ -511,6 +548,7 @@ impl Cause {
             | Cause::ProgramMissing
             | Cause::KernelLacks
             | Cause::Passphrase
+            | Cause::ToolTooOld
             | Cause::Address
             | Cause::NixSettings
             | Cause::Medium

@@ -4,6 +4,7 @@ use crate::fault::{Cause, Remedy};
 
 impl Cause {
     /// What it is, as the first half of a reason.
+    #[expect(clippy::too_many_lines, reason = "one row for each cause")]
     pub fn explained(self) -> &'static str {
         match self {
             Cause::Network => "the network failed",
@@ -30,11 +31,17 @@ impl Cause {
             Cause::HostKeyChanged => {
                 "the server's SSH host key is not the known one: the key was replaced, or this is another server"
             }
+            Cause::HostKeyRevoked => {
+                "the server's SSH host key is revoked: somebody may have stolen it and answer in the server's place"
+            }
+            Cause::HostCertificate => "the server's SSH host certificate is not valid for this server",
+            Cause::SshSettings => "ssh cannot use one of its settings on the installer",
             Cause::SshAlgorithms => "this ssh and the server support no common algorithm",
             Cause::KeyRefused => "the server refuses the SSH key",
             Cause::KeyUnusable => "ssh cannot use the key",
             Cause::Access => "the repository requires a login, or refuses this one",
             Cause::Suspended => "the forge has suspended the account or the repository",
+            Cause::NetworkRefused => "the forge does not allow this machine's network address",
             Cause::ForgeQuota => "a quota at the forge is used up",
             Cause::CacheAccess => "a cache or a flake input refuses access",
             Cause::CacheKey => "a path in the cache is not signed with a trusted key",
@@ -79,6 +86,7 @@ impl Cause {
             Cause::ObjectFormat => "the repository's object format (SHA-1 or SHA-256) is not the planned one",
             Cause::ServerTooOld => "this server can only send whole repositories (dumb HTTP)",
             Cause::TooSmall => "the device is too small for it",
+            Cause::ToolTooOld => "this program is too old for the filesystem that it found",
             Cause::Misused => "the program rejects the arguments that landfall gave it",
             Cause::Mounted => "it is mounted",
             Cause::Forbidden => "the system does not allow it to change a file or directory",
@@ -128,10 +136,19 @@ impl Cause {
                 "set the clock (sudo date --set='YYYY-MM-DD HH:MM:SS'), or renew the server's certificate",
             ),
             Cause::HostKey => Remedy::change(
-                "add the server's key to ssh.known_hosts (ssh-keyscan shows it; verify it first)",
+                "add the server's key, or the key of its certificate authority (@cert-authority), to ssh.known_hosts (ssh-keyscan shows the server's key; verify it first)",
             ),
             Cause::HostKeyChanged => {
                 Remedy::change("ask the operator of the server, then add its key to ssh.known_hosts")
+            }
+            Cause::HostKeyRevoked => Remedy::change(
+                "do not trust this server: ask its operator, and add its new key to ssh.known_hosts when it has one (leave the revoked key marked as it is)",
+            ),
+            Cause::HostCertificate => Remedy::change(
+                "correct the server's name in repository.remote, or ask the operator of the server for a valid host certificate",
+            ),
+            Cause::SshSettings => {
+                Remedy::change("correct /etc/ssh/ssh_config or ~/.ssh/config of the installer")
             }
             Cause::SshAlgorithms => Remedy::change(
                 "update the server's ssh, or allow its algorithms in an ssh_config of the installer",
@@ -147,6 +164,9 @@ impl Cause {
             ),
             Cause::Suspended => Remedy::change(
                 "resolve it with the forge (its message gives the reason), or use another account or remote",
+            ),
+            Cause::NetworkRefused => Remedy::change(
+                "allow this network's address at the forge (its IP allow list), or use another network or a proxy whose address is allowed",
             ),
             Cause::ForgeQuota => {
                 Remedy::change("raise the quota at the forge or free space there, or use another remote")
@@ -235,6 +255,9 @@ impl Cause {
             ),
             Cause::TooSmall => Remedy::change_and_install(
                 "enlarge that partition in the layout (landfall plan shows the sizes)",
+            ),
+            Cause::ToolTooOld => Remedy::change(
+                "use an installer whose e2fsprogs is at least as new as the one that made or changed this filesystem",
             ),
             Cause::Misused => Remedy::report(),
             Cause::Mounted => Remedy::change("unmount it (findmnt shows where)"),
