@@ -121,6 +121,8 @@ impl From<HostError> for Failure {
             | HostError::Parse { .. }
             | HostError::Evaluate { .. }
             | HostError::Declined { .. }
+            | HostError::WithoutEffect { .. }
+            | HostError::Lost { .. }
             | HostError::RulesDeclined { .. }
             | HostError::OtherFinished(_)
             | HostError::Secret { .. }
@@ -513,7 +515,7 @@ impl<'a> Rest<'a> {
         Rest {
             to_change,
             to_add: &plan.unstaged,
-            has_lines: plan.unstaged.iter().any(|file| file == "flake.nix") && !args.dry_run,
+            has_lines: plan.has_lines && !args.dry_run,
             is_committed: args.commit,
         }
     }
@@ -537,7 +539,7 @@ fn next(args: &NewArgs, keys: &Utf8Path, rest: &Rest<'_>) -> Vec<String> {
         ));
     }
     if rest.has_lines {
-        steps.push("add the lines above to flake.nix, if it does not have them".to_owned());
+        steps.push("add the lines above to flake.nix, where their comments say".to_owned());
     }
     let mut to_add: Vec<String> = vec![];
     let files = rest.to_change.iter().map(|path| path.as_str());

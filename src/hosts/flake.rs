@@ -15,7 +15,7 @@ use super::place::{self, Outline, Place};
 use super::syntax::{self, Bindings, Insertion, names};
 use by_name::{ByName, Made};
 use installers::names_output;
-pub(crate) use lines::lines;
+pub(crate) use lines::{Fit, Of, lines};
 use lines::{system_lines, value_lines};
 use neighbour::{has_long_string, of_system, own_values, renamed, systems};
 use rnix::SyntaxNode;

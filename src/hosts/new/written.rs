@@ -9,8 +9,8 @@ use super::outcome::{Secrets, Written};
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::config;
 use crate::hosts::error::HostError;
-use crate::hosts::evaluate::{Copy, Difference, Names, difference, has_installer};
-use crate::hosts::flake::{self, Candidate, HostFiles, OtherSystem};
+use crate::hosts::evaluate::{Copy, Difference, Names, difference};
+use crate::hosts::flake::{Candidate, OtherSystem};
 use crate::hosts::names::quoted;
 use crate::hosts::place::Outline;
 use crate::hosts::syntax;
@@ -95,7 +95,7 @@ impl Work<'_> {
             known_hosts: &known_hosts,
         };
         let mut written = match (&self.copy, before) {
-            _ if !self.request.edit_flake => self.without_flake(flake.1, base, before, is_bound),
+            _ if !self.request.edit_flake => self.without_flake(flake.1, base, before, is_bound)?,
             (Some(copy), Some(before)) => self.evaluated(flake, candidates, copy, before, base)?,
             _ => self.by_form(flake, candidates, base)?,
         };
@@ -108,37 +108,6 @@ impl Work<'_> {
             ));
         }
         Ok(written)
-    }
-
-    fn without_flake(
-        &self,
-        outline: &Outline,
-        base: HostText<'_>,
-        before: Option<&Names>,
-        is_bound: bool,
-    ) -> Written {
-        let name = base.name;
-        let has_installer = before.is_some_and(|names| has_installer(names, name, base.system));
-        let lines = flake::lines(self.wanted(), Some(outline));
-        let note = match (is_bound, has_installer) {
-            (false, _) => Some(format!("flake.nix was not edited; add these lines:\n\n{lines}")),
-            (true, false) => Some(format!(
-                "flake.nix was not edited; it has nixosConfigurations.{name}; of these lines add those of its installer, if they are not \
-                 there:\n\n{lines}"
-            )),
-            (true, true) => None,
-        };
-        Written {
-            flake: None,
-            files: HostFiles {
-                main: format!("hosts/{name}/default.nix"),
-                installer: format!("hosts/{name}/installer.nix"),
-            },
-            host: base.host(),
-            installer: base.installer(),
-            attributes: None,
-            notes: note.into_iter().collect(),
-        }
     }
 
     /// Without Nix: what is certain by its form.
@@ -164,6 +133,7 @@ impl Work<'_> {
             files: candidate.files.clone(),
             host: host.host(),
             installer: host.installer(),
+            has_lines: false,
             attributes: None,
             notes: told(candidate, host.name, host.system)
                 .into_iter()
@@ -205,6 +175,7 @@ impl Work<'_> {
                         host: host.host(),
                         installer: host.installer(),
                         attributes: Some(attributes),
+                        has_lines: false,
                         notes: told(candidate, base.name, base.system),
                     });
                 }
