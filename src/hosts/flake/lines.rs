@@ -58,11 +58,39 @@ impl Used {
             .map(|outline| outline.references.clone())
             .unwrap_or_default();
         let by = |known: Option<String>, plain: &str| known.unwrap_or_else(|| format!("{whole}{plain}"));
+        let landfall = by(references.landfall, "landfall");
+        // One that has another name in the flake is known as landfall's.
+        let has_nixpkgs = outline.is_none_or(|outline| outline.inputs.iter().any(|input| input == "nixpkgs"));
+        let is_argument = references
+            .nixpkgs
+            .as_ref()
+            .is_some_and(|known| !known.contains('.'));
+        let nixpkgs = match has_nixpkgs || is_argument {
+            true => by(references.nixpkgs, "nixpkgs"),
+            false => format!("{landfall}.inputs.nixpkgs"),
+        };
         Used {
-            nixpkgs: by(references.nixpkgs, "nixpkgs"),
-            landfall: by(references.landfall, "landfall"),
+            nixpkgs,
+            landfall,
             this: by(references.this, "self"),
         }
+    }
+
+    /// Those that the outputs are not given.
+    fn missing(&self, outline: Option<&Outline>) -> Vec<&str> {
+        let Some(known) = outline.map(|outline| &outline.references) else {
+            return vec![];
+        };
+        let all = [
+            (&self.this, &known.this),
+            (&self.nixpkgs, &known.nixpkgs),
+            (&self.landfall, &known.landfall),
+        ];
+        let is_missing = |(used, known): &(&String, &Option<String>)| known.is_none() && !used.contains('.');
+        all.iter()
+            .filter(|pair| is_missing(pair))
+            .map(|(used, _)| used.as_str())
+            .collect()
     }
 }
 
@@ -80,7 +108,14 @@ pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>, of: Of, fit: 
     let in_a_set = outline
         .filter(|_| fit == Fit::Best)
         .and_then(|outline| in_a_set(wanted, outline, &used, host.as_deref(), &packages));
-    let lines = in_a_set.unwrap_or_else(|| around(wanted, outline.is_some(), host, packages));
+    let mut lines = in_a_set.unwrap_or_else(|| around(wanted, outline.is_some(), host, packages));
+    let missing = used.missing(outline);
+    if let (Some(first), false) = (lines.first_mut(), missing.is_empty()) {
+        first.push_str(&format!(
+            "; add {} to the arguments of outputs",
+            missing.join(", ")
+        ));
+    }
     lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 

@@ -135,7 +135,7 @@ impl Work<'_> {
             installer: host.installer(),
             has_lines: false,
             attributes: None,
-            notes: told(candidate, host.name, host.system)
+            notes: told(candidate, None, host.name, host.system)
                 .into_iter()
                 .chain([
                     "there is no `nix` in PATH: the flake was edited by its form, and was not evaluated"
@@ -176,7 +176,7 @@ impl Work<'_> {
                         installer: host.installer(),
                         attributes: Some(attributes),
                         has_lines: false,
-                        notes: told(candidate, base.name, base.system),
+                        notes: told(candidate, Some(before), base.name, base.system),
                     });
                 }
                 Err(reason) => reasons.push(reason),
@@ -277,7 +277,7 @@ impl Work<'_> {
 const READ: &str = "landfall: Nix reads this file";
 
 /// What somebody should know of the lines: the system, where the flake has another one, and what may be a neighbour's alone.
-fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
+fn told(candidate: &Candidate, before: Option<&Names>, host: &str, system: &str) -> Vec<String> {
     let other = match &candidate.other_system {
         Some(OtherSystem::Neighbours(other)) => Some(format!(
             "the other hosts are of {other}, and {host} is written for {system} (--system)"
@@ -288,11 +288,23 @@ fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
         )),
         None => None,
     };
-    let unlike = (!candidate.unlike.is_empty()).then(|| {
+    // Where they stand elsewhere, as in a module or by a name that is computed, Nix names them.
+    let of_hosts =
+        |path: &&Vec<String>| matches!(path.as_slice(), [output, _] if output == "nixosConfigurations");
+    let others: Vec<&str> = match before {
+        Some(names) => names
+            .iter()
+            .filter(of_hosts)
+            .filter_map(|path| path.last())
+            .map(String::as_str)
+            .collect(),
+        None => candidate.unlike.iter().map(String::as_str).collect(),
+    };
+    let unlike = (candidate.is_bare && !others.is_empty()).then(|| {
         format!(
             "{host} has its own file and landfall's module alone: what the flake gives {} besides is not in its lines; add what they share in \
              flake.nix",
-            candidate.unlike.join(", ")
+            others.join(", ")
         )
     });
     let place = match candidate.places.as_slice() {
