@@ -414,12 +414,13 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
     let mut unopened = Unopened::default();
     for secret in &secrets {
         let name = Utf8Path::new(secret).file_name().unwrap_or(secret);
-        let opened = match target_root::open_file(&root, secret)? {
-            None => Err(Undecrypted::Unread("it is not there".to_owned())),
-            Some(file) => decrypt::opens(&keys, file),
-        };
-        if let Err(why) = opened {
-            unopened.push(name, &why);
+        match target_root::open_file(&root, secret)? {
+            None => unopened.push_absent(name, "FILE"),
+            Some(file) => {
+                if let Err(why) = decrypt::opens(&keys, file) {
+                    unopened.push(name, &why);
+                }
+            }
         }
     }
     if unopened.list.is_empty() {
@@ -432,7 +433,7 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
     }
     let count = unopened.list.len();
     let next =
-        unopened.next("add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch");
+        unopened.next("add this host's public key to the rules file, run agenix --rekey in the directory of that file, commit, sudo nixos-rebuild switch");
     unopened.list.truncate(SECRETS_NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,

@@ -9,6 +9,7 @@ mod already;
 mod by_hand;
 mod gained;
 mod given;
+mod helps;
 mod links;
 mod machines;
 mod outcome;
