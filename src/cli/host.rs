@@ -31,6 +31,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The size of the swap where none is named.
 const SWAP_SIZE: &str = "8G";
 
+/// Of keys that a dry run shows.
+const MADE_NEW: &str = "missing keys are made new in each run";
+
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -411,7 +414,7 @@ fn carried_out(
         } else {
             writeln!(
                 out,
-                "\nnothing was written (--dry-run); missing keys are made new in each run"
+                "\nnothing was written (--dry-run); {MADE_NEW}"
             )?;
         }
         return Ok(Exit::Ok);
@@ -655,6 +658,10 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         .iter()
         .map(|(path, recipients)| json!({ "path": path, "recipients": recipients }))
         .collect();
+    let mut notes = plan.notes.clone();
+    if !written && !plan.keys.made().is_empty() {
+        notes.push(format!("nothing was written; {MADE_NEW}, so that public_keys are not those of a later run"));
+    }
     json!({
         "host": plan.name,
         "result": if written { "made" } else { "planned" },
@@ -665,7 +672,7 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         "attributes": plan.attributes,
         "keys": { "folder": plan.keys.dir(), "made": plan.keys.made(), "kept": plan.keys.kept },
         "public_keys": public_keys(&plan.keys),
-        "notes": plan.notes,
+        "notes": notes,
         "next": next(args, plan.keys.dir(), &Rest::made(args, plan, &plan.to_change())),
     })
 }

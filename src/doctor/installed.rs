@@ -15,7 +15,6 @@ use crate::real::fs::receipt::{KEPT_DIR, RECEIPT_NAME, read_receipt};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::mount::table;
 use crate::real::process::command::Program;
-use crate::real::secrets::age_file::Undecrypted;
 use camino::Utf8Path;
 use landfall_states::actions::install_boot_loader::{BootFlaw, Nvram};
 use landfall_states::fault::{Fault, FaultClass};

@@ -479,7 +479,7 @@ fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<bool, Undecr
 
 /// The command that encrypts all secrets again: agenix reads ./secrets.nix, and looks for the secrets beside it.
 fn rekey(dir: &Utf8Path) -> String {
-    let has_rules = |folder: &&str| dir.join(folder).join("secrets.nix").is_file();
+    let has_rules = |folder: &&&str| dir.join(folder).join("secrets.nix").is_file();
     match ["secrets", "."].iter().find(has_rules) {
         Some(folder) => format!("cd {} && agenix --rekey", shell(dir.join(folder).as_str())),
         None => "run agenix --rekey in the directory of the rules file (RULES=./FILE agenix --rekey, if it is not secrets.nix)".to_owned(),

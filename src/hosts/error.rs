@@ -87,7 +87,7 @@ pub enum HostError {
         files: Vec<String>,
     },
     /// A file that is no Nix.
-    #[error("{path}: it is not valid Nix: {reason}\n    next: correct the file")]
+    #[error("{path}: it is not valid Nix: {reason}\n    next: correct the file (nix-instantiate --parse {} shows the place), then run the command again", shell(.path.as_str()))]
     Parse {
         /// The file.
         path: Utf8PathBuf,

@@ -175,6 +175,7 @@ impl Plan {
         let Some(workplace) = &self.workplace else {
             return Ok(());
         };
+        workplace.refuse_locked_index()?;
         self.keys.write()?;
         let journal = workplace.decide(&self.name, &self.changes, self.commit)?;
         workplace.finish(&journal, programs)
@@ -287,6 +288,7 @@ pub fn prepare<C: Callbacks>(
     let mut finished = None;
     match &workplace {
         Some(workplace) => {
+            workplace.refuse_locked_index()?;
             let unfinished = workplace.unfinished()?;
             if unfinished
                 .as_ref()
