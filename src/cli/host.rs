@@ -412,10 +412,7 @@ fn carried_out(
         if args.json {
             writeln!(out, "{}", as_json(args, plan, false))?;
         } else {
-            writeln!(
-                out,
-                "\nnothing was written (--dry-run); {MADE_NEW}"
-            )?;
+            writeln!(out, "\nnothing was written (--dry-run); {MADE_NEW}")?;
         }
         return Ok(Exit::Ok);
     }
@@ -660,7 +657,9 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         .collect();
     let mut notes = plan.notes.clone();
     if !written && !plan.keys.made().is_empty() {
-        notes.push(format!("nothing was written; {MADE_NEW}, so that public_keys are not those of a later run"));
+        notes.push(format!(
+            "nothing was written; {MADE_NEW}, so that public_keys are not those of a later run"
+        ));
     }
     json!({
         "host": plan.name,

@@ -128,7 +128,7 @@ pub enum HostError {
     },
     /// What the committed flake had is gone from the one in the working tree.
     #[error(
-        "flake.nix: with its uncommitted changes the flake has no longer {}\nNothing was written.\n    next: keep that in flake.nix (git diff \
+        "flake.nix: with its uncommitted changes the flake has no longer {}; nothing was written\n    next: keep that in flake.nix (git diff \
          flake.nix shows the changes), then run the same command again; if it is to go, commit flake.nix before that",
         .0.join(", ")
     )]

@@ -146,10 +146,17 @@ impl<'a> Copy<'a> {
         let (mut out, mut rest) = (String::new(), reason);
         while let Some((before, behind)) = rest.split_once("/nix/store/") {
             out.push_str(before);
-            let named = behind.split_once(SOURCE).filter(|(hash, _)| !hash.contains(['/', ' ', '\'']));
-            let file = named.map(|(_, file)| (file, file.split([':', ' ', '\'', ',']).next().unwrap_or_default()));
+            let named = behind
+                .split_once(SOURCE)
+                .filter(|(hash, _)| !hash.contains(['/', ' ', '\'']));
+            let file =
+                named.map(|(_, file)| (file, file.split([':', ' ', '\'', ',']).next().unwrap_or_default()));
             rest = match file {
-                Some((file, name)) if !name.is_empty() && fs::symlink_metadata(self.root().join(name)).is_ok() => file,
+                Some((file, name))
+                    if !name.is_empty() && fs::symlink_metadata(self.root().join(name)).is_ok() =>
+                {
+                    file
+                }
                 _ => {
                     out.push_str("/nix/store/");
                     behind

@@ -43,7 +43,10 @@ fn misread(text: &str, error: &ParseError) -> String {
     let Some(before) = at.and_then(|at| text.get(..at)) else {
         return "it ends too early: a bracket, a quote or a semicolon is missing".to_owned();
     };
-    let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1);
+    let (line, column) = (
+        before.matches('\n').count() + 1,
+        before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
+    );
     let what = match error {
         ParseError::DuplicatedArgs(_, name) => format!("the argument {name} is named twice"),
         ParseError::UnexpectedDoubleBind(_) => "the arguments have two names".to_owned(),

@@ -149,7 +149,7 @@ impl Workplace {
         }
         Err(HostError::Git {
             what: "add".to_owned(),
-            reason: format!("{lock} is there: another command of Git is at work, or one was killed"),
+            reason: format!("{lock} is there: another Git command is running, or one was killed"),
             next: format!(
                 "wait until that command ends, or, if there is none, rm {}; then run the command again",
                 shell(lock.as_str())
