@@ -295,7 +295,19 @@ fn secrets_that_are_not_keyed_for_the_host_are_found() {
             "wifi (secrets/wifi.age): it is encrypted for other identities; none of the given identities decrypts it"
         ]
     );
-    assert!(found.next.ends_with("agenix --rekey"), "{found:?}");
+    assert!(
+        found
+            .next
+            .contains("agenix --rekey in the directory of the rules file"),
+        "{found:?}"
+    );
+    // Where agenix finds its rules the command has the folder.
+    flake.place.write("flake/secrets/secrets.nix", "{ }");
+    let found = finding("secrets", &flake.scene);
+    assert!(
+        found.next.ends_with("/flake/secrets && agenix --rekey"),
+        "{found:?}"
+    );
     flake.place.write("flake/secrets/wifi.age", sealed(&own));
     assert_eq!(fine("secrets", &flake.scene), "1 of 1 secrets of web decrypt");
     // As ssh keys are used.

@@ -201,3 +201,43 @@ fn options_of_a_new_host_do_nothing_for_one_that_is_there_and_that_is_said() {
         "{object}"
     );
 }
+
+/// A lock that a killed Git left: seen before anything is written, and what the message says removes it.
+#[test]
+fn a_locked_index_is_seen_before_anything_is_written() {
+    let ground = ground();
+    ground.put(".git/index.lock", b"");
+    let text = ground.refused("new", &["--yes"], 6);
+    assert!(
+        text.contains(".git/index.lock is there") && !ground.keys().exists(),
+        "{text}"
+    );
+    let command = text
+        .split("if there is none, ")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    assert!(ground.shell(command).status.success(), "{command}");
+    ground.made("new", &["--yes"]);
+}
+
+/// What does not parse is told with its line, in no words of a parser.
+#[test]
+fn what_is_no_nix_is_told_with_its_line() {
+    for (broken, told) in [
+        ("{\n  a = 1;\n  b = = 2;\n}\n", "line 3, column 7: "),
+        (
+            "{\n<<<<<<< HEAD\n  a = 1;\n=======\n  a = 2;\n>>>>>>> other\n}\n",
+            "line 2 is a mark of a merge conflict",
+        ),
+        ("{ a = 1;\n", "it ends too early"),
+    ] {
+        let ground = ground();
+        ground.put("flake.nix", broken.as_bytes());
+        ground.git(&["commit", "--quiet", "-am", "broken"]);
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(text.contains(told) && !text.contains("TOKEN_"), "{text}");
+    }
+}

@@ -34,6 +34,16 @@ fn with_rules(people: &People, rules: &str) -> Ground {
     ground
 }
 
+/// Rules that do not name the database go with a secret that it does not read.
+fn of_op_and_web(people: &People, ground: &Ground) {
+    let op: age::ssh::Recipient = people.op_public().parse().unwrap();
+    ground.put(
+        "secrets/all.age",
+        &encrypted(b"for all\n", &[&op, &people.web.to_public()], false),
+    );
+    committed(ground, &[]);
+}
+
 fn reads(ground: &Ground, secret: &str) -> bool {
     decrypted(ground, secret, &new_identity(ground)).is_some()
 }
@@ -61,6 +71,7 @@ fn rules_that_read_the_folder_of_hosts_are_asked_with_the_new_one_in_it() {
         people.web.to_public()
     );
     let ground = with_rules(&people, &rules);
+    of_op_and_web(&people, &ground);
     let text = ground.made("new", &["--yes"]);
     assert!(reads(&ground, "secrets/all.age"), "{text}");
     assert!(text.contains("not there yet: secrets/of-new.age"), "{text}");
@@ -113,6 +124,7 @@ fn a_key_in_a_file_is_taken() {
         ),
     ] {
         let ground = with_rules(&people, &rules(before));
+        of_op_and_web(&people, &ground);
         committed(&ground, &[("hosts/web/key.pub", &format!("{web}\n"))]);
         if let Some(flake) = flake {
             committed(&ground, &[("flake.nix", flake)]);

@@ -20,6 +20,7 @@ use age::secrecy::ExposeSecret;
 use fs_err as fs;
 use kit::{Ground, has_nix, without_nix};
 use people::{People, decrypted, encrypted, new_identity};
+use ssh_key::{Algorithm, PrivateKey, rand_core::OsRng};
 
 #[test]
 fn everybody_who_could_read_a_secret_still_can_and_the_new_host_too() {
@@ -215,6 +216,63 @@ fn every_reader_of_a_secret_can_decrypt_it_afterwards() {
         "{text}"
     );
     assert_eq!(ground.state(), before);
+}
+
+/// A reader whom the rules do not name keeps what it reads: the secret stays as it is, and both remedies are told.
+#[test]
+fn a_reader_whom_the_rules_do_not_name_keeps_the_secret() {
+    let people = People::new();
+    let op: age::ssh::Recipient = people.op_public().parse().unwrap();
+    let (web, db) = (people.web.to_public(), people.db.to_public());
+    let laptop = age::x25519::Identity::generate();
+    let other = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).unwrap();
+    let ssh: age::ssh::Recipient = other.public_key().to_openssh().unwrap().parse().unwrap();
+    let native = laptop.to_public();
+    let readers: [(&dyn age::Recipient, &str, String); 2] = [
+        (
+            &native,
+            "it can be read with 3 keys of age, and the rules name 2",
+            native.to_string(),
+        ),
+        (
+            &ssh,
+            "it can be read with a key of ssh-ed25519",
+            other.public_key().to_openssh().unwrap(),
+        ),
+    ];
+    for (reader, told, key) in readers {
+        let ground = people.ground();
+        let secret = encrypted(b"for all\n", &[&op, &web, &db, reader], false);
+        ground.put("secrets/all.age", &secret);
+        ground.git(&["commit", "--quiet", "-am", "another reader"]);
+        let text = ground.refused("new", &["--yes"], 6);
+        assert!(text.contains("secrets/all.age") && text.contains(told), "{text}");
+        assert!(
+            text.contains("add its public key to the rules") && text.contains("cd secrets && agenix --rekey"),
+            "{text}"
+        );
+        // It keeps it where the rules name it.
+        let rules = people
+            .rules()
+            .replace("users = [ op ]", &format!("users = [ op \"{key}\" ]"));
+        let named = people.ground();
+        named.put("secrets/secrets.nix", rules.as_bytes());
+        for file in ["secrets/all.age", "secrets/armored.age"] {
+            named.put(file, &secret);
+        }
+        named.git(&["commit", "--quiet", "-am", "another reader"]);
+        named.made("new", &["--yes"]);
+        if key.starts_with("age") {
+            assert_eq!(decrypted(&named, "all", &laptop).as_deref(), Some("for all\n"));
+        }
+        // And loses it where agenix has encrypted it again; that is the state of the start.
+        ground.put(
+            "secrets/all.age",
+            &encrypted(b"for all\n", &[&op, &web, &db], false),
+        );
+        ground.git(&["commit", "--quiet", "-am", "without"]);
+        ground.made("new", &["--yes"]);
+    }
 }
 
 /// A name that the rules do not have, and a key that they have in a form that is not edited.

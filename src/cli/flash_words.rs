@@ -352,10 +352,11 @@ pub(super) fn end(plan: &Plan<'_>, done: &Done, ejected: &Ejected, out: &mut dyn
             "run sync, wait until its light stops blinking, unplug it"
         }
     };
-    writeln!(
-        out,
-        "next: {first}, plug it into the machine, and choose it in the firmware's boot menu (UEFI)"
-    )
+    let then = match plan.digests.boots_not() {
+        None => "plug it into the machine, and choose it in the firmware's boot menu (UEFI)",
+        Some(_) => "and use it for what the image is for: firmware cannot boot it (the note above)",
+    };
+    writeln!(out, "next: {first}, {then}")
 }
 
 /// What would be taken off a stick.

@@ -31,6 +31,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The size of the swap where none is named.
 const SWAP_SIZE: &str = "8G";
 
+/// Of keys that a dry run shows.
+const MADE_NEW: &str = "missing keys are made new in each run";
+
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -121,6 +124,8 @@ impl From<HostError> for Failure {
             | HostError::Parse { .. }
             | HostError::Evaluate { .. }
             | HostError::Declined { .. }
+            | HostError::WithoutEffect { .. }
+            | HostError::Lost { .. }
             | HostError::RulesDeclined { .. }
             | HostError::OtherFinished(_)
             | HostError::Secret { .. }
@@ -407,10 +412,7 @@ fn carried_out(
         if args.json {
             writeln!(out, "{}", as_json(args, plan, false))?;
         } else {
-            writeln!(
-                out,
-                "\nnothing was written (--dry-run); missing keys are made new in each run"
-            )?;
+            writeln!(out, "\nnothing was written (--dry-run); {MADE_NEW}")?;
         }
         return Ok(Exit::Ok);
     }
@@ -513,7 +515,7 @@ impl<'a> Rest<'a> {
         Rest {
             to_change,
             to_add: &plan.unstaged,
-            has_lines: plan.unstaged.iter().any(|file| file == "flake.nix") && !args.dry_run,
+            has_lines: plan.has_lines && !args.dry_run,
             is_committed: args.commit,
         }
     }
@@ -537,7 +539,7 @@ fn next(args: &NewArgs, keys: &Utf8Path, rest: &Rest<'_>) -> Vec<String> {
         ));
     }
     if rest.has_lines {
-        steps.push("add the lines above to flake.nix, if it does not have them".to_owned());
+        steps.push("add the lines above to flake.nix, where their comments say".to_owned());
     }
     let mut to_add: Vec<String> = vec![];
     let files = rest.to_change.iter().map(|path| path.as_str());
@@ -653,6 +655,12 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         .iter()
         .map(|(path, recipients)| json!({ "path": path, "recipients": recipients }))
         .collect();
+    let mut notes = plan.notes.clone();
+    if !written && !plan.keys.made().is_empty() {
+        notes.push(format!(
+            "nothing was written; {MADE_NEW}, so that public_keys are not those of a later run"
+        ));
+    }
     json!({
         "host": plan.name,
         "result": if written { "made" } else { "planned" },
@@ -663,7 +671,7 @@ fn as_json(args: &NewArgs, plan: &Plan, written: bool) -> serde_json::Value {
         "attributes": plan.attributes,
         "keys": { "folder": plan.keys.dir(), "made": plan.keys.made(), "kept": plan.keys.kept },
         "public_keys": public_keys(&plan.keys),
-        "notes": plan.notes,
+        "notes": notes,
         "next": next(args, plan.keys.dir(), &Rest::made(args, plan, &plan.to_change())),
     })
 }

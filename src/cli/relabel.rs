@@ -425,7 +425,7 @@ fn show_change(change: &Change, out: &mut dyn Write) -> std::io::Result<()> {
     if change.is_done() {
         writeln!(
             out,
-            "  → {subject}: {new}; an interrupted run did not mount it or switch it on again"
+            "  → {subject}: {new}; it is not in use, because it was not mounted or switched on, or an interrupted run did not do that again"
         )?;
     } else {
         let old = old.as_deref().unwrap_or("no label");

@@ -130,6 +130,7 @@ pub(super) fn opens(keys: &[PrivateKey], file: impl Read) -> Result<(), Undecryp
 pub(super) struct Unopened {
     /// Each, with the reason.
     pub list: Vec<String>,
+    absent: Vec<String>,
     files: bool,
     keys: bool,
 }
@@ -142,14 +143,33 @@ impl Unopened {
         self.list.push(format!("{name}: {why}"));
     }
 
+    /// One that is not there, and its file.
+    pub(super) fn push_absent(&mut self, name: &str, file: &str) {
+        self.absent.push(file.to_owned());
+        self.list.push(format!("{name}: it is not there"));
+    }
+
     /// What helps; `rekey` is it where the key is the wrong one.
     pub(super) fn next(&self, rekey: &str) -> String {
-        let whole = "restore good versions of the damaged files (git log --oneline -- FILE, git checkout COMMIT -- FILE), or write them again with agenix --edit, and commit them";
-        match (self.files, self.keys) {
-            (true, true) => format!("{whole}; then {rekey}"),
-            (true, false) => whole.to_owned(),
-            (false, _) => rekey.to_owned(),
-        }
+        let file = match self.absent.as_slice() {
+            [one] => one.as_str(),
+            _ => "FILE",
+        };
+        let absent = format!(
+            "restore what is not there (git log --oneline -- {file}, git checkout COMMIT~ -- {file} for the commit that removed it), or, if it \
+             was never made, make it with agenix --edit in the directory of the rules file, and commit it"
+        );
+        let whole = "restore good versions of the damaged files (git log --oneline -- FILE, git checkout COMMIT -- FILE), or write them again with agenix --edit in the directory of the rules file, and commit them";
+        let all = [
+            (!self.absent.is_empty(), absent.as_str()),
+            (self.files, whole),
+            (self.keys, rekey),
+        ];
+        let all: Vec<&str> = all
+            .into_iter()
+            .filter_map(|(has, next)| has.then_some(next))
+            .collect();
+        all.join("; then ")
     }
 }
 

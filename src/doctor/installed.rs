@@ -15,7 +15,6 @@ use crate::real::fs::receipt::{KEPT_DIR, RECEIPT_NAME, read_receipt};
 use crate::real::fs::target_root::{self, Root};
 use crate::real::mount::table;
 use crate::real::process::command::Program;
-use crate::real::secrets::age_file::Undecrypted;
 use camino::Utf8Path;
 use landfall_states::actions::install_boot_loader::{BootFlaw, Nvram};
 use landfall_states::fault::{Fault, FaultClass};
@@ -414,12 +413,13 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
     let mut unopened = Unopened::default();
     for secret in &secrets {
         let name = Utf8Path::new(secret).file_name().unwrap_or(secret);
-        let opened = match target_root::open_file(&root, secret)? {
-            None => Err(Undecrypted::Unread("it is not there".to_owned())),
-            Some(file) => decrypt::opens(&keys, file),
-        };
-        if let Err(why) = opened {
-            unopened.push(name, &why);
+        match target_root::open_file(&root, secret)? {
+            None => unopened.push_absent(name, "FILE"),
+            Some(file) => {
+                if let Err(why) = decrypt::opens(&keys, file) {
+                    unopened.push(name, &why);
+                }
+            }
         }
     }
     if unopened.list.is_empty() {
@@ -432,7 +432,7 @@ fn look_at_agenix(scene: &Scene) -> Result<Outcome, Outcome> {
     }
     let count = unopened.list.len();
     let next =
-        unopened.next("add this host's public key to the rules file, then: agenix --rekey, commit, sudo nixos-rebuild switch");
+        unopened.next("add this host's public key to the rules file, run agenix --rekey in the directory of that file, commit, sudo nixos-rebuild switch");
     unopened.list.truncate(SECRETS_NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,

@@ -425,8 +425,11 @@ async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
     }
     let mut unopened = Unopened::default();
     for (name, file) in &files {
-        if let Err(why) = opens(&keys, dir, file) {
-            unopened.push(&format!("{name} ({})", in_flake(file)), &why);
+        let shown = format!("{name} ({})", in_flake(file));
+        match opens(&keys, dir, file) {
+            Ok(true) => {}
+            Ok(false) => unopened.push_absent(&shown, &shell(in_flake(file))),
+            Err(why) => unopened.push(&shown, &why),
         }
     }
     if unopened.list.is_empty() {
@@ -437,8 +440,10 @@ async fn look_at_secrets(scene: &Scene) -> Result<Outcome, Outcome> {
         )));
     }
     let count = unopened.list.len();
-    let next = unopened
-        .next("add the host's public key to the rules file (secrets/secrets.nix), then: agenix --rekey");
+    let next = unopened.next(&format!(
+        "add the host's public key to the rules file, if it is not there, then {}",
+        rekey(dir)
+    ));
     unopened.list.truncate(NAMED_MAX);
     Err(Outcome::wrong_list(
         FaultClass::NeedsChange,
@@ -458,15 +463,27 @@ fn in_flake(file: &str) -> &str {
     rest.map_or(file, |(_, rest)| rest)
 }
 
-/// The file as it is in the work tree now, which is what somebody re-keys; what is not there is of another flake, in the store.
-fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<(), Undecrypted> {
+/// Whether it is there, of a file as it is in the work tree now, which is what somebody re-keys; what is not there is of another flake, in the store.
+fn opens(keys: &[PrivateKey], dir: &Utf8Path, file: &str) -> Result<bool, Undecrypted> {
     let here = dir.join(in_flake(file));
     let opened = match decrypt::encrypted(&here) {
         Err(safe_open::Refused::Absent) => decrypt::encrypted(Utf8Path::new(file)),
         opened => opened,
     };
-    let opened = opened.map_err(|refused| Undecrypted::Unread(refused.why()))?;
-    decrypt::opens(keys, opened)
+    match opened {
+        Err(safe_open::Refused::Absent) => Ok(false),
+        Err(refused) => Err(Undecrypted::Unread(refused.why())),
+        Ok(opened) => decrypt::opens(keys, opened).map(|()| true),
+    }
+}
+
+/// The command that encrypts all secrets again: agenix reads ./secrets.nix, and looks for the secrets beside it.
+fn rekey(dir: &Utf8Path) -> String {
+    let has_rules = |folder: &&&str| dir.join(folder).join("secrets.nix").is_file();
+    match ["secrets", "."].iter().find(has_rules) {
+        Some(folder) => format!("cd {} && agenix --rekey", shell(dir.join(folder).as_str())),
+        None => "run agenix --rekey in the directory of the rules file (RULES=./FILE agenix --rekey, if it is not secrets.nix)".to_owned(),
+    }
 }
 
 pub(super) async fn image(scene: &Scene) -> Outcome {

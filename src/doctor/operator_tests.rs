@@ -52,9 +52,8 @@ fn a_secret_is_read_from_the_work_tree_and_else_from_the_store() {
         "secrets/a.age",
         super::super::installed::tests::sealed(&key, b"x"),
     );
-    opens(&keys, &machine.root, "/nix/store/abc-source/secrets/a.age").unwrap();
-    let why = opens(&keys, &machine.root, "/nix/store/abc-source/secrets/b.age").unwrap_err();
-    assert_eq!(why.to_string(), "it is not there");
+    assert!(opens(&keys, &machine.root, "/nix/store/abc-source/secrets/a.age").unwrap());
+    assert!(!opens(&keys, &machine.root, "/nix/store/abc-source/secrets/b.age").unwrap());
 }
 
 #[test]

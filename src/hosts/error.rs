@@ -87,7 +87,7 @@ pub enum HostError {
         files: Vec<String>,
     },
     /// A file that is no Nix.
-    #[error("{path}: it is not valid Nix: {reason}\n    next: correct the file")]
+    #[error("{path}: it is not valid Nix: {reason}\n    next: correct the file (nix-instantiate --parse {} shows the place), then run the command again", shell(.path.as_str()))]
     Parse {
         /// The file.
         path: Utf8PathBuf,
@@ -108,7 +108,7 @@ pub enum HostError {
     },
     /// The flake has a form that is not edited.
     #[error(
-        "flake.nix: landfall cannot edit it: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add the lines to flake.nix, then run the same command again with --no-flake"
+        "flake.nix: landfall cannot edit it: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add the lines to flake.nix where their comments say, then run the same command again with --no-flake"
     )]
     Declined {
         /// Why.
@@ -116,6 +116,23 @@ pub enum HostError {
         /// What to paste.
         lines: String,
     },
+    /// Lines that are in the flake have no effect there.
+    #[error(
+        "flake.nix: {reason}\nNothing was written. The flake needs these lines:\n\n{lines}\n    next: add them to flake.nix where their comment says, in place of the lines without effect, then run the same command again"
+    )]
+    WithoutEffect {
+        /// What Nix does not see.
+        reason: String,
+        /// What to paste.
+        lines: String,
+    },
+    /// What the committed flake had is gone from the one in the working tree.
+    #[error(
+        "flake.nix: with its uncommitted changes the flake has no longer {}; nothing was written\n    next: keep that in flake.nix (git diff \
+         flake.nix shows the changes), then run the same command again; if it is to go, commit flake.nix before that",
+        .0.join(", ")
+    )]
+    Lost(Vec<String>),
     /// The rules file has a form that is not edited or not understood.
     #[error(
         "{path}: landfall cannot edit it: {reason}\nNothing in the repository was written. This is the public key of the new host; a run \

@@ -124,7 +124,9 @@ impl<'a> Copy<'a> {
 
     /// Without the name of the scratch directory, which is nobody's. What lies beside the copy lies beside the repository.
     fn said(&self, reason: &str) -> String {
-        let said = reason
+        let said = self
+            .in_copy(reason)
+            .replace(&format!("flake 'path:{}'", self.root()), "the flake")
             .replace(&format!("{}/", self.root()), "")
             .replace(self.root().as_str(), "the flake");
         let above = self.root().parent().unwrap_or(self.root());
@@ -136,6 +138,33 @@ impl<'a> Copy<'a> {
             "{} (outside of the repository, and a flake has only files that Git tracks)",
             said.replace(above.as_str(), outside)
         )
+    }
+
+    /// Files of the copy by their names there: Nix tells those that they have in its store.
+    fn in_copy(&self, reason: &str) -> String {
+        const SOURCE: &str = "-source/";
+        let (mut out, mut rest) = (String::new(), reason);
+        while let Some((before, behind)) = rest.split_once("/nix/store/") {
+            out.push_str(before);
+            let named = behind
+                .split_once(SOURCE)
+                .filter(|(hash, _)| !hash.contains(['/', ' ', '\'']));
+            let file =
+                named.map(|(_, file)| (file, file.split([':', ' ', '\'', ',']).next().unwrap_or_default()));
+            rest = match file {
+                Some((file, name))
+                    if !name.is_empty() && fs::symlink_metadata(self.root().join(name)).is_ok() =>
+                {
+                    file
+                }
+                _ => {
+                    out.push_str("/nix/store/");
+                    behind
+                }
+            };
+        }
+        out.push_str(rest);
+        out
     }
 
     /// The names of the flake's outputs; or why it does not evaluate.

@@ -15,9 +15,9 @@ use super::place::{self, Outline, Place};
 use super::syntax::{self, Bindings, Insertion, names};
 use by_name::{ByName, Made};
 use installers::names_output;
-pub(crate) use lines::lines;
+pub(crate) use lines::{Fit, Of, lines};
 use lines::{system_lines, value_lines};
-use neighbour::{has_long_string, of_system, own_values, renamed, systems};
+use neighbour::{has_long_string, hosts_below, of_system, own_values, renamed, systems};
 use rnix::SyntaxNode;
 use rnix::ast;
 use rowan::ast::AstNode;
@@ -79,7 +79,9 @@ pub(crate) struct Candidate {
     pub(crate) is_by_folder: bool,
     /// The only neighbour, and the names of its own values that the host's lines have, too.
     pub(crate) copied: Option<(String, Vec<String>)>,
-    /// Hosts of whose lines the new one has nothing.
+    /// The new host has landfall's module and its own file alone.
+    pub(crate) is_bare: bool,
+    /// Hosts that stand beside it then, as the text has them.
     pub(crate) unlike: Vec<String>,
     /// Where the flake has hosts: first where the new one is put, and then where it is not.
     pub(crate) places: Vec<String>,
@@ -117,6 +119,7 @@ struct HostEdit {
     is_sure: bool,
     names_agenix: bool,
     copied: Option<(String, Vec<String>)>,
+    is_bare: bool,
     unlike: Vec<String>,
     places: Vec<String>,
     other_system: Option<OtherSystem>,
@@ -141,7 +144,9 @@ pub(crate) fn candidates(
         open: RefCell::default(),
     };
     let mut found = vec![];
-    for host in writer.hosts() {
+    let hosts = writer.hosts();
+    let has_hosts = !hosts.is_empty();
+    for host in hosts {
         for installer in writer.installers(&host.files)? {
             found.push(Candidate {
                 insertions: [&host.insertion, &installer.insertion]
@@ -155,6 +160,7 @@ pub(crate) fn candidates(
                 names_agenix: host.names_agenix,
                 is_by_folder: host.insertion.is_none(),
                 copied: host.copied.clone(),
+                is_bare: host.is_bare,
                 unlike: host.unlike.clone(),
                 places: host.places.clone(),
                 other_system: host.other_system.clone().or_else(|| writer.other_system()),
@@ -171,6 +177,9 @@ pub(crate) fn candidates(
         return Err(format!(
             "its hosts are in a table, and {one} and {other} differ in more than their names, so landfall does not know how to write the new entry"
         ));
+    }
+    if found.is_empty() && has_hosts {
+        return Err("it makes packages and legacyPackages in forms to which landfall cannot add the installer of the host".to_owned());
     }
     if found.is_empty() {
         return Err("its hosts are not in a form that landfall knows (a set, a table or a list in the file, or a directory that it reads)".to_owned());
@@ -330,6 +339,7 @@ impl Writer<'_> {
             is_sure,
             names_agenix: self.text.contains("agenix.nixosModules"),
             copied: None,
+            is_bare: false,
             unlike: vec![],
             places: vec![],
             other_system: None,
@@ -363,6 +373,7 @@ impl Writer<'_> {
             is_sure,
             names_agenix: false,
             copied: None,
+            is_bare: true,
             unlike: hosts_below(bindings, prefix),
             places: vec![],
             other_system: None,
@@ -400,8 +411,9 @@ impl Writer<'_> {
     ) -> Option<Neighbours> {
         let mut values = vec![];
         for entry in bindings.values() {
-            let path = names(&entry.attrpath()?)?;
-            let Some(rest) = path.strip_prefix(prefix) else {
+            // What computes its name is another output, or a host whose lines tell nothing of its name.
+            let path = entry.attrpath().and_then(|path| names(&path));
+            let Some(rest) = path.as_deref().and_then(|path| path.strip_prefix(prefix)) else {
                 continue;
             };
             let [host] = rest else {
@@ -563,17 +575,6 @@ const OF_HOSTS: [&str; 12] = [
     "computers",
     "nixos-configurations",
 ];
-
-/// The names of the hosts in a set.
-fn hosts_below(bindings: &Bindings, prefix: &[String]) -> Vec<String> {
-    let mut found = vec![];
-    for entry in bindings.values() {
-        let path = entry.attrpath().and_then(|path| names(&path)).unwrap_or_default();
-        let host = path.strip_prefix(prefix).and_then(<[String]>::first);
-        found.extend(host.filter(|host| !found.contains(*host)).cloned());
-    }
-    found
-}
 
 /// What a host is made with as its neighbours are.
 struct Neighbours {

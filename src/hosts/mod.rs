@@ -14,6 +14,7 @@ mod names;
 pub mod new;
 mod place;
 pub mod programs;
+mod readers;
 mod rekey;
 mod rules;
 pub mod scratch;

@@ -6,8 +6,10 @@
 //! `cli::host` asks and prints.
 
 mod already;
+mod by_hand;
 mod gained;
 mod given;
+mod helps;
 mod links;
 mod machines;
 mod outcome;
@@ -17,7 +19,7 @@ mod written;
 
 use super::error::HostError;
 use super::evaluate::{Copy, Names};
-use super::flake::{self, Tree, Wanted};
+use super::flake::{self, Fit, Of, Tree, Wanted};
 use super::keys::Keys;
 use super::place::Outline;
 use super::programs::{Programs, Repository, Unevaluated};
@@ -116,6 +118,8 @@ pub struct Plan {
     pub attributes: Option<Vec<String>>,
     /// Files that belong to the host, and are not added to Git with the others.
     pub unstaged: Vec<String>,
+    /// The notes have lines for flake.nix.
+    pub has_lines: bool,
     commit: bool,
     workplace: Option<Workplace>,
 }
@@ -171,6 +175,7 @@ impl Plan {
         let Some(workplace) = &self.workplace else {
             return Ok(());
         };
+        workplace.refuse_locked_index()?;
         self.keys.write()?;
         let journal = workplace.decide(&self.name, &self.changes, self.commit)?;
         workplace.finish(&journal, programs)
@@ -283,6 +288,7 @@ pub fn prepare<C: Callbacks>(
     let mut finished = None;
     match &workplace {
         Some(workplace) => {
+            workplace.refuse_locked_index()?;
             let unfinished = workplace.unfinished()?;
             if unfinished
                 .as_ref()
@@ -407,6 +413,9 @@ impl Work<'_> {
         self.refuse_same_but_for_case(&hosts)?;
         let machines = self.machines(&outline, before.as_ref());
         let is_bound = hosts.contains(&name);
+        if let (false, Some(names)) = (self.request.edit_flake, &before) {
+            self.refuse_without_effect(&outline, names)?;
+        }
         if !is_bound {
             self.refuse_dirty(&[FLAKE.to_owned()])?;
         }
@@ -447,7 +456,7 @@ impl Work<'_> {
         notes.extend(self.finished.iter().map(|host| {
             format!("host {host}: its interrupted run is now finished; its files are written and committed")
         }));
-        let attributes = written.attributes.clone();
+        let (attributes, has_lines) = (written.attributes.clone(), written.has_lines);
         let unstaged = match self.request.edit_flake {
             true => vec![],
             false if !is_bound => vec![FLAKE.to_owned()],
@@ -463,6 +472,7 @@ impl Work<'_> {
             notes,
             attributes,
             unstaged,
+            has_lines,
             commit: self.request.commit,
             keys: self.keys,
             workplace,
@@ -518,7 +528,7 @@ impl Work<'_> {
     fn declined(&self, outline: Option<&Outline>, reason: String) -> HostError {
         HostError::Declined {
             reason,
-            lines: flake::lines(self.wanted(), outline),
+            lines: flake::lines(self.wanted(), outline, Of::Both, Fit::Best),
         }
     }
 

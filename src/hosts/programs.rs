@@ -270,6 +270,24 @@ impl Programs {
         self.git_done(root, &args, next).map(drop)
     }
 
+    /// The commit that changed a file last.
+    pub(crate) fn last_commit(&self, root: &Utf8Path, file: &str) -> Result<Option<String>, HostError> {
+        let file = literal(file);
+        let ended = self.git(root, &["log", "--max-count=1", "--format=%H", "--", &file])?;
+        Ok(Some(ended.stdout.trim().to_owned()).filter(|commit| ended.success() && !commit.is_empty()))
+    }
+
+    /// What a file at the top held in a commit; `None`: the commit, or the file in it, is not there.
+    pub(crate) fn committed(
+        &self,
+        root: &Utf8Path,
+        revision: &str,
+        file: &str,
+    ) -> Result<Option<String>, HostError> {
+        let ended = self.git(root, &["cat-file", "blob", &format!("{revision}:{file}")])?;
+        Ok(Some(ended.stdout.clone()).filter(|_| ended.success()))
+    }
+
     /// Where the repository is fetched from.
     pub(crate) fn origin(&self, root: &Utf8Path) -> Result<Option<String>, HostError> {
         let ended = self.git(root, &["remote", "get-url", "origin"])?;

@@ -6,6 +6,7 @@
 //! `rules` says who can read a secret, `transaction` writes the files. The crate `age` starts plugins.
 
 use super::keys::Keys;
+use super::readers;
 use crate::real::secret::Secret;
 use crate::real::secrets::age_file::{self, Undecrypted};
 use crate::real::secrets::age_locked::{self, IDENTITY_BYTES_MAX};
@@ -81,6 +82,9 @@ pub(crate) enum NotRekeyed {
         "the identity that decrypts it is not in the rules of this secret, so it could not decrypt it afterwards"
     )]
     LockedOut,
+    /// Somebody reads it now whom the rules do not name.
+    #[error("{0}")]
+    Unnamed(String),
     /// What was encrypted again is not what it was.
     #[error("encrypted again, {0}")]
     Failed(String),
@@ -148,7 +152,11 @@ pub(crate) fn rekeyed<C: Callbacks>(
     if decrypted(&new, identities).is_err() {
         return Err(NotRekeyed::LockedOut);
     }
-    Ok(new)
+    // Nobody who can read it loses that unasked.
+    match readers::unnamed(bytes, public_keys, &keys.age_public) {
+        Some(who) => Err(NotRekeyed::Unnamed(who)),
+        None => Ok(new),
+    }
 }
 
 /// Where identities are looked for when none is named, as agenix does.

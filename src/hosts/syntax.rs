@@ -6,6 +6,7 @@
 //! `flake` and `rules` choose the place, `literal` evaluates.
 
 use rnix::ast::{self, AstToken, Attr, Expr, HasEntry, InterpolPart};
+use rnix::parser::ParseError;
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
 
@@ -20,9 +21,38 @@ pub(crate) struct Insertion {
 pub(crate) fn parse(text: &str) -> Result<Expr, String> {
     let parsed = rnix::Root::parse(text);
     if let Some(error) = parsed.errors().first() {
-        return Err(error.to_string());
+        return Err(misread(text, error));
     }
     parsed.tree().expr().ok_or_else(|| "it is empty".to_owned())
+}
+
+/// What is wrong, with its line and column, in words of Nix.
+fn misread(text: &str, error: &ParseError) -> String {
+    let at = match error {
+        ParseError::Unexpected(range)
+        | ParseError::UnexpectedExtra(range)
+        | ParseError::UnexpectedWanted(_, range, _)
+        | ParseError::UnexpectedDoubleBind(range)
+        | ParseError::DuplicatedArgs(range, _) => Some(usize::from(range.start())),
+        _ => None,
+    };
+    let mark = |line: &&str| ["<<<<<<< ", ">>>>>>> "].iter().any(|mark| line.starts_with(mark));
+    if let Some(n) = text.lines().position(|line| mark(&line)) {
+        return format!("line {} is a mark of a merge conflict", n + 1);
+    }
+    let Some(before) = at.and_then(|at| text.get(..at)) else {
+        return "it ends too early: a bracket, a quote or a semicolon is missing".to_owned();
+    };
+    let (line, column) = (
+        before.matches('\n').count() + 1,
+        before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
+    );
+    let what = match error {
+        ParseError::DuplicatedArgs(_, name) => format!("the argument {name} is named twice"),
+        ParseError::UnexpectedDoubleBind(_) => "the arguments have two names".to_owned(),
+        _ => "something else is expected there, or is missing before it".to_owned(),
+    };
+    format!("line {line}, column {column}: {what}")
 }
 
 /// The text with the insertions in it, which parses.

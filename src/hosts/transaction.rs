@@ -12,6 +12,7 @@
 use super::error::HostError;
 use super::keys::sync_dir;
 use super::programs::{Programs, Repository};
+use crate::real::disk::usage::shell;
 use crate::safe_open::{self, Links};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -134,6 +135,25 @@ impl Workplace {
             root: repository.root.clone(),
             dir,
             _lock: lock,
+        })
+    }
+
+    /// Refuses a repository whose index Git would not change: every run ends with that.
+    ///
+    /// # Errors
+    /// Git's lock is there.
+    pub fn refuse_locked_index(&self) -> Result<(), HostError> {
+        let lock = self.dir.with_file_name("index.lock");
+        if fs::symlink_metadata(&lock).is_err() {
+            return Ok(());
+        }
+        Err(HostError::Git {
+            what: "add".to_owned(),
+            reason: format!("{lock} is there: another Git command is running, or one was killed"),
+            next: format!(
+                "wait until that command ends, or, if there is none, rm {}; then run the command again",
+                shell(lock.as_str())
+            ),
         })
     }
 

@@ -531,6 +531,7 @@ impl Making<'_> {
             Some(format!("{} ({}, line {})", one.file, one.place, one.line))
         };
         let by = match (line, word) {
+            (Some(line), _) if line.kind == "swap" => "the running system (its fstab, for swap)".to_owned(),
             (Some(line), _) => format!("the running system (its fstab, for {})", line.target),
             (None, Some(word)) => format!("the running system (its kernel parameter {word})"),
             (None, None) => match of_file() {

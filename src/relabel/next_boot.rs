@@ -53,6 +53,14 @@ pub struct Sought {
     pub what: String,
 }
 
+/// What a line is for: swap has no mount point.
+fn used_as(line: &FstabLine) -> String {
+    match line.kind.as_str() {
+        "swap" => "swap".to_owned(),
+        _ => line.target.to_string(),
+    }
+}
+
 /// What the next fstab looks for, and boots without it at best after a time-out: names that lead to no device now.
 fn nowhere(facts: &Facts, lines: &[FstabLine]) -> Vec<Sought> {
     let is_link = |spec: &str| {
@@ -68,10 +76,7 @@ fn nowhere(facts: &Facts, lines: &[FstabLine]) -> Vec<Sought> {
         .filter(|line| is_link(&line.spec) && !may_be_absent(line) && facts.named(&line.spec).is_none());
     lost.map(|line| Sought {
         spec: line.spec.clone(),
-        what: match line.kind.as_str() {
-            "swap" => "swap".to_owned(),
-            _ => line.target.to_string(),
-        },
+        what: used_as(line),
     })
     .collect()
 }
@@ -110,7 +115,11 @@ pub fn look(
     let fstab = facts::fstab(&fstab);
     for line in &fstab {
         if let Some(new) = plan.new_name_in_fstab(facts, &line.spec) {
-            old.push(format!("{} for {}, which will be {new}", line.spec, line.target));
+            old.push(format!(
+                "{} for {}, which will be {new}",
+                line.spec,
+                used_as(line)
+            ));
         }
     }
     if !old.is_empty() {

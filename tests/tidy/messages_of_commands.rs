@@ -269,6 +269,11 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
             reason: reason(),
             lines: text("lines"),
         },
+        HostError::WithoutEffect {
+            reason: reason(),
+            lines: text("lines"),
+        },
+        HostError::Lost(vec![text("attribute")]),
         HostError::RulesDeclined {
             path: path(),
             reason: reason(),
@@ -320,6 +325,8 @@ fn of_hosts() -> Vec<(&'static str, HostError)> {
         HostError::Parse { .. } => "Parse",
         HostError::Evaluate { .. } => "Evaluate",
         HostError::Declined { .. } => "Declined",
+        HostError::WithoutEffect { .. } => "WithoutEffect",
+        HostError::Lost(_) => "Lost",
         HostError::RulesDeclined { .. } => "RulesDeclined",
         HostError::OtherFinished(_) => "OtherFinished",
         HostError::Secret { .. } => "Secret",

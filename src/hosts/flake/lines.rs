@@ -1,92 +1,274 @@
 //! Writes the lines that a flake needs for a new host, for a person to paste or for an insertion.
 //!
-//! They use the flake's own names, and hide nothing that the flake has.
+//! They use the flake's own names, say where they go, and hide nothing that the flake has: lines for the set of the outputs where its form
+//! proves that there is room for them, and else lines around all outputs, which fit every flake.
 //!
 //! `hosts::flake` chooses the place.
 
 use super::{HostFiles, Wanted};
 use crate::hosts::names::attribute;
-use crate::hosts::place::Outline;
-use rnix::ast;
+use crate::hosts::place::{Outline, OutputSet};
+use crate::hosts::syntax::{self, Bindings};
+use rnix::ast::{self, Expr, HasEntry};
+use rowan::ast::AstNode;
 
-/// The lines for a person to paste, in the words of the flake, as far as it is understood. What stands for an output already cannot be
-/// bound beside that.
-pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>) -> String {
-    let files = HostFiles::at(format!("hosts/{}/default.nix", wanted.name), wanted.name);
-    let name = attribute(wanted.name);
-    let references = outline.map(|outline| &outline.references);
-    let by = |known: Option<&Option<String>>, plain: &str| {
-        known
-            .and_then(Option::as_ref)
-            .map_or(plain.to_owned(), Clone::clone)
-    };
-    let nixpkgs = by(references.map(|known| &known.nixpkgs), "nixpkgs");
-    let landfall = by(references.map(|known| &known.landfall), "landfall");
-    let this = by(references.map(|known| &known.this), "self");
-    let is_whole = |output: &str| {
-        outline.is_some_and(|outline| {
-            outline.sets.iter().any(|set| {
-                // Nix joins a set that is written there with what stands beside it.
-                let is_closed =
-                    |entry: &ast::AttrpathValue| !matches!(entry.value(), Some(ast::Expr::AttrSet(_)));
-                set.inherits(output)
-                    || set
-                        .entries(output)
-                        .iter()
-                        .any(|(rest, entry)| rest.as_ref().is_some_and(Vec::is_empty) && is_closed(entry))
-            })
-        })
-    };
-    // Below `flake` in a module of flake-parts.
-    let prefix: String = outline
-        .and_then(|outline| outline.sets.last())
-        .map(|set| set.prefix.iter().map(|part| format!("{part}.")).collect())
-        .unwrap_or_default();
-    let is_call = outline.is_some_and(|outline| outline.sets.is_empty());
-    let mut lines = vec![];
-    let mut add = |output: &str, path: &str, body: Vec<String>| {
-        let mut all = vec![format!("{path} = {}", body.first().cloned().unwrap_or_default())];
-        all.extend(body.into_iter().skip(1));
-        if is_call {
-            lines.push(format!("  {output} = (outputs.{output} or {{ }}) // {{"));
-            lines.extend(indented(indented(all)));
-            lines.push("  };".to_owned());
-        } else if is_whole(output) {
-            lines.push(format!(
-                "{prefix}{output} = ( … ) // {{    # … is the present value of {output}"
-            ));
-            lines.extend(indented(all));
-            lines.push("};".to_owned());
-        } else {
-            let first = all.remove(0);
-            lines.push(format!("{prefix}{output}.{first}"));
-            lines.extend(all);
+const HOSTS: &str = "nixosConfigurations";
+
+/// What of a host the lines are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The host and its installer.
+    Both,
+    /// Its installer.
+    Installer,
+}
+
+/// Where the lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Into the set of the outputs, where it has room for them.
+    Best,
+    /// Around all outputs.
+    Around,
+}
+
+/// What stands where a binding is to go, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    /// Nothing that is in the way.
+    Free,
+    /// One binding for the whole output.
+    Whole,
+    /// Something beside which nothing can be bound.
+    None,
+}
+
+/// The names that the lines use.
+struct Used {
+    nixpkgs: String,
+    landfall: String,
+    this: String,
+}
+
+impl Used {
+    fn of(outline: Option<&Outline>) -> Used {
+        // Of a function that stands in another file nobody knows the arguments.
+        let whole = if outline.is_some() { "" } else { "args." };
+        let references = outline
+            .map(|outline| outline.references.clone())
+            .unwrap_or_default();
+        let by = |known: Option<String>, plain: &str| known.unwrap_or_else(|| format!("{whole}{plain}"));
+        let landfall = by(references.landfall, "landfall");
+        // One that has another name in the flake is known as landfall's.
+        let has_nixpkgs = outline.is_none_or(|outline| outline.inputs.iter().any(|input| input == "nixpkgs"));
+        let is_argument = references
+            .nixpkgs
+            .as_ref()
+            .is_some_and(|known| !known.contains('.'));
+        let nixpkgs = match has_nixpkgs || is_argument {
+            true => by(references.nixpkgs, "nixpkgs"),
+            false => format!("{landfall}.inputs.nixpkgs"),
+        };
+        Used {
+            nixpkgs,
+            landfall,
+            this: by(references.this, "self"),
         }
-    };
-    let mut system = vec![format!("{nixpkgs}.lib.nixosSystem {{")];
-    system.extend(system_lines(&landfall, &files));
+    }
+
+    /// Those that the outputs are not given.
+    fn missing(&self, outline: Option<&Outline>) -> Vec<&str> {
+        let Some(known) = outline.map(|outline| &outline.references) else {
+            return vec![];
+        };
+        let all = [
+            (&self.this, &known.this),
+            (&self.nixpkgs, &known.nixpkgs),
+            (&self.landfall, &known.landfall),
+        ];
+        let is_missing = |(used, known): &(&String, &Option<String>)| known.is_none() && !used.contains('.');
+        all.iter()
+            .filter(|pair| is_missing(pair))
+            .map(|(used, _)| used.as_str())
+            .collect()
+    }
+}
+
+/// The lines for a person to paste, in the words of the flake, as far as it is understood. `None`: the outputs are no function in the file.
+pub(crate) fn lines(wanted: Wanted<'_>, outline: Option<&Outline>, of: Of, fit: Fit) -> String {
+    let files = HostFiles::at(format!("hosts/{}/default.nix", wanted.name), wanted.name);
+    let used = Used::of(outline);
+    let mut system = vec![format!("{}.lib.nixosSystem {{", used.nixpkgs)];
+    system.extend(system_lines(&used.landfall, &files));
     system.push("};".to_owned());
-    add("nixosConfigurations", &name, system);
-    // Beside those of this system that a call gives.
-    let others = match is_call {
-        true => format!("(outputs.packages.{} or {{ }}) // ", wanted.system),
-        false => String::new(),
-    };
-    let mut packages = vec![format!("{others}{landfall}.lib.mkInstallerPackages {{")];
-    packages.extend(indented(entry(wanted, &this, &files)));
+    let mut packages = vec![format!("{}.lib.mkInstallerPackages {{", used.landfall)];
+    packages.extend(indented(entry(wanted, &used.this, &files)));
     packages.push("};".to_owned());
-    // Beside `packages`, which may have others of this system: `nix build` looks there, too.
-    let output = if is_whole("packages") {
-        "legacyPackages"
-    } else {
-        "packages"
-    };
-    add(output, wanted.system, packages);
-    if is_call {
-        lines.insert(0, "let outputs = ( … ); in outputs // {    # … is what the outputs are now; these lines come into its place".to_owned());
-        lines.push("}".to_owned());
+    let host = Some(system).filter(|_| of == Of::Both);
+    let in_a_set = outline
+        .filter(|_| fit == Fit::Best)
+        .and_then(|outline| in_a_set(wanted, outline, &used, host.as_deref(), &packages));
+    let mut lines = in_a_set.unwrap_or_else(|| around(wanted, outline.is_some(), host, packages));
+    let missing = used.missing(outline);
+    if let (Some(first), false) = (lines.first_mut(), missing.is_empty()) {
+        first.push_str(&format!(
+            "; add {} to the arguments of outputs",
+            missing.join(", ")
+        ));
     }
     lines.iter().map(|line| format!("    {line}\n")).collect()
+}
+
+/// Lines for the set that is all outputs; `None` where there is none, or where it has no room for them.
+fn in_a_set(
+    wanted: Wanted<'_>,
+    outline: &Outline,
+    used: &Used,
+    host: Option<&[String]>,
+    packages: &[String],
+) -> Option<Vec<String>> {
+    let ([set], []) = (outline.sets.as_slice(), outline.opaque.as_slice()) else {
+        return None;
+    };
+    let is_shadowed = |name: &String| is_bound_around(set, name.split('.').next().unwrap_or_default());
+    if [&used.nixpkgs, &used.landfall, &used.this]
+        .into_iter()
+        .any(is_shadowed)
+    {
+        return None;
+    }
+    let name = attribute(wanted.name);
+    // `nix build` looks there, too.
+    let output = ["packages", "legacyPackages"]
+        .into_iter()
+        .find(|output| room(set, output, wanted.system) == Room::Free)?;
+    let path = |output: &str| set.path(&[output]).join(".");
+    let bound = |path: &str, value: &[String]| {
+        let mut lines = vec![format!("{path} = {}", value.first().cloned().unwrap_or_default())];
+        lines.extend(value.iter().skip(1).cloned());
+        lines
+    };
+    let hosts = path(HOSTS);
+    let is_parts = !set.prefix.is_empty();
+    let (mut lines, where_to) = match (host, room(set, HOSTS, wanted.name)) {
+        (Some(_), Room::None) => return None,
+        (Some(host), Room::Whole) => {
+            let mut lines = vec![format!(
+                "{hosts} = ( … ) // {{    # … is the present value of {HOSTS}; these lines come into its place"
+            )];
+            lines.extend(indented(bound(&name, host)));
+            lines.push("};".to_owned());
+            (lines, "these go beside those")
+        }
+        (host, _) => {
+            let lines = host.map(|host| bound(&format!("{hosts}.{name}"), host));
+            let where_to = match is_parts {
+                true => "these lines go into the module that mkFlake is given",
+                false => "these lines go into the set of the outputs",
+            };
+            (lines.unwrap_or_default(), where_to)
+        }
+    };
+    let mut of_installer = bound(&format!("{}.{}", path(output), wanted.system), packages);
+    let is_first = lines.first().is_none_or(|first| first.contains('#'));
+    let first = if is_first {
+        of_installer.first_mut()
+    } else {
+        lines.first_mut()
+    };
+    if let Some(first) = first {
+        first.push_str(&format!("    # {where_to}"));
+    }
+    lines.extend(of_installer);
+    Some(lines)
+}
+
+/// Lines around whatever the outputs are.
+fn around(
+    wanted: Wanted<'_>,
+    is_function: bool,
+    host: Option<Vec<String>>,
+    packages: Vec<String>,
+) -> Vec<String> {
+    let (name, system) = (attribute(wanted.name), wanted.system);
+    let mut lines = vec![match is_function {
+        true => "let outputs = ( … ); in outputs // {    # … is what the outputs are now, behind their arguments; these lines come into its place",
+        false => "outputs = args: let outputs = ( … ) args; in outputs // {    # … is the present value of outputs; these lines come into its place",
+    }
+    .to_owned()];
+    let mut output = |output: &str, path: &str, value: Vec<String>| {
+        lines.push(format!("  {output} = (outputs.{output} or {{ }}) // {{"));
+        let mut value = value.into_iter();
+        lines.push(format!("    {path} = {}", value.next().unwrap_or_default()));
+        lines.extend(indented(indented(value.collect())));
+        lines.push("  };".to_owned());
+    };
+    if let Some(host) = host {
+        output(HOSTS, &name, host);
+    }
+    // Beside those of this system that the flake has.
+    let packages = packages.into_iter().enumerate().map(|(n, line)| match n {
+        0 => format!("(outputs.packages.{system} or {{ }}) // {line}"),
+        _ => line,
+    });
+    output("packages", system, packages.collect());
+    lines.push(if is_function { "}" } else { "};" }.to_owned());
+    lines
+}
+
+/// Whether a `let`, or a set that is `rec`, around an output or of outputs gives a name another meaning than the arguments of the outputs.
+fn is_bound_around(set: &OutputSet, name: &str) -> bool {
+    set.set.syntax().ancestors().any(|node| {
+        let bindings = match ast::LetIn::cast(node.clone()) {
+            Some(found) => Bindings::Let(found),
+            None => match ast::AttrSet::cast(node) {
+                Some(found) if found.rec_token().is_some() => Bindings::Set(found),
+                _ => return false,
+            },
+        };
+        let begins = |entry: &ast::AttrpathValue| {
+            let first = entry.attrpath().and_then(|path| path.attrs().next());
+            first.and_then(|first| syntax::name(&first)).as_deref() == Some(name)
+        };
+        bindings.values().iter().any(begins) || bindings.inherited(name).is_some()
+    })
+}
+
+/// Whether something of an output can be bound in a set of outputs.
+fn room(set: &OutputSet, output: &str, below: &str) -> Room {
+    room_in(&set.set, &set.path(&[output, below]), output)
+}
+
+/// The same in a set that stands on the way there. What computes its name may have any, but of hosts Nix has said that it is another.
+fn room_in(set: &ast::AttrSet, wanted: &[String], output: &str) -> Room {
+    let is_wanted = |attr: ast::Attr| syntax::name(&attr).as_ref() == wanted.first();
+    if set.inherits().any(|inherit| inherit.attrs().any(is_wanted)) {
+        return Room::None;
+    }
+    let mut found = Room::Free;
+    for entry in set.attrpath_values() {
+        let attrs = entry.attrpath().into_iter().flat_map(|path| path.attrs());
+        let names: Vec<Option<String>> = attrs.map(|attr| syntax::name(&attr)).collect();
+        let is_other = |(n, (name, wanted_name)): (usize, (&Option<String>, &String))| match name {
+            Some(name) => name != wanted_name,
+            None => output == HOSTS && n + 1 == wanted.len(),
+        };
+        if names.iter().zip(wanted).enumerate().any(is_other) {
+            continue;
+        }
+        let is_written = names.iter().all(Option::is_some);
+        let rest = wanted.get(names.len()..).unwrap_or_default();
+        found = found.max(match (rest, entry.value()) {
+            ([], _) => Room::None,
+            // Nix joins a set that is written there with what stands beside it.
+            (_, Some(Expr::AttrSet(inner))) if is_written && inner.rec_token().is_none() => {
+                room_in(&inner, rest, output)
+            }
+            ([_], _) if is_written => Room::Whole,
+            _ => Room::None,
+        });
+    }
+    found
 }
 
 pub(super) fn indented(lines: Vec<String>) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! `hosts::flake` chooses the neighbour.
 
 use super::NAME;
-use crate::hosts::syntax;
+use crate::hosts::syntax::{self, Bindings};
 use rnix::ast::{self, Expr};
 use rnix::{SyntaxKind, SyntaxNode};
 use rowan::ast::AstNode;
@@ -21,6 +21,30 @@ pub(super) fn has_long_string(node: &SyntaxNode) -> bool {
     node.descendants()
         .filter_map(ast::Str::cast)
         .any(|text| text.syntax().text().contains_char('\n'))
+}
+
+/// The names of the hosts in a set; one that is computed as it is written.
+pub(super) fn hosts_below(bindings: &Bindings, prefix: &[String]) -> Vec<String> {
+    let mut found = vec![];
+    for entry in bindings.values() {
+        let attrs: Vec<ast::Attr> = entry
+            .attrpath()
+            .into_iter()
+            .flat_map(|path| path.attrs())
+            .collect();
+        let is_below = prefix
+            .iter()
+            .enumerate()
+            .all(|(n, part)| attrs.get(n).and_then(syntax::name).as_ref() == Some(part));
+        let Some(host) = attrs.get(prefix.len()).filter(|_| is_below) else {
+            continue;
+        };
+        let host = syntax::name(host).unwrap_or_else(|| host.syntax().text().to_string());
+        if !found.contains(&host) {
+            found.push(host);
+        }
+    }
+    found
 }
 
 /// A system of Nix with Linux, as `x86_64-linux`.

@@ -14,6 +14,8 @@ pub(super) struct Written {
     pub(super) installer: String,
     pub(super) attributes: Option<Vec<String>>,
     pub(super) notes: Vec<String>,
+    /// The notes have lines for flake.nix.
+    pub(super) has_lines: bool,
 }
 
 /// A secret encrypted again: its file, its bytes, how many can read it.

@@ -5,16 +5,15 @@
 //! `rules` and `rekey` do the work.
 
 use super::gained::changed;
+use super::helps::{agenix, helps};
 use super::outcome::{Rekeyed, Secrets, Written};
 use super::{FLAKE, Work, argument};
 use crate::hosts::error::HostError;
 use crate::hosts::literal;
 use crate::hosts::names;
-use crate::hosts::rekey::{self, NotRekeyed};
+use crate::hosts::rekey;
 use crate::hosts::rules::{self, Edited, NewKey, NotWritten, Rule, Rules, WithKey};
 use crate::hosts::transaction::contents;
-use crate::real::disk::usage::shell;
-use crate::real::secrets::age_file::Undecrypted;
 use crate::safe_open::{self, Links};
 use age::Callbacks;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -30,49 +29,6 @@ const LIKE: &str = "run the command again with --like HOST, which gives the new 
 const BY_HAND: &str = "add the key by hand beside the keys of the other hosts, commit it, and run the command again (it keeps an existing key)";
 /// Longest file from which rules read a key, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// What helps where a secret is not encrypted again.
-fn helps(why: &NotRekeyed, place: &Utf8Path, anew: &str) -> String {
-    let file = shell(place.as_str());
-    match why {
-        NotRekeyed::Undecrypted(Undecrypted::NotAge | Undecrypted::Damaged(_)) => format!(
-            "in the repository, restore a good version (git log --oneline -- {file} lists the commits, git checkout COMMIT -- {file} restores it), or write it again (rm {file} && {anew}), and commit it"
-        ),
-        NotRekeyed::Undecrypted(Undecrypted::Passphrase) => format!(
-            "read it with its passphrase (age --decrypt {file}), write it again for recipients (rm {file} && {anew}), and commit it"
-        ),
-        NotRekeyed::Undecrypted(Undecrypted::NoPlugin(program)) => {
-            format!("add {program} to PATH, or name another identity with --identity FILE")
-        }
-        NotRekeyed::Undecrypted(Undecrypted::Newer) => "use a newer landfall".to_owned(),
-        NotRekeyed::Undecrypted(Undecrypted::Unread(_)) | NotRekeyed::Failed(_) => {
-            "run the command again".to_owned()
-        }
-        NotRekeyed::Undecrypted(Undecrypted::TooLong(_)) => "leave it out of the rules".to_owned(),
-        NotRekeyed::Recipient(_) => "correct it in the rules file, and commit the file".to_owned(),
-        NotRekeyed::LockedOut => {
-            "add the public key of that identity to the rules of this secret and commit them, or name \
-                                  another identity with --identity FILE"
-                .to_owned()
-        }
-        NotRekeyed::Undecrypted(Undecrypted::Others | Undecrypted::Identity(_)) => {
-            "name the identity that decrypts it with --identity FILE".to_owned()
-        }
-    }
-}
-
-/// A command of agenix for a rules file: it is run in that file's folder, and reads ./secrets.nix unless it is told otherwise.
-fn agenix(rules: &Utf8Path, arguments: &str) -> String {
-    let folder = rules
-        .parent()
-        .map(Utf8Path::as_str)
-        .filter(|folder| !folder.is_empty());
-    let named = match rules.file_name() {
-        None | Some("secrets.nix") => String::new(),
-        Some(name) => format!("RULES=./{} ", shell(name)),
-    };
-    format!("cd {} && {named}agenix {arguments}", shell(folder.unwrap_or(".")))
-}
 
 /// A secret that is to be encrypted again.
 struct Secret<'a> {
@@ -494,15 +450,10 @@ impl Work<'_> {
             let (public, armor) = (&rule.public_keys, rule.armor);
             let new =
                 rekey::rekeyed(&bytes, &identities, public, armor, &self.keys, callbacks).map_err(|why| {
-                    let anew = agenix(rules, &format!("--edit {}", shell(name)));
                     HostError::Secret {
                         path: self.repository.root.join(&place),
                         reason: why.to_string(),
-                        next: format!(
-                            "{}; or --no-rekey, and then: {}",
-                            helps(&why, &place, &anew),
-                            agenix(rules, "--rekey")
-                        ),
+                        next: helps(&why, &place, name, rules),
                     }
                 })?;
             done.push((place, new, rule.public_keys.len()));

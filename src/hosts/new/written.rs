@@ -9,8 +9,8 @@ use super::outcome::{Secrets, Written};
 use super::{FLAKE, RELEASE, TRIED_MAX, Work};
 use crate::config;
 use crate::hosts::error::HostError;
-use crate::hosts::evaluate::{Copy, Difference, Names, difference, has_installer};
-use crate::hosts::flake::{self, Candidate, HostFiles, OtherSystem};
+use crate::hosts::evaluate::{Copy, Difference, Names, difference};
+use crate::hosts::flake::{Candidate, OtherSystem};
 use crate::hosts::names::quoted;
 use crate::hosts::place::Outline;
 use crate::hosts::syntax;
@@ -95,7 +95,7 @@ impl Work<'_> {
             known_hosts: &known_hosts,
         };
         let mut written = match (&self.copy, before) {
-            _ if !self.request.edit_flake => self.without_flake(flake.1, base, before, is_bound),
+            _ if !self.request.edit_flake => self.without_flake(flake.1, base, before, is_bound)?,
             (Some(copy), Some(before)) => self.evaluated(flake, candidates, copy, before, base)?,
             _ => self.by_form(flake, candidates, base)?,
         };
@@ -108,37 +108,6 @@ impl Work<'_> {
             ));
         }
         Ok(written)
-    }
-
-    fn without_flake(
-        &self,
-        outline: &Outline,
-        base: HostText<'_>,
-        before: Option<&Names>,
-        is_bound: bool,
-    ) -> Written {
-        let name = base.name;
-        let has_installer = before.is_some_and(|names| has_installer(names, name, base.system));
-        let lines = flake::lines(self.wanted(), Some(outline));
-        let note = match (is_bound, has_installer) {
-            (false, _) => Some(format!("flake.nix was not edited; add these lines:\n\n{lines}")),
-            (true, false) => Some(format!(
-                "flake.nix was not edited; it has nixosConfigurations.{name}; of these lines add those of its installer, if they are not \
-                 there:\n\n{lines}"
-            )),
-            (true, true) => None,
-        };
-        Written {
-            flake: None,
-            files: HostFiles {
-                main: format!("hosts/{name}/default.nix"),
-                installer: format!("hosts/{name}/installer.nix"),
-            },
-            host: base.host(),
-            installer: base.installer(),
-            attributes: None,
-            notes: note.into_iter().collect(),
-        }
     }
 
     /// Without Nix: what is certain by its form.
@@ -164,8 +133,9 @@ impl Work<'_> {
             files: candidate.files.clone(),
             host: host.host(),
             installer: host.installer(),
+            has_lines: false,
             attributes: None,
-            notes: told(candidate, host.name, host.system)
+            notes: told(candidate, None, host.name, host.system)
                 .into_iter()
                 .chain([
                     "there is no `nix` in PATH: the flake was edited by its form, and was not evaluated"
@@ -205,7 +175,8 @@ impl Work<'_> {
                         host: host.host(),
                         installer: host.installer(),
                         attributes: Some(attributes),
-                        notes: told(candidate, base.name, base.system),
+                        has_lines: false,
+                        notes: told(candidate, Some(before), base.name, base.system),
                     });
                 }
                 Err(reason) => reasons.push(reason),
@@ -306,7 +277,7 @@ impl Work<'_> {
 const READ: &str = "landfall: Nix reads this file";
 
 /// What somebody should know of the lines: the system, where the flake has another one, and what may be a neighbour's alone.
-fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
+fn told(candidate: &Candidate, before: Option<&Names>, host: &str, system: &str) -> Vec<String> {
     let other = match &candidate.other_system {
         Some(OtherSystem::Neighbours(other)) => Some(format!(
             "the other hosts are of {other}, and {host} is written for {system} (--system)"
@@ -317,11 +288,23 @@ fn told(candidate: &Candidate, host: &str, system: &str) -> Vec<String> {
         )),
         None => None,
     };
-    let unlike = (!candidate.unlike.is_empty()).then(|| {
+    // Where they stand elsewhere, as in a module or by a name that is computed, Nix names them.
+    let of_hosts =
+        |path: &&Vec<String>| matches!(path.as_slice(), [output, _] if output == "nixosConfigurations");
+    let others: Vec<&str> = match before {
+        Some(names) => names
+            .iter()
+            .filter(of_hosts)
+            .filter_map(|path| path.last())
+            .map(String::as_str)
+            .collect(),
+        None => candidate.unlike.iter().map(String::as_str).collect(),
+    };
+    let unlike = (candidate.is_bare && !others.is_empty()).then(|| {
         format!(
             "{host} has its own file and landfall's module alone: what the flake gives {} besides is not in its lines; add what they share in \
              flake.nix",
-            candidate.unlike.join(", ")
+            others.join(", ")
         )
     });
     let place = match candidate.places.as_slice() {
