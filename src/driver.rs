@@ -221,6 +221,8 @@ struct Run<'w, W: World> {
     /// How often damage of the root filesystem was met, and whether it ever was.
     damages: u32,
     damaged: bool,
+    /// The damage that this run met behind a clone that it had found in order or made: when it is repaired, the next run verifies that too.
+    ends_repaired: Option<Fault>,
     /// How far a step in slices has come, as the checkpoint said or as this run saw.
     progress: StepProgress,
 }
@@ -247,6 +249,7 @@ impl<'w, W: World> Run<'w, W> {
             unverified: resume_plan.unclean(),
             damages: 0,
             damaged: false,
+            ends_repaired: None,
             // What was begun of another payload is another image's, which the states see.
             progress: StepProgress::of_image(resume_plan.image_progress().cloned()),
         }
@@ -331,7 +334,11 @@ impl<'w, W: World> Run<'w, W> {
                 return Err(self.halt(stop_fault()));
             }
             let step = action(consent.clone());
-            let (order, progress) = match self.world.observe(&step).await {
+            let seen = self.world.observe(&step).await;
+            if seen.is_ok() {
+                self.end_if_repaired()?;
+            }
+            let (order, progress) = match seen {
                 Err(fault) => {
                     self.met(fault, &mut retry).await?;
                     continue;
@@ -394,11 +401,22 @@ impl<'w, W: World> Run<'w, W> {
         self.damaged
     }
 
+    /// The root filesystem was repaired behind something that this run does not look at again.
+    fn end_if_repaired(&mut self) -> Result<(), Halt> {
+        let Some(fault) = self.ends_repaired.take() else {
+            return Ok(());
+        };
+        (self.unverified, self.dirty) = (true, true);
+        Err(self.halt(fault))
+    }
+
     /// After a fault that a look or an order ended with.
     async fn met(&mut self, fault: Fault, retry: &mut u32) -> Result<(), Halt> {
         let fault = self.world.cause_of(fault);
         let before = self.damages;
-        if self.is_damaged() && self.damages > before && !self.unverified {
+        if self.is_damaged() && self.damages > before && self.unverified {
+            self.ends_repaired = (self.claim.phase() > Phase::Formatted).then(|| fault.clone());
+        } else if self.damages > before {
             // The repair takes files away: a run that is killed behind it must not have ended in good order.
             (self.unverified, self.dirty) = (true, true);
             self.save(Mark::Begun).await?;

@@ -64,6 +64,9 @@ pub struct Checks {
     finished: BTreeSet<Region>,
     /// Writes since the last look that put a torn superblock back as its copies have it.
     repaired: u64,
+    /// A repair of the root filesystem took something away that was there at this phase: this run does not know, and what it saves of later
+    /// ones counts for nothing.
+    lost_at: Option<Phase>,
     /// An order is carried out for the second time without a look between: that it makes again what it made is its
     /// meaning, and only the end counts (I23).
     pub again: bool,
@@ -100,6 +103,7 @@ impl Checks {
     pub fn run_begins(&mut self) {
         self.again = false;
         self.repaired = 0;
+        self.lost_at = None;
         self.consented_before |= self.consented;
         self.consented = false;
         self.identified = false;
@@ -120,6 +124,12 @@ impl Checks {
         if let Some(acknowledged) = &mut self.acknowledged {
             acknowledged.phase = acknowledged.phase.min(phase);
         }
+    }
+
+    /// A repair took something away.
+    pub fn lost(&mut self, phase: Phase) {
+        self.lost_at = Some(phase);
+        self.done_again_from(phase);
     }
 
     /// A new install is asked for: everything is done again, under new consent.
@@ -422,6 +432,7 @@ impl Checks {
     pub fn saved(&mut self, sequence: u64, phase: Phase, place: &str) {
         if place != "tmpfs" {
             // A resume looks from the beginning and says where it is; what was once reached counts.
+            let phase = self.lost_at.map_or(phase, |lost_at| lost_at.min(phase));
             let phase = self.acknowledged.as_ref().map_or(phase, |a| a.phase.max(phase));
             self.acknowledged = Some(Acknowledged { sequence, phase });
         }

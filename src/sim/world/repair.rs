@@ -80,8 +80,7 @@ impl SimWorld {
         self.detach_root().await?;
         self.identify().await?;
         if let Some(lost) = self.file_to_lose(which) {
-            let phase = Phase::Formatted;
-            self.checks.get_mut().done_again_from(phase);
+            self.checks.get_mut().lost(Phase::Formatted);
             self.act("repair the root", Act::Write(Held::Device, vec![lost]))
                 .await?;
             self.act("flush the repaired root", Act::Flush).await?;
