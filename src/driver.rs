@@ -8,6 +8,7 @@
 //!
 //! Devices, programs and clocks belong to the [`World`].
 
+mod damage;
 mod last_word;
 mod record;
 
@@ -391,41 +392,6 @@ impl<'w, W: World> Run<'w, W> {
                 Err(fault) => self.met(fault, &mut retry).await?,
             }
         }
-    }
-
-    /// Whether damage of the root filesystem was met in this run.
-    fn is_damaged(&mut self) -> bool {
-        let seen = self.world.damages_seen();
-        self.damaged |= seen > self.damages;
-        self.damages = seen;
-        self.damaged
-    }
-
-    /// The root filesystem was repaired behind something that this run does not look at again.
-    fn end_if_repaired(&mut self) -> Result<(), Halt> {
-        let Some(fault) = self.ends_repaired.take() else {
-            return Ok(());
-        };
-        (self.unverified, self.dirty) = (true, true);
-        Err(self.halt(fault))
-    }
-
-    /// After a fault that a look or an order ended with.
-    async fn met(&mut self, fault: Fault, retry: &mut u32) -> Result<(), Halt> {
-        let fault = self.world.cause_of(fault);
-        let before = self.damages;
-        if self.is_damaged() && self.damages > before && self.unverified {
-            self.ends_repaired = (self.claim.phase() > Phase::Formatted).then(|| fault.clone());
-        } else if self.damages > before {
-            // The repair takes files away: a run that is killed behind it must not have ended in good order.
-            (self.unverified, self.dirty) = (true, true);
-            self.save(Mark::Begun).await?;
-            // What this run found in order before, and the step that was made so, are not looked at again in it.
-            if self.claim.phase() >= Phase::Formatted {
-                return Err(self.halt(fault));
-            }
-        }
-        self.after(fault, retry).await
     }
 
     /// Asks for consent; `times` counts the questions of this step, this one too.
