@@ -472,6 +472,11 @@ impl Checks {
         self.breach(Invariant::SavedIsKept, how);
     }
 
+    /// Somebody begins to look: what an order repaired on its way is not this look's.
+    pub fn looks(&mut self) {
+        self.repaired = 0;
+    }
+
     /// Somebody looked. That may make one of the repairs, and writes nothing else.
     pub fn looked(&mut self, phase: Phase, writes_before: u64, writes_after: u64) {
         let writes = writes_after - writes_before - std::mem::take(&mut self.repaired);

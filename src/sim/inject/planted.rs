@@ -235,6 +235,4 @@ pub enum Bug {
     EndUntold,
     /// The driver is not told that the root filesystem was damaged.
     DamageUnheard,
-    /// A damaged root filesystem is repaired by the look that finds it, before a record says that the run has begun.
-    RepairedAtOnce,
 }

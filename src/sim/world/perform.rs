@@ -28,6 +28,7 @@ pub trait Script: Step {
 
 impl<S: Script> Perform<S> for SimWorld {
     async fn observe(&mut self, step: &S) -> Result<S::Facts, Fault> {
+        self.checks.get_mut().looks();
         let before = self.disk().writes();
         let facts = step.look(self).await;
         let after = self.disk().writes();

@@ -73,7 +73,7 @@ impl SimWorld {
         let Some(which) = self.machine.root_damage else {
             return Ok(());
         };
-        if !self.repair_is_due && !planted!(self, RepairedAtOnce) {
+        if !self.repair_is_due {
             (self.damages, self.repair_is_due) = (self.damages + 1, true);
             return Err(fault(FaultClass::Transient, "root filesystem"));
         }
@@ -87,10 +87,6 @@ impl SimWorld {
         }
         self.machine.root_damage = None;
         self.repair_is_due = false;
-        if planted!(self, RepairedAtOnce) {
-            self.damages += 1;
-            return Err(fault(FaultClass::Transient, "root filesystem"));
-        }
         Ok(())
     }
 
