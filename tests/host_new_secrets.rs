@@ -263,7 +263,10 @@ fn a_reader_whom_the_rules_do_not_name_keeps_the_secret() {
         named.git(&["commit", "--quiet", "-am", "another reader"]);
         named.made("new", &["--yes"]);
         if key.starts_with("age") {
-            assert_eq!(decrypted(&named, "all", &laptop).as_deref(), Some("for all\n"));
+            assert_eq!(
+                decrypted(&named, "secrets/all.age", &laptop).as_deref(),
+                Some("for all\n")
+            );
         }
         // And loses it where agenix has encrypted it again; that is the state of the start.
         ground.put(
