@@ -49,16 +49,22 @@ impl Real {
     async fn attach_esp(&mut self, place: Dir, flags: MountFlags) -> Result<(), Fault> {
         let device = self.partition(Role::Esp).await?;
         let target = place.path();
-        match at(&table()?, target, device_number(&device)?) {
+        let number = device_number(&device)?;
+        self.attached.esp = Some(number);
+        match at(&table()?, target, number) {
             At::Ours { read_only: false } => {
                 self.attached.unflushed = true;
                 return Ok(());
             }
-            At::Ours { read_only: true } | At::Stopped => {
+            At::Ours { read_only: true } | At::Stopped if self.attached.esp_repaired => {
                 return Err(PlaceFault::TurnedReadOnly {
                     on: format!("ESP at {target}"),
                 }
                 .into());
+            }
+            At::Ours { read_only: true } | At::Stopped => {
+                self.attached.esp_repaired = true;
+                self.repair_stopped_esp(&device, target).await?;
             }
             At::Foreign(what) => return Err(foreign(target, &what)),
             At::Nothing => {}
@@ -75,6 +81,39 @@ impl Real {
             flags,
             data: ESP_DATA,
         })
+    }
+
+    /// The kernel met an error in the ESP: it is repaired, and mounted for the checkpoint store again where it was.
+    async fn repair_stopped_esp(&mut self, device: &Utf8Path, target: &Utf8Path) -> Result<(), Fault> {
+        let store = esp::store_mount();
+        let number = device_number(device)?;
+        let has_store = table()?.iter().any(|m| m.target == store && m.device == number);
+        self.detach_esp().await?;
+        let volume = self.planned()?.esp.clone();
+        esp::repair_damaged_esp(device, &volume, &self.reporter, &self.stop).await?;
+        if has_store && target != store {
+            self.attached.unflushed = true;
+            mount(&MountOrder {
+                device,
+                target: &Root::live().made_dir(store.as_str(), 0o755)?,
+                kind: "vfat",
+                flags: STORE_FLAGS,
+                data: ESP_DATA,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel stopped the ESP. Looked at where it can be.
+    pub fn esp_is_stopped(&self) -> bool {
+        let is_stopped = |esp| {
+            table().is_ok_and(|table| {
+                table
+                    .iter()
+                    .any(|m| m.device == esp && (m.stopped || m.read_only))
+            })
+        };
+        self.attached.esp.is_some_and(is_stopped)
     }
 
     async fn attach_container(&mut self) -> Result<(), Fault> {

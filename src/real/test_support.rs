@@ -40,3 +40,22 @@ pub(crate) fn image(dir: &tempfile::TempDir, name: &str, bytes: u64) -> Utf8Path
     fs_err::File::create(&path).unwrap().set_len(bytes).unwrap();
     path
 }
+
+/// Where the FATs of a FAT32 say what follows the first cluster of a directory, in bytes. Its short name is that of its entry.
+pub fn fat_entries_of(esp: &[u8], name: &[u8; 11]) -> Vec<usize> {
+    let number = |at: usize, bytes: usize| {
+        esp[at..at + bytes]
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let entry = (0..esp.len() - 32)
+        .step_by(32)
+        .find(|at| esp[*at..].starts_with(name) && esp[at + 11] == 0x10)
+        .expect("the directory");
+    let cluster = number(entry + 20, 2) << 16 | number(entry + 26, 2);
+    let (sector, reserved, fats, length) = (number(11, 2), number(14, 2), number(16, 1), number(36, 4));
+    (0..fats)
+        .map(|fat| (reserved + fat * length) * sector + 4 * cluster)
+        .collect()
+}

@@ -10,6 +10,7 @@ use crate::real::mount::attached::{Attach, Attached};
 use crate::real::process::command::Program;
 use crate::real::process::stop::Stop;
 use crate::real::secrets::credentials::Credentials;
+use crate::real::test_support::fat_entries_of;
 use crate::real::volume::block_io::flush;
 use crate::real::volume::build_swap;
 use crate::real::volume::luks;
@@ -24,6 +25,7 @@ use landfall_states::state::Planned;
 use landfall_states::{Step, StepProgress, Verdict};
 use memmap2::MmapMut;
 use nix::libc;
+use std::io::{Seek, SeekFrom, Write};
 use std::time::Instant;
 
 fn real(disk: &str, with_luks: bool) -> Real {
@@ -162,6 +164,41 @@ async fn damaged_root(r: &mut Real) {
     assert!(r.damages_seen() == 1 && fault.class == FaultClass::Transient);
     r.attach(Attach::Target).await.unwrap();
     assert!(!Utf8Path::new("/mnt/damaged/file").exists());
+    r.release().await.unwrap();
+}
+
+/// A directory of the ESP whose cluster is not allocated, as a power cut leaves one, and no mark of it: the kernel stops the filesystem when
+/// somebody looks, and the next attach in the same run repairs it and keeps the slots.
+async fn damaged_esp(r: &mut Real) {
+    r.attach(Attach::Target).await.unwrap();
+    fs::create_dir_all("/mnt/boot/EFI/HALFMADE").unwrap();
+    r.release().await.unwrap();
+    let esp = r.partition(Role::Esp).await.unwrap();
+    let bytes = fs::read(&esp).unwrap();
+    let mut file = fs::OpenOptions::new().write(true).open(&esp).unwrap();
+    for at in fat_entries_of(&bytes, b"HALFMADE   ") {
+        file.seek(SeekFrom::Start(at as u64)).unwrap();
+        file.write_all(&[0; 4]).unwrap();
+    }
+    file.sync_all().unwrap();
+    drop(file);
+    r.attach(Attach::Checkpoint).await.unwrap();
+    r.attach(Attach::Target).await.unwrap();
+    let fault = || {
+        let met = fs::read_dir("/mnt/boot/EFI/HALFMADE").unwrap_err();
+        crate::os_error::fault("look", &met)
+    };
+    let first = fault();
+    eprintln!("{first}; {}", shell("grep /mnt/boot /proc/self/mountinfo").await);
+    assert_eq!(first.class, FaultClass::Hardware, "{first}");
+    let cause = r.cause_of(first.clone());
+    assert_eq!(cause.class, FaultClass::Transient, "{cause}");
+    assert_eq!(r.cause_of(first.clone()), first, "a second time it is the device");
+    r.attach(Attach::Target).await.unwrap();
+    assert!(!Utf8Path::new("/mnt/boot/EFI/HALFMADE").exists());
+    fs::write("/mnt/boot/y", "y").unwrap();
+    assert_eq!(r.read_slot_on_esp(1).await.unwrap(), [b'd'; 4096]);
+    assert_eq!(r.read_slot_on_esp(0).await.unwrap(), [b'c'; 4096]);
     r.release().await.unwrap();
 }
 
@@ -350,6 +387,7 @@ fn whole_disk() {
         assert_eq!(r.read_slot_on_esp(0).await.unwrap(), [b'c'; 4096]);
 
         damaged_root(&mut r).await;
+        damaged_esp(&mut r).await;
 
         fs::create_dir_all("/run/landfall").unwrap();
         fs::write("/run/landfall/log.jsonl", "{\"event\":\"reached\",\"phase\":\"Anchored\",\"took_ms\":7}\n").unwrap();

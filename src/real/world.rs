@@ -8,7 +8,7 @@ use crate::real::mount::attached::Attach;
 use crate::real::survey;
 use crate::real::volume::block_io::{self, PAGE_BYTES, io_fault, read_page, write_page};
 use crate::real::volume::esp::{locate_on, missing, slot_path, store_mount};
-use crate::real::volume::filesystems::stopped_root;
+use crate::real::volume::filesystems::{stopped_esp, stopped_root};
 use crate::real::volume::slots::of_slot;
 use crate::safe_open::{self, Links};
 use crate::world::{Media, Survey, World};
@@ -193,11 +193,18 @@ impl World for Real {
     }
 
     fn cause_of(&mut self, fault: Fault) -> Fault {
-        if fault.class == FaultClass::Interrupted || self.attached.root_stopped || !self.root_is_stopped() {
+        if fault.class == FaultClass::Interrupted {
             return fault;
         }
-        self.attached.root_stopped = true;
-        stopped_root(&fault)
+        if !self.attached.root_stopped && self.root_is_stopped() {
+            self.attached.root_stopped = true;
+            return stopped_root(&fault);
+        }
+        if !self.attached.esp_stopped && self.esp_is_stopped() {
+            self.attached.esp_stopped = true;
+            return stopped_esp(&fault);
+        }
+        fault
     }
 
     fn seed(&self) -> u64 {

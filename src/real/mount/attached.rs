@@ -54,6 +54,12 @@ pub struct Attached {
     pub root_repair_due: bool,
     /// The kernel stopped the root filesystem in this run. When it does so again, the filesystem is not the cause.
     pub root_stopped: bool,
+    /// The device of the ESP, once it was to be mounted.
+    pub esp: Option<(u64, u64)>,
+    /// The kernel stopped the ESP in this run, and it was told. The second time its device is the cause.
+    pub esp_stopped: bool,
+    /// It was repaired for that.
+    pub esp_repaired: bool,
 }
 
 pub(crate) fn table() -> Result<Vec<MountEntry>, Fault> {

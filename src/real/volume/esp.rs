@@ -425,6 +425,23 @@ pub async fn repair_esp(
         // A cut, or somebody who ran it by hand, may have left these.
         return remove_reclaimed(device, reporter);
     }
+    repair_damaged_esp(device, volume, reporter, stop).await
+}
+
+/// How often `fsck.vfat` repairs: what it does may leave something that only its next run sees. A directory whose first cluster was not
+/// allocated yet when the power went has no cluster afterwards, with which the kernel takes no directory, and the next run deletes it.
+const REPAIRS_MAX: u32 = 4;
+
+/// The same for an ESP in which the kernel met an error.
+///
+/// # Errors
+/// As [`repair_esp`].
+pub async fn repair_damaged_esp(
+    device: &Utf8Path,
+    volume: &Volume,
+    reporter: &Reporter,
+    stop: &Stop,
+) -> Result<(), Fault> {
     let places = locate_on(device)?;
     let kept = slots_of(device, places)?;
     if esp_root::is_lost(device, volume)? {
@@ -434,15 +451,19 @@ pub async fn repair_esp(
         esp_root::put_back(device, places.iter().all(Option::is_some))?;
     }
     reporter.step("fsck.vfat: the ESP was not unmounted cleanly, or lost entries");
-    let ended = Program::new("fsck.vfat")
-        .args(["-a", device.as_str()])
-        .deadline(Duration::from_secs(600))
-        .run(reporter, stop)
-        .await?;
-    flush(device)?;
-    // fsck.fat(8): 1 is "errors were found", with -a also the dirty bit itself; what counts is what is there now.
-    if !matches!(ended.code, Some(0 | 1)) {
-        return Err(tool_fault(format!("ESP {device}"), ended.how()));
+    for _ in 0..REPAIRS_MAX {
+        let ended = Program::new("fsck.vfat")
+            .args(["-a", device.as_str()])
+            .deadline(Duration::from_secs(600))
+            .run(reporter, stop)
+            .await?;
+        flush(device)?;
+        match ended.code {
+            Some(0) => break,
+            // fsck.fat(8): 1 is "errors were found", with -a also the dirty bit itself; what counts is what is there now.
+            Some(1) => {}
+            _ => return Err(tool_fault(format!("ESP {device}"), ended.how())),
+        }
     }
     put_slots_back(device, &kept, reporter)?;
     remove_reclaimed(device, reporter)

@@ -1,7 +1,7 @@
 //! The ESP on plain files, with the real tools.
 
 use super::*;
-use crate::real::test_support::{self, block_on};
+use crate::real::test_support::{self, block_on, fat_entries_of};
 use crate::real::volume::block_io::write_page;
 use landfall_states::VolumeState;
 use proptest::prelude::*;
@@ -521,4 +521,35 @@ proptest! {
         let _either = esp_root::lost(&mut io::Cursor::new(&mut bytes[..]));
         let _either = allocate(io::Cursor::new(&mut bytes[..]), [Some(&BLANK), None]);
     }
+}
+
+/// A power cut in the making of a directory: its entry is there, its cluster is not allocated. One run of `fsck.vfat -a` leaves it without
+/// a cluster, which the kernel takes for an error (EIO, and no more writes).
+#[test]
+fn a_directory_without_its_cluster_is_gone_after_the_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, records) = in_use(&dir);
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&device)
+        .unwrap();
+    let (fat, _) = open_fat(file, true).unwrap();
+    fat.root_dir().create_dir("EFI/HALFMADE").unwrap();
+    fat.unmount().unwrap();
+    let mut bytes = fs::read(&device).unwrap();
+    for at in fat_entries_of(&bytes, b"HALFMADE   ") {
+        bytes[at..at + 4].fill(0);
+    }
+    bytes[0x41] |= 1;
+    fs::write(&device, &bytes).unwrap();
+    // The control: the tool alone.
+    tool("fsck.vfat", &["-a", device.as_str()]);
+    let again = tool("fsck.vfat", &["-n", device.as_str()]);
+    assert_eq!(again.code, Some(1), "{}", again.said());
+    fs::write(&device, &bytes).unwrap();
+    repair(&device);
+    let checked = tool("fsck.vfat", &["-n", device.as_str()]);
+    assert!(checked.success(), "{}", checked.said());
+    has_records(&device, &records, "behind the repair");
 }

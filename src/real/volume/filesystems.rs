@@ -208,6 +208,16 @@ fn damaged(on: String, said: String) -> Fault {
     Fault::os(on, os)
 }
 
+/// The same of the ESP.
+pub fn stopped_esp(met: &Fault) -> Fault {
+    damaged(
+        "ESP".to_owned(),
+        format!(
+            "the kernel met an error in it and takes no more writes; landfall checks and repairs it ({met})"
+        ),
+    )
+}
+
 /// The kernel stopped the root filesystem, which is why a step failed. Attached again, it is checked; where it was its device,
 /// the check or the next attempt says so.
 pub fn stopped_root(met: &Fault) -> Fault {
