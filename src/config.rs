@@ -365,6 +365,7 @@ impl RepositoryConfig {
 
 /// The system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum SystemConfig {
     /// This closure, carried by the installer.
     Prebuilt(StorePath),

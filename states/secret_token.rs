@@ -138,6 +138,22 @@ fn is_random(part: &[u8]) -> bool {
     part.len() >= long || part.len() >= short && is_mixed
 }
 
+/// Longest word in a name.
+const WORD_BYTES_MAX: usize = 15;
+
+/// Whether what stands behind a head is a name of words (`pages-deployment_helpers`, `Test-2024`).
+fn is_of_words(body: &[u8]) -> bool {
+    let is_word = |part: &[u8]| {
+        let (first, rest) = part
+            .split_first()
+            .map_or((b'a', part), |(first, rest)| (*first, rest));
+        let is_small = rest.iter().all(u8::is_ascii_lowercase) && first.is_ascii_alphabetic();
+        let is_number = part.len() <= 4 && part.iter().all(u8::is_ascii_digit);
+        part.len() <= WORD_BYTES_MAX && (is_small || is_number || part.iter().all(u8::is_ascii_uppercase))
+    };
+    body.split(|byte| !byte.is_ascii_alphanumeric()).all(is_word)
+}
+
 /// How long the token is that begins a text, if one does.
 fn token_bytes(text: &[u8]) -> Option<usize> {
     let begins = |head: &&&str| {
@@ -158,7 +174,8 @@ fn token_bytes(text: &[u8]) -> Option<usize> {
         .find(|head| text.starts_with(head.as_bytes()));
     if let Some(head) = HEADS.iter().find(begins).or(of_case) {
         let token = length(head, b"");
-        return (token >= TOKEN_BYTES_MIN).then(|| token + tail_bytes(head, text.get(token..)));
+        let is_name = text.get(head.len()..token).is_some_and(is_of_words);
+        return (token >= TOKEN_BYTES_MIN && !is_name).then(|| token + tail_bytes(head, text.get(token..)));
     }
     let head = HEADS_OF_NAMES.iter().find(begins)?;
     let token = length(head, b"");
@@ -364,6 +381,36 @@ mod tests {
         ] {
             assert!(!has_token(text), "{text}");
             assert_eq!(without_tokens(text), text);
+        }
+    }
+
+    /// Names of public repositories begin with many of the heads.
+    #[test]
+    fn a_name_of_words_is_no_token() {
+        for name in [
+            "ghp_pages_deployment_helpers",
+            "ghs_student_projects_repository",
+            "glft-font-rendering-library",
+            "glpat-rotation-for-all-projects",
+            "glrt-renderer-opengl-raytracing",
+            "glwt-window-toolkit-for-opengl",
+            "dckr_pat_rotation_automation",
+            "sk_live_streaming_platform_2024",
+            "sk_test_environment_for_everybody",
+            "xoxp-slack-token-revocation-tool",
+            "ASIA-PACIFIC-OPERATIONS-TEAM",
+            "ASIA-infrastructure-of-hosts",
+        ] {
+            assert!(!has_token(&format!("https://github.com/o/{name}")), "{name}");
+        }
+        // The controls: what forges make.
+        for token in [
+            "glpat-canaryabcdefghij",
+            "AKIAIOSFODNN7EXAMPLE",
+            "github_pat_11ABCDEFG_canary",
+            TOKEN,
+        ] {
+            assert!(has_token(&format!("https://github.com/o/{token}")), "{token}");
         }
     }
 

@@ -387,6 +387,26 @@ fn everything_that_is_missing_is_told_together() {
     }
 }
 
+/// A mistyped digest would leave the image without one.
+#[test]
+fn an_unknown_option_of_an_image_is_refused() {
+    let image = |option: &str| {
+        let text = format!(
+            "(host: \"web\", labels: (efi: \"E\", root: \"r\"), repository: (remote: \"/r\"), system: Image(system: \
+             \"/nix/store/0123456789abcdfghijklmnpqrsvwxyz-x\", file: \"/f\", {option}: \"{}\"))",
+            "0".repeat(64)
+        );
+        Config::parse(&text, Notation::Ron)
+    };
+    let error = image("digset").unwrap_err().to_string();
+    assert!(
+        error.contains("system.Image.digset: there is no option") && error.contains("write digest"),
+        "{error}"
+    );
+    let control = image("digest").map_err(|error| error.to_string());
+    assert!(!control.err().unwrap_or_default().contains("there is no option"));
+}
+
 #[test]
 fn a_mistake_behind_a_right_system_is_told_as_it_is() {
     let head =

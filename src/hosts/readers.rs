@@ -54,7 +54,14 @@ pub(super) fn unnamed(bytes: &[u8], keys: &[String], new: &str) -> Option<String
     let _opened = age_file::decrypted(bytes, std::iter::once(identity), |_| Ok(()));
     let mut entries = looking.0.into_inner();
     entries.retain(|(kind, _)| !kind.ends_with(GREASE));
-    let keys: Vec<&String> = keys.iter().filter(|key| !rules::same(key, new)).collect();
+    // A key that the rules have under two names has one entry.
+    let mut named: Vec<&String> = vec![];
+    for key in keys.iter().filter(|key| !rules::same(key, new)) {
+        if !named.iter().any(|known| rules::same(known, key)) {
+            named.push(key);
+        }
+    }
+    let keys = named;
     let tags: Vec<(String, String)> = keys.iter().filter_map(|key| tag(key)).collect();
     let (of_ssh, others): (Vec<_>, Vec<_>) = entries
         .into_iter()
@@ -70,10 +77,11 @@ pub(super) fn unnamed(bytes: &[u8], keys: &[String], new: &str) -> Option<String
     let has_plugins = natives < others_named.len();
     let native_entries = others.iter().filter(|(kind, _)| kind == NATIVE).count();
     // What a plugin writes may be of any kind.
-    let is_more = match has_plugins {
-        true => others.len() > others_named.len(),
-        false => native_entries > natives || others.len() > native_entries,
-    };
+    let is_more = native_entries > natives
+        || match has_plugins {
+            true => others.len() > others_named.len(),
+            false => others.len() > native_entries,
+        };
     is_more.then(|| {
         format!(
             "it can be read with {} keys of age, and the rules name {} of them (beside the new host's)",
@@ -144,7 +152,20 @@ mod tests {
                 vec![&op, &new],
                 "1 keys of age, and the rules name 0",
             ),
-            (vec![&op, &web, &db], vec![&op, &web, &plugin, &new], ""),
+            // A plugin's key writes entries of its own kind, and these are of age's.
+            (
+                vec![&op, &web, &db],
+                vec![&op, &web, &plugin, &new],
+                "2 keys of age, and the rules name 2",
+            ),
+            (vec![&op, &web], vec![&op, &web, &plugin, &new], ""),
+            // A key under two names is one reader.
+            (
+                vec![&op, &web, &db],
+                vec![&op, &web, &web, &new],
+                "2 keys of age, and the rules name 1",
+            ),
+            (vec![&op, &web], vec![&op, &op, &web, &web, &new], ""),
             (
                 vec![&op, &web, &db, &native()],
                 vec![&op, &web, &plugin, &new],

@@ -202,6 +202,11 @@ async fn damaged_esp(r: &mut Real) {
     r.release().await.unwrap();
 }
 
+async fn damaged(r: &mut Real) {
+    damaged_root(r).await;
+    damaged_esp(r).await;
+}
+
 async fn to_formatted(real: &mut Real) -> u32 {
     let plan = real.plan.clone().unwrap();
     let mut all = 0;
@@ -386,8 +391,7 @@ fn whole_disk() {
         assert_eq!(r.read_slot_on_esp(1).await.unwrap(), [b'd'; 4096]);
         assert_eq!(r.read_slot_on_esp(0).await.unwrap(), [b'c'; 4096]);
 
-        damaged_root(&mut r).await;
-        damaged_esp(&mut r).await;
+        damaged(&mut r).await;
 
         fs::create_dir_all("/run/landfall").unwrap();
         fs::write("/run/landfall/log.jsonl", "{\"event\":\"reached\",\"phase\":\"Anchored\",\"took_ms\":7}\n").unwrap();
