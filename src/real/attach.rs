@@ -31,12 +31,14 @@ impl Real {
     pub async fn attach(&mut self, what: Attach) -> Result<(), Fault> {
         match what {
             Attach::Checkpoint => {
+                self.repair_stopped_esp().await?;
                 let place = Root::live().made_dir(esp::store_mount().as_str(), 0o755)?;
                 self.attach_esp(place, STORE_FLAGS).await
             }
             Attach::Container => self.attach_container().await,
             Attach::Target => {
                 self.attach_root(false).await?;
+                self.repair_stopped_esp().await?;
                 // Where the target itself would mount it: a link at /boot is followed inside the target.
                 let boot = Root::target().made_dir("/boot", 0o755)?;
                 self.attach_esp(boot, MountFlags::NODEV.union(MountFlags::NOSUID))
@@ -49,22 +51,16 @@ impl Real {
     async fn attach_esp(&mut self, place: Dir, flags: MountFlags) -> Result<(), Fault> {
         let device = self.partition(Role::Esp).await?;
         let target = place.path();
-        let number = device_number(&device)?;
-        self.attached.esp = Some(number);
-        match at(&table()?, target, number) {
+        match at(&table()?, target, device_number(&device)?) {
             At::Ours { read_only: false } => {
                 self.attached.unflushed = true;
                 return Ok(());
             }
-            At::Ours { read_only: true } | At::Stopped if self.attached.esp_repaired => {
+            At::Ours { read_only: true } | At::Stopped => {
                 return Err(PlaceFault::TurnedReadOnly {
                     on: format!("ESP at {target}"),
                 }
                 .into());
-            }
-            At::Ours { read_only: true } | At::Stopped => {
-                self.attached.esp_repaired = true;
-                self.repair_stopped_esp(&device, target).await?;
             }
             At::Foreign(what) => return Err(foreign(target, &what)),
             At::Nothing => {}
@@ -83,18 +79,25 @@ impl Real {
         })
     }
 
-    /// The kernel met an error in the ESP: it is repaired, and mounted for the checkpoint store again where it was.
-    async fn repair_stopped_esp(&mut self, device: &Utf8Path, target: &Utf8Path) -> Result<(), Fault> {
+    /// Where the kernel met an error in the ESP, it is repaired, once in a run, and mounted for the checkpoint store again where it was.
+    /// Whoever wants it mounted opens its place afterwards: an open directory in it would keep it busy.
+    async fn repair_stopped_esp(&mut self) -> Result<(), Fault> {
+        let device = self.partition(Role::Esp).await?;
+        let number = device_number(&device)?;
+        self.attached.esp = Some(number);
+        if self.attached.esp_repaired || !self.esp_is_stopped() {
+            return Ok(());
+        }
+        self.attached.esp_repaired = true;
         let store = esp::store_mount();
-        let number = device_number(device)?;
         let has_store = table()?.iter().any(|m| m.target == store && m.device == number);
         self.detach_esp().await?;
         let volume = self.planned()?.esp.clone();
-        esp::repair_damaged_esp(device, &volume, &self.reporter, &self.stop).await?;
-        if has_store && target != store {
+        esp::repair_damaged_esp(&device, &volume, &self.reporter, &self.stop).await?;
+        if has_store {
             self.attached.unflushed = true;
             mount(&MountOrder {
-                device,
+                device: &device,
                 target: &Root::live().made_dir(store.as_str(), 0o755)?,
                 kind: "vfat",
                 flags: STORE_FLAGS,
