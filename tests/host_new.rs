@@ -477,13 +477,32 @@ fn what_the_repository_is_like_is_looked_at_first() {
     );
 }
 
+/// Another Git takes the lock right before landfall's adds, and is killed.
+fn stopped_by_git(ground: &Ground) -> (std::path::PathBuf, std::process::Output) {
+    let lock = ground.root().join(".git/index.lock");
+    let programs = tempfile::tempdir().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let git = format!(
+        "#!/bin/sh\ncase \" $* \" in *' add '*) : > '{}';; esac\nPATH='{path}' exec git \"$@\"\n",
+        lock.display()
+    );
+    let program = programs.path().join("git");
+    fs::write(&program, git).unwrap();
+    let mode = PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, mode).unwrap();
+    let output = ground
+        .landfall("new", &["--yes"])
+        .env("PATH", format!("{}:{path}", programs.path().display()))
+        .output()
+        .unwrap();
+    (lock, output)
+}
+
 /// A run that Git stopped, and what it had written is removed: it is not wanted any more.
 #[test]
 fn a_run_that_was_given_up_keeps_nobody_off() {
     let ground = ground("plain");
-    let lock = ground.root().join(".git/index.lock");
-    fs::write(&lock, "").unwrap();
-    let output = ground.run("new", &["--yes"]);
+    let (lock, output) = stopped_by_git(&ground);
     let text = said(&output.stderr);
     assert!(
         output.status.code() == Some(6) && text.contains("index.lock"),
@@ -507,9 +526,8 @@ fn a_run_that_was_given_up_keeps_nobody_off() {
 #[test]
 fn a_run_for_another_host_is_finished_and_told() {
     let ground = ground("plain");
-    let lock = ground.root().join(".git/index.lock");
-    fs::write(&lock, "").unwrap();
-    assert_eq!(ground.run("new", &["--yes"]).status.code(), Some(6));
+    let (lock, output) = stopped_by_git(&ground);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output.stderr));
     fs::remove_file(&lock).unwrap();
     fs::remove_dir_all(ground.keys()).unwrap();
     let output = ground.run("other", &["--yes"]);
