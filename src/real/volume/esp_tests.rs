@@ -100,12 +100,7 @@ fn only_what_is_missing_is_allocated() {
         panic!()
     };
     write_page(&device, kept, &[b'k'; PAGE_BYTES]).unwrap();
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&device)
-        .unwrap();
-    let (fat, _) = open_fat(file, true).unwrap();
+    let fat = fat_of(&device);
     fat.root_dir().remove("EFI/LANDFALL/CKPT1.BIN").unwrap();
     fat.unmount().unwrap();
     assert_eq!(locate_on(&device).unwrap(), [Some(kept), None]);
@@ -121,12 +116,7 @@ fn a_slot_of_another_size_or_a_strange_fat_has_no_place() {
     let device = image(&dir, "esp");
     assert_eq!(locate_on(&device).unwrap(), [None; 2], "blank");
     make(&device, 512);
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&device)
-        .unwrap();
-    let (fat, _) = open_fat(file, true).unwrap();
+    let fat = fat_of(&device);
     fat.root_dir()
         .open_file("EFI/LANDFALL/CKPT0.BIN")
         .and_then(|mut f| f.write_all(&[0; 4097]))
@@ -313,6 +303,16 @@ fn ruin(device: &Utf8Path, at: u64, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
+/// The FAT on a device, to be changed behind landfall's back.
+fn fat_of(device: &Utf8Path) -> FileSystem<Watched<fs::File>> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+        .unwrap();
+    open_fat(file, true).unwrap().0
+}
+
 /// A made ESP, with records in its slots and a file of 1 MiB.
 fn in_use(dir: &tempfile::TempDir) -> (Utf8PathBuf, [[u8; PAGE_BYTES]; 2]) {
     let device = image(dir, "esp");
@@ -325,12 +325,7 @@ fn in_use(dir: &tempfile::TempDir) -> (Utf8PathBuf, [[u8; PAGE_BYTES]; 2]) {
     for (place, record) in locate_on(&device).unwrap().into_iter().zip(&records) {
         write_page(&device, place.unwrap(), record).unwrap();
     }
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&device)
-        .unwrap();
-    let (fat, _) = open_fat(file, true).unwrap();
+    let fat = fat_of(&device);
     let mut kernel = fat.root_dir().create_file("EFI/KERNEL").unwrap();
     kernel.write_all(&vec![7; 1 << 20]).unwrap();
     drop(kernel);
@@ -529,12 +524,7 @@ proptest! {
 fn a_directory_without_its_cluster_is_gone_after_the_repair() {
     let dir = tempfile::tempdir().unwrap();
     let (device, records) = in_use(&dir);
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&device)
-        .unwrap();
-    let (fat, _) = open_fat(file, true).unwrap();
+    let fat = fat_of(&device);
     fat.root_dir().create_dir("EFI/HALFMADE").unwrap();
     fat.unmount().unwrap();
     let mut bytes = fs::read(&device).unwrap();
